@@ -1,0 +1,79 @@
+"""What every test may ask for: a real Kafka, the long form; and the options of a run."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.kafka import Broker, Kafka, prepare
+from tests.support.kafka_choice import choose_kafka
+from tests.support.kafka_jars import KafkaUnavailable
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Offer the two options that scripts/test documents."""
+    group = parser.getgroup("execution-monitor")
+    group.addoption("--no-skips", action="store_true", help="a skipped test fails the run")
+    group.addoption("--long", action="store_true", help="run the long forms and the tests marked long")
+
+
+# First, so that `-m` and `-k` choose among the marks that are given here.
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what needs Kafka, and leave out what is only for the long form: nobody expected it to run."""
+    for item in items:
+        if {"kafka", "own_kafka"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.kafka)
+    if not config.getoption("--long"):
+        left_out = [item for item in items if item.get_closest_marker("long")]
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=left_out)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a run that was to have no skips and had some."""
+    if session.config.getoption("--no-skips") and skipped_reports(session.config):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """End by naming each skipped test and its reason."""
+    if skipped := skipped_reports(config):
+        forbidden = ", which --no-skips makes a failure" if config.getoption("--no-skips") else ""
+        terminalreporter.section(f"{len(skipped)} skipped{forbidden}")
+        for report in skipped:
+            reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+            terminalreporter.write_line(f"{report.nodeid}: {reason.removeprefix('Skipped: ')}")
+
+
+def skipped_reports(config: pytest.Config) -> list[pytest.TestReport | pytest.CollectReport]:
+    """The reports of all tests, and of modules as a whole, that were skipped so far."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    return list(reporter.stats.get("skipped", [])) if reporter else []
+
+
+@pytest.fixture(scope="session")
+def long_form(pytestconfig: pytest.Config) -> bool:
+    """Whether this run takes the long forms: more rounds, more records, more connections."""
+    return bool(pytestconfig.getoption("--long"))
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[Kafka]:
+    """The Kafka that all tests of the run share: take a topic of your own, leave the broker as it is."""
+    try:
+        chosen = choose_kafka()
+    except KafkaUnavailable as error:
+        pytest.skip(f"no Kafka: {error}")
+    with chosen as shared:
+        yield shared
+
+
+@pytest.fixture
+def own_kafka() -> Iterator[Broker]:
+    """A broker of the test's own, to be killed, paused, stopped and started at will."""
+    try:
+        jars = prepare()
+    except KafkaUnavailable as error:
+        pytest.skip(f"no Kafka that can be killed: {error}")
+    with Broker(jars) as broker:
+        yield broker
