@@ -1,0 +1,184 @@
+"""The one tree of errors. Each class carries what every face needs: a stable code, an HTTP status, whether to retry.
+
+    MonitorError
+    +- ClientError       the asker can cure it: InvalidRequest, NotFound, TooLarge, ...
+    +- Unavailable       try again later: PositionNotReached, JournalUnavailable, StoreUnavailable
+    +- Fenced            somebody else moved the state meanwhile: reload and do it again
+    +- JournalError      what the journal holds and what we expected differ: RetentionCut, IncarnationChanged
+    +- StartupError      the process cannot start: one clear line with the cure, exit code 2
+
+The first line of a class docstring is the default message.
+"""
+
+from typing import Any, ClassVar
+
+
+class MonitorError(Exception):
+    """Something went wrong inside the monitor."""
+
+    code: ClassVar[str] = "INTERNAL_ERROR"
+    status: ClassVar[int] = 500
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str | None = None, **details: Any) -> None:
+        """`details` are extra members of the error body (camelCase names), such as `executionId` or `field`."""
+        self.message = message or (type(self).__doc__ or "").partition("\n")[0]
+        self.details = details
+        super().__init__(self.message)
+
+
+class ClientError(MonitorError):
+    """The request cannot be carried out as it was sent."""
+
+    code = "INVALID_REQUEST"
+    status = 400
+
+
+class InvalidRequest(ClientError):
+    """The request is not well-formed."""
+
+
+class InvalidFilter(ClientError):
+    """The filter names an unknown field, operator or value."""
+
+    code = "INVALID_FILTER"
+    status = 422
+
+
+class InvalidCursor(ClientError):
+    """The cursor was not made by this API for this question; start again without it."""
+
+    code = "INVALID_CURSOR"
+
+
+class InvalidPosition(ClientError):
+    """The position was not made by this service."""
+
+    code = "INVALID_POSITION"
+
+
+class NotFound(ClientError):
+    """There is nothing at this address."""
+
+    code = "NOT_FOUND"
+    status = 404
+
+
+class ExecutionNotFound(NotFound):
+    """There is no such execution."""
+
+    code = "EXECUTION_NOT_FOUND"
+
+
+class WebhookNotFound(NotFound):
+    """There is no such webhook."""
+
+    code = "WEBHOOK_NOT_FOUND"
+
+
+class MethodNotAllowed(ClientError):
+    """This address does not take this method."""
+
+    code = "METHOD_NOT_ALLOWED"
+    status = 405
+
+
+class TooLarge(ClientError):
+    """The body is larger than this address takes."""
+
+    code = "PAYLOAD_TOO_LARGE"
+    status = 413
+
+
+class UnsupportedMediaType(ClientError):
+    """The content type is not one that this address takes."""
+
+    code = "UNSUPPORTED_MEDIA_TYPE"
+    status = 415
+
+
+class InvalidEvent(ClientError):
+    """None of the events could be accepted."""
+
+    code = "INVALID_EVENT"
+
+
+class Unavailable(MonitorError):
+    """The service cannot answer now; try again."""
+
+    code = "UNAVAILABLE"
+    status = 503
+    retryable = True
+    retry_after_s: ClassVar[int] = 1
+
+
+class PositionNotReached(Unavailable):
+    """The state has not reached the asked position yet; try again."""
+
+    code = "POSITION_NOT_REACHED"
+
+
+class JournalUnavailable(Unavailable):
+    """The journal does not answer."""
+
+    code = "JOURNAL_UNAVAILABLE"
+
+
+class StoreUnavailable(Unavailable):
+    """The store does not answer."""
+
+    code = "STORE_UNAVAILABLE"
+
+
+class Fenced(MonitorError):
+    """Another process moved this partition; the state that was read is stale."""
+
+    code = "FENCED"
+    retryable = True
+
+
+class JournalError(MonitorError):
+    """The journal does not hold what was expected of it."""
+
+
+class RetentionCut(JournalError):
+    """Records that were not read yet are gone from the journal."""
+
+    code = "RETENTION_CUT"
+
+    def __init__(self, partition: int, expected: int, first: int) -> None:
+        """Records `expected` to `first - 1` of `partition` were removed before they were read."""
+        super().__init__(
+            f"partition {partition}: records {expected} to {first - 1} are gone from the journal "
+            f"({first - expected} records); the first one left is {first}"
+        )
+        self.partition, self.expected, self.first = partition, expected, first
+
+
+class IncarnationChanged(JournalError):
+    """The journal is not the one that the store was built from."""
+
+    code = "INCARNATION_CHANGED"
+
+
+class StartupError(MonitorError):
+    """The service cannot start."""
+
+    code = "STARTUP"
+    exit_code: ClassVar[int] = 2
+
+
+class SettingsInvalid(StartupError):
+    """The settings cannot be used."""
+
+
+class DataFolderUnusable(StartupError):
+    """The data folder cannot be used."""
+
+
+class DataFolderBusy(StartupError):
+    """Another process works on this data folder."""
+
+
+class JournalMismatch(StartupError):
+    """Journal and store do not belong together."""

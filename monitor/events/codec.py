@@ -1,0 +1,233 @@
+"""Bytes to events and back. `decode` never raises: strangers' bytes become an Event or a Poison that says why.
+
+Accepted forms: the canonical JSON event, CloudEvents 1.0 structured (`specversion` in the JSON) and binary (`ce_`/`ce-` headers).
+The hot decoder is msgspec; `EventDocument` (schema.py) is the same contract in pydantic, and a differential test holds them equal.
+"""
+
+import zlib
+from collections.abc import Callable
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta
+
+from monitor.events import cloudevents
+from monitor.events.model import MAX_EVENT_BYTES, MAX_ID_CHARACTERS, Event, Poison, Record, Refusal
+from monitor.events.types import CONTROL_PREFIX, DERIVED, TYPES
+
+TeamOf = Callable[[Record, str | None], str | None]
+"""Team of a record, given the `teamId` of its body; None when the body claims a team that it must not."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST_US: Final = 4_102_444_800_000_000
+"""2100-01-01: a later time is a broken clock or an attack on everything that sorts by time."""
+
+_LARGEST_INTEGER: Final = (1 << 53) - 1
+"""Beyond it JSON readers in other languages lose digits (RFC 8259, section 6)."""
+
+ORDINAL_HEADER: Final = "monitor-ordinal"
+"""Set by intake on the second and later of identical items without an id in one request."""
+
+_Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARACTERS)]
+
+
+class _Wire(msgspec.Struct, rename="camel", gc=False):
+    type: _Id
+    execution_id: _Id
+    timestamp: Annotated[str, Meta(max_length=64)]
+    workflow_id: _Id | None = None
+    id: _Id | None = None
+    source: _Id | None = None
+    sequence: Annotated[int, Meta(ge=1, le=_LARGEST_INTEGER)] | None = None
+    epoch: Annotated[int, Meta(ge=0, le=_LARGEST_INTEGER)] = 0
+    data: dict[str, Any] | None = None
+    backfill: bool = False
+    team_id: _Id | None = None
+    traceparent: str | None = None
+    tracestate: str | None = None
+    specversion: str | None = None
+
+
+_decoder: Final = msgspec.json.Decoder(_Wire)
+
+
+def decode(record: Record, team_of: TeamOf) -> Event | Poison:
+    """The event in `record`, or the poison that it is. Pure; never raises on any bytes."""
+    value = record.value
+    try:
+        if not value:
+            raise Refusal("empty", None, "the record has no value")
+        if len(value) > MAX_EVENT_BYTES:
+            raise Refusal("too_large", None, f"the event has {len(value)} bytes; at most {MAX_EVENT_BYTES} are taken")
+        return _event(record, value, _read(record, value), team_of)
+    except Refusal as refusal:
+        return Poison(record, refusal.reason, refusal.field, refusal.message)
+
+
+def parse_time_us(text: str) -> int:
+    """Microseconds since 1970-01-01 UTC of an RFC 3339 time with an offset. Raises ValueError with a plain sentence."""
+    if len(text) < 20 or text[4] != "-" or text[10] not in "Tt ":
+        raise ValueError("is not an RFC 3339 time such as 2026-11-22T10:30:01.204Z")
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError("is not an RFC 3339 time such as 2026-11-22T10:30:01.204Z") from None
+    if moment.tzinfo is None:
+        raise ValueError("names no offset from UTC; append Z or +00:00")
+    since = moment - _EPOCH
+    time_us = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    if not 0 <= time_us < _LATEST_US:
+        raise ValueError("lies outside the years 1970 to 2099")
+    return time_us
+
+
+def format_time(time_us: int) -> str:
+    """RFC 3339 in UTC with milliseconds, as every answer of the service spells times."""
+    moment = datetime.fromtimestamp(time_us // 1_000_000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{time_us // 1000 % 1000:03d}Z"
+
+
+def digest_of(event_id: str) -> bytes:
+    """Sixteen bytes that stand for an event id: BLAKE2b, so that strangers cannot make two ids collide."""
+    return blake2b(event_id.encode(), digest_size=16).digest()
+
+
+def derived_id(source: str, value: bytes, ordinal: int = 0) -> str:
+    """The id of an event that came without one: equal for equal bytes of a source.
+
+    `ordinal` tells apart identical items of one request, which are separate facts.
+    """
+    mark = blake2b(digest_size=16, person=b"monitor-event-id")
+    mark.update(source.encode())
+    mark.update(b"\0%d\0" % ordinal)
+    mark.update(value)
+    return mark.hexdigest()
+
+
+def _read(record: Record, value: bytes) -> _Wire:
+    if record.headers and cloudevents.is_binary(record.headers):
+        return _convert(cloudevents.from_binary(record.headers, _loads(value)))
+    try:
+        wire = _decoder.decode(value)
+    except msgspec.ValidationError as error:
+        document = _loads(value)
+        if isinstance(document, dict) and "specversion" in document:
+            return _convert(cloudevents.from_structured(document))
+        raise _refusal(error) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Refusal("malformed_json", None, f"the event is not JSON: {error}") from None
+    if wire.specversion is not None:
+        return _convert(cloudevents.from_structured(_loads(value)))
+    return wire
+
+
+def _loads(value: bytes) -> Any:
+    try:
+        return msgspec.json.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Refusal("malformed_json", None, f"the event is not JSON: {error}") from None
+
+
+def _convert(document: dict[str, Any]) -> _Wire:
+    try:
+        return msgspec.convert(document, _Wire)
+    except msgspec.ValidationError as error:
+        raise _refusal(error) from None
+
+
+def _refusal(error: msgspec.ValidationError) -> Refusal:
+    """msgspec says `Expected ... - at `$.member`` or `Object missing required field `member``: keep member and sentence."""
+    text, _, path = str(error).partition(" - at `$")
+    if text.startswith("Object missing required field"):
+        field = text.split("`")[1]
+        return Refusal("missing_field", field, f"'{field}' is required")
+    return Refusal("invalid_field", path.strip("`.") or None, text)
+
+
+def _event(record: Record, value: bytes, wire: _Wire, team_of: TeamOf) -> Event:
+    _check_text("type", wire.type)
+    _check_text("executionId", wire.execution_id)
+    if wire.workflow_id is not None:
+        _check_text("workflowId", wire.workflow_id)
+    if wire.type.startswith(CONTROL_PREFIX) or wire.type in DERIVED:
+        raise Refusal("forbidden_type", "type", f"'{wire.type}' is reserved for the monitor itself")
+    try:
+        time_us = parse_time_us(wire.timestamp)
+    except ValueError as error:
+        raise Refusal("invalid_field", "timestamp", f"'timestamp' {error}") from None
+    team = team_of(record, wire.team_id)
+    if team is None:
+        raise Refusal("foreign_team", "teamId", "'teamId' is not the team that this event came in for")
+    data = wire.data or {}
+    _check_data(wire.type, data)
+    source = wire.source or ""
+    event_id = wire.id or derived_id(source, value, _ordinal(record))
+    _check_text("id", event_id)
+    _check_text("source", source)
+    return Event(
+        record,
+        team,
+        wire.type,
+        wire.execution_id,
+        wire.workflow_id,
+        time_us,
+        wire.timestamp,
+        event_id,
+        digest_of(event_id),
+        zlib.crc32(value),
+        source,
+        wire.sequence or 0,
+        wire.epoch,
+        wire.backfill,
+        data,
+        wire.traceparent,
+        wire.tracestate,
+    )
+
+
+def _ordinal(record: Record) -> int:
+    for name, raw in record.headers:
+        if name == ORDINAL_HEADER and raw.isdigit() and len(raw) < 10:
+            return int(raw)
+    return 0
+
+
+def _check_text(field: str, text: str) -> None:
+    if not text.isprintable():
+        raise Refusal("invalid_field", field, f"'{field}' holds characters that cannot be printed")
+
+
+def _check_data(name: str, data: dict[str, Any]) -> None:
+    kind = TYPES.get(name)
+    if kind is None:
+        return
+    if kind.family == "node":
+        _check_node(data)
+    elif kind.family == "log" and not _are_lines(data.get("lines")):
+        raise Refusal(
+            "invalid_field",
+            "data.lines",
+            "'data.lines' is required: a list of log lines, each with a message",
+        )
+    elif kind.family == "command" and not isinstance(data.get("commandId"), str):
+        raise Refusal("invalid_field", "data.commandId", "'data.commandId' is required: a string")
+
+
+def _check_node(data: dict[str, Any]) -> None:
+    node_id = data.get("nodeId")
+    if not isinstance(node_id, str) or not 0 < len(node_id) <= MAX_ID_CHARACTERS or not node_id.isprintable():
+        raise Refusal("invalid_field", "data.nodeId", "'data.nodeId' is required: 1 to 256 printable characters")
+    for field, least in (("iteration", 0), ("attempt", 1)):
+        number = data.get(field)
+        if number is not None and (type(number) is not int or not least <= number <= _LARGEST_INTEGER):
+            raise Refusal("invalid_field", f"data.{field}", f"'data.{field}' is a whole number from {least}")
+
+
+def _are_lines(lines: object) -> bool:
+    return (
+        isinstance(lines, list)
+        and bool(lines)
+        and all(isinstance(line, dict) and isinstance(line.get("message"), str) for line in lines)
+    )

@@ -1,0 +1,1 @@
+"""The journal: port in `base`, drivers opened by their `open_*` functions."""

@@ -1,0 +1,115 @@
+"""The journal port: the ordered log of record that every state is folded from.
+
+Promises, held by one conformance suite over every driver:
+- `append` returns when the entries are durable; entries with one key keep their order and share a partition.
+- Offsets of a partition grow; they may have holes (transaction markers, compaction). A place never changes its bytes.
+- `incarnation` names one life of the log: it changes when the log is created anew, never otherwise.
+- Errors of the driver surface as JournalUnavailable (try again) or a JournalError (look at it), never as themselves.
+"""
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from monitor.events.model import Entry, Record
+
+
+class Bounds(NamedTuple):
+    """What a partition holds: offsets `start` (first one still there) up to, not including, `end`."""
+
+    start: int
+    end: int
+
+
+class Place(NamedTuple):
+    """Where an appended entry came to stand."""
+
+    partition: int
+    offset: int
+
+
+FindOffsets = Callable[[Collection[int]], Awaitable[Mapping[int, int]]]
+"""Asked with partitions just assigned; answers the offset to go on from for each (the store's offset row)."""
+
+
+class Consumer(Protocol):
+    """Reads on from where the store stands. One task calls it; not for sharing."""
+
+    async def poll(self, max_records: int, wait_s: float) -> Sequence[Record]:
+        """Up to `max_records` records, each partition's contiguous from its expected offset, oldest first.
+
+        Waits at most `wait_s` for the first one; an empty answer is normal. Never hands out a record below the expected
+        offset of its partition, nor one of a partition that is not assigned any more, whatever the driver's client does
+        during a rebalance or a seek. Cancelled, nothing is lost: the records come again.
+
+        Raises RetentionCut when the expected record is gone, JournalUnavailable when the log does not answer.
+        After RetentionCut other partitions go on; the partition stands still until `seek`.
+        """
+        ...
+
+    async def seek(self, partition: int, offset: int) -> None:
+        """Expect `offset` next, back or forth: after a failed commit, or to pass a reported cut."""
+        ...
+
+    async def reload(self) -> None:
+        """Ask `FindOffsets` again for every assigned partition: after somebody else moved the offsets."""
+        ...
+
+    @property
+    def assigned(self) -> frozenset[int]:
+        """Partitions that this consumer reads now."""
+        ...
+
+    async def close(self) -> None:
+        """Leave; other members take over. Safe to call twice."""
+        ...
+
+
+class Journal(Protocol):
+    """An ordered, durable, partitioned log of event bytes."""
+
+    @property
+    def incarnation(self) -> str:
+        """Twelve hexadecimal digits that name this life of the log."""
+        ...
+
+    @property
+    def partitions(self) -> int:
+        """Number of partitions; fixed for an incarnation."""
+        ...
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether only this service can append: then its own headers (the team) can be believed."""
+        ...
+
+    async def append(self, entries: Sequence[Entry]) -> list[Place]:
+        """Make `entries` durable and return their places, in order.
+
+        Returns only when they survive a crash of this process (SQLite: of the machine, after fsync). Raises
+        JournalUnavailable when that could not be confirmed: the entries may or may not be there; appending again with
+        the same event ids is safe. Cancelled, the same holds.
+        """
+        ...
+
+    async def bounds(self) -> Mapping[int, Bounds]:
+        """First and next offset of every partition, now."""
+        ...
+
+    async def read(self, partition: int, start: int, end: int, max_records: int) -> Sequence[Record]:
+        """Records of `partition` with `start <= offset < end`, oldest first, at most `max_records`; repeatable.
+
+        For replay and checks, not for the projector. Raises RetentionCut when `start` lies below what is left.
+        """
+        ...
+
+    async def consumer(self, find_offsets: FindOffsets) -> Consumer:
+        """A new consumer. Embedded logs assign every partition at once; Kafka assigns as the group decides."""
+        ...
+
+    async def trim(self, partition: int, before: int) -> None:
+        """Forget records below `before` (embedded logs; Kafka trims itself and does nothing here)."""
+        ...
+
+    async def close(self) -> None:
+        """Release everything. Safe to call twice."""
+        ...

@@ -1,0 +1,292 @@
+"""The store port: projections, releases, quarantine, statistics, webhooks and the offsets that they belong to.
+
+Promises, held by one conformance suite over every driver:
+- `write` runs its work in ONE transaction: all of it is stored, or nothing. Two writers never run at once on a partition.
+- `Writer.commit` moves each partition's offset by compare-and-set; a stale expectation raises Fenced and stores nothing.
+- `read` runs its work on one consistent snapshot; what a finished `write` stored is seen by every later `read`.
+- Work runs in a thread, must not await, and gets a session that is void afterwards.
+Tables are of three kinds: ledger (endpoints, deliveries, attempts, quarantine decisions; never rebuilt), projections (executions,
+nodes, payloads, log lines, statistics; rebuilt from the journal), history (releases).
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Literal, NamedTuple, Protocol, TypeVar
+
+import msgspec
+
+from monitor.events.model import Poison
+from monitor.events.position import Position
+from monitor.projections.execution import Execution, Node, NodeKey, Summary
+from monitor.projections.filter import Filter
+from monitor.projections.fold import Changes, ExecutionId, Release
+from monitor.projections.loglines import LogLine
+from monitor.webhooks.delivery import Claimed, Outcome, Planned
+from monitor.webhooks.endpoint import Endpoint
+
+T = TypeVar("T")
+
+
+class Moved(NamedTuple):
+    """How far a commit moves a partition."""
+
+    # Next offset that must be stored now, else Fenced.
+    expected: int
+    next: int
+    # Hash of the record at `next - 1`: recognises the journal at the next start.
+    anchor: bytes
+
+
+class OffsetRow(NamedTuple):
+    """How far a partition is folded."""
+
+    next: int
+    # Deliveries are planned from here on; no rebuild lowers it.
+    planned: int
+    # Hash of the record at `next - 1`; empty before the first.
+    anchor: bytes
+
+
+class Commit(msgspec.Struct, frozen=True):
+    """Everything that one batch writes."""
+
+    changes: Changes
+    moved: Mapping[int, Moved]
+    deliveries: Sequence[Planned]
+
+
+class StoredRelease(NamedTuple):
+    """A release at rest. The event itself is in the journal; `derived` names one that the fold concluded from it."""
+
+    offset: int
+    derived: str | None
+    workflow_id: str
+    workflow_name: str | None
+    mode: str | None
+    version: int
+    status: str
+    completed: int
+    total: int
+    current: str | None
+    message: str | None
+    started_us: int | None
+    duration_us: int | None
+    tags: list[str]
+
+
+class Page(NamedTuple):
+    """One page of a list."""
+
+    rows: list[Summary]
+    has_more: bool
+    # Exact where statistics hold it (status, workflow), else counted up to a bound.
+    total: int
+    total_is_lower_bound: bool
+
+
+Sort = Literal["startedAt", "-startedAt", "duration", "-duration"]
+
+
+class ListQuery(NamedTuple):
+    """A page of executions of a team. Deleted ones are never listed."""
+
+    team: str
+    filter: Filter
+    sort: Sort
+    limit: int
+    # (value of the sort column or None, key) of the last row of the page before; None = the first page.
+    after: tuple[int | None, int] | None = None
+
+
+class QuarantineRow(NamedTuple):
+    """A record that could not be applied."""
+
+    id: int
+    partition: int
+    offset: int
+    stored_us: int
+    reason: str
+    field: str | None
+    message: str
+    key: bytes | None
+    value: bytes | None
+
+
+class DeliveryRow(NamedTuple):
+    """A delivery and how it stands."""
+
+    id: str
+    endpoint_key: int
+    event_id: str
+    event_type: str
+    execution_id: str
+    state: str
+    attempts: int
+    due_us: int | None
+    planned_us: int
+    body: bytes
+
+
+class AttemptRow(NamedTuple):
+    """One send of a delivery; `finished_us` is None while it runs or when the process died over it."""
+
+    n: int
+    started_us: int
+    finished_us: int | None
+    status: int | None
+    error: str | None
+    answer: bytes
+
+
+class Reader(Protocol):
+    """Questions about one consistent snapshot."""
+
+    def position(self) -> Position:
+        """How far the snapshot is folded. Partitions without a row stand at 0."""
+        ...
+
+    def offsets(self) -> Mapping[int, OffsetRow]:
+        """The offset row of every partition that has one."""
+        ...
+
+    def execution(self, team: str, execution_id: str) -> tuple[Summary, int] | None:
+        """The view of an execution and its key; None when there is none, it is deleted, or it is another team's."""
+        ...
+
+    def executions(self, query: ListQuery) -> tuple[Page, list[int]]:
+        """A page and the key of each row (for the cursor), by keyset: page 1000 costs what page 1 does."""
+        ...
+
+    def nodes(self, key: int) -> Mapping[NodeKey, Node]:
+        """Every stored node run of an execution."""
+        ...
+
+    def payloads(self, key: int, slots: Collection[str] | None = None) -> Mapping[str, bytes]:
+        """JSON bytes by slot name; all slots when `slots` is None."""
+        ...
+
+    def log_lines(
+        self, key: int, *, levels: Collection[str] | None, node_id: str | None, limit: int
+    ) -> Sequence[LogLine]:
+        """The first `limit` lines in order of (time, event, place)."""
+        ...
+
+    def statistics(self, team: str) -> Mapping[tuple[str, int, str, int], tuple[int, int]]:
+        """(workflow, hour, status, bucket) -> (count, sum of durations in microseconds), without empty rows."""
+        ...
+
+    def releases(self, partition: int, start: int, end: int) -> Sequence[StoredRelease]:
+        """Releases with `start <= offset < end`, in commit order; offsets without one (repeats, poison) are missing."""
+        ...
+
+    def quarantine(self, limit: int) -> Sequence[QuarantineRow]:
+        """The latest quarantined records, newest first."""
+        ...
+
+    def endpoints(self, team: str | None) -> Sequence[Endpoint]:
+        """Endpoints of a team in order of registration; of every team for None. Deleted ones are gone."""
+        ...
+
+    def deliveries(self, endpoint_key: int, limit: int) -> Sequence[DeliveryRow]:
+        """The latest deliveries of an endpoint, newest first."""
+        ...
+
+    def attempts(self, delivery_id: str) -> Sequence[AttemptRow]:
+        """Every attempt of a delivery, in order."""
+        ...
+
+    def next_due_us(self) -> int | None:
+        """When the next delivery is due or the next lease ends; None when nothing is owed."""
+        ...
+
+
+class Writer(Reader, Protocol):
+    """A transaction. It reads what it wrote; leaving `write` by an exception undoes everything."""
+
+    def load(self, ids: Collection[ExecutionId]) -> dict[ExecutionId, Execution]:
+        """The stored executions among `ids`, complete for the fold (registers, nodes, ids of their events), in few reads."""
+        ...
+
+    def endpoints_version(self) -> int:
+        """Changes whenever an endpoint does: the planner's table is made anew then."""
+        ...
+
+    def commit(self, commit: Commit) -> None:
+        """Write a batch. Executions without a key get the next ones, in order of first appearance.
+
+        Raises Fenced when a partition's offset is not the expected one, or a row changed since it was loaded (its
+        version differs from `stored_version`); on return every execution's `stored_version` is its `version`.
+        """
+        ...
+
+    def bind(self, incarnation: str, partitions: int) -> None:
+        """Tie an empty store to a journal; raises JournalMismatch when it is tied to another one already."""
+        ...
+
+    def pass_cut(self, partition: int, expected: int, next_offset: int) -> None:
+        """Move past records that are gone, as an operator's or a pipeline's reported decision. Raises Fenced."""
+        ...
+
+    def add_endpoint(self, endpoint: Endpoint) -> Endpoint:
+        """Store it and return it with its key."""
+        ...
+
+    def remove_endpoint(self, team: str, endpoint_id: str) -> bool:
+        """Remove it and cancel what is owed to it; False when the team has none of that id."""
+        ...
+
+    def claim(self, *, now_us: int, lease: str, until_us: int, limit: int, lane_cap: int) -> list[Claimed]:
+        """Lease due deliveries, at most `lane_cap` in flight per endpoint, lanes before age; store each attempt as started.
+
+        Leases that ended before `now_us` are taken back first: their attempts stay, marked by a missing end.
+        """
+        ...
+
+    def finish(self, outcomes: Sequence[Outcome]) -> int:
+        """Record ended attempts. Those whose lease was lost keep their attempt and change nothing else; returns how many held."""
+        ...
+
+    def release_leases(self, lease_prefix: str) -> int:
+        """Give back what a stopping deliverer still holds; returns how many."""
+        ...
+
+
+class Store(Protocol):
+    """Everything at rest but the journal."""
+
+    async def write(self, work: Callable[[Writer], T], *, durable: bool = False) -> T:
+        """Run `work` in one transaction and return its answer once that is committed.
+
+        `durable=True` also survives a loss of power (fsync): for what a user is told is done. Without it a power cut may
+        take back the latest commits as a whole, which the journal then repeats. Raises StoreUnavailable (disk full, I/O
+        error): nothing was stored. Cancelled, the transaction still runs to its end.
+        """
+        ...
+
+    async def read(self, work: Callable[[Reader], T]) -> T:
+        """Run `work` on a snapshot. Raises StoreUnavailable."""
+        ...
+
+    async def close(self) -> None:
+        """Release everything. Safe to call twice."""
+        ...
+
+
+def stored_release(release: Release, derived: bool) -> StoredRelease:
+    """What history keeps of a release."""
+    event, progress = release.event, release.progress
+    return StoredRelease(
+        event.record.offset,
+        event.type if derived else None,
+        release.workflow_id,
+        release.workflow_name,
+        release.mode,
+        release.version,
+        release.status,
+        progress.completed,
+        progress.total,
+        progress.current,
+        progress.message,
+        release.started_us,
+        release.duration_us,
+        release.tags,
+    )

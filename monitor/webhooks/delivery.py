@@ -1,0 +1,55 @@
+"""A delivery: one event owed to one endpoint; an attempt: one send of it. Bodies never change between attempts."""
+
+from typing import Literal
+
+import msgspec
+
+DeliveryState = Literal["pending", "leased", "delivered", "failed", "cancelled"]
+
+
+class Planned(msgspec.Struct, frozen=True, gc=False):
+    """A delivery as the commit writes it. Its id is a hash of endpoint and event, so that planning twice owes once."""
+
+    id: str
+    endpoint_key: int
+    event_id: str
+    event_type: str
+    team: str
+    execution_id: str
+    # Exactly what is sent and signed, on every attempt.
+    body: bytes
+    due_us: int
+
+
+class Claimed(msgspec.Struct, frozen=True):
+    """A delivery in a deliverer's hands until its lease ends. The attempt row `n` is already stored as started."""
+
+    id: str
+    endpoint_key: int
+    url: str
+    sealed_secret: bytes
+    body: bytes
+    # Number of this attempt, from 1.
+    n: int
+    lease: str
+    # When the delivery was planned, microseconds: the schedule's zero.
+    planned_us: int
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How an attempt ended and what follows."""
+
+    delivery_id: str
+    n: int
+    lease: str
+    started_us: int
+    finished_us: int
+    # HTTP status; None when no answer came.
+    status: int | None
+    # Stable word where no answer came or none was accepted: timeout, connect, tls, blocked_address, status ...
+    error: str | None
+    # First bytes of the answer's body.
+    answer: bytes
+    state: Literal["pending", "delivered", "failed"]
+    # When it is tried again; None unless `pending`.
+    due_us: int | None
