@@ -1,0 +1,118 @@
+"""The rooms that decide are pure: no loop, clock, chance, socket, file, driver or framework reaches into them."""
+
+import ast
+
+from tests.architecture.source import (
+    Modules,
+    imported_at_load,
+    imported_by,
+    ours,
+    read_modules,
+)
+
+# Whole rooms, or single modules of a room that otherwise acts.
+PURE = (
+    "monitor.events",
+    "monitor.projections",
+    "monitor.access.principal",
+    "monitor.access.roles",
+    "monitor.access.masking",
+    "monitor.webhooks.endpoint",
+    "monitor.webhooks.delivery",
+    "monitor.webhooks.planner",
+    "monitor.webhooks.signing",
+    "monitor.webhooks.schedule",
+    "monitor.fanout.channels",
+    "monitor.fanout.frames",
+    "monitor.fanout.ring",
+    "monitor.streams.session",
+    "monitor.sources",
+)
+IMPURE_ROOTS = {
+    *("asyncio", "threading", "multiprocessing", "concurrent", "subprocess", "signal", "select"),
+    *("time", "random", "secrets", "os", "pathlib", "shutil", "tempfile", "io", "logging"),
+    *("socket", "ssl", "http", "urllib3", "requests", "httpx", "sqlite3"),
+    *("aiokafka", "psycopg", "aiohttp", "sqlalchemy", "uvloop", "anyio", "websockets"),
+    *("starlette", "uvicorn", "sse_starlette", "typer", "structlog", "prometheus_client"),
+}
+CLOCK_READINGS = {"now", "utcnow", "today"}
+
+DRIVERS = {"aiokafka", "psycopg", "aiohttp"}
+
+
+def is_pure(module: str) -> bool:
+    """Whether the module is one that only decides."""
+    return any(module == pure or module.startswith(f"{pure}.") for pure in PURE)
+
+
+def impurities(modules: Modules) -> list[str]:
+    """What pure modules reach for, as sentences."""
+    found = []
+    for module, tree in modules.items():
+        if is_pure(module):
+            names = imported_by(tree)
+            found += [f"{module} imports {name}" for name in sorted(names) if name.split(".")[0] in IMPURE_ROOTS]
+            found += [f"{module} imports {name}" for name in sorted(ours(names, modules)) if not _is_harmless(name)]
+            found += [f"{module} reads a clock: {reading}" for reading in _clock_readings(tree)]
+    return found
+
+
+def drivers_at_load(modules: Modules) -> list[str]:
+    """Modules that cannot be loaded without a driver, as sentences."""
+    return [
+        f"{module} imports {name}"
+        for module, tree in modules.items()
+        for name in sorted(imported_at_load(tree))
+        if name.split(".")[0] in DRIVERS
+    ]
+
+
+def _is_harmless(module: str) -> bool:
+    return is_pure(module) or module in {"monitor", "monitor.errors"}
+
+
+def _clock_readings(tree: ast.AST) -> list[str]:
+    calls = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return [
+        ast.unparse(call)
+        for call in calls
+        if isinstance(call, ast.Attribute)
+        and call.attr in CLOCK_READINGS
+        and ast.unparse(call.value).split(".")[-1] in {"datetime", "date"}
+    ]
+
+
+def test_pure_rooms_reach_for_nothing() -> None:
+    """A pure room imports nothing that acts, also not by way of another room of ours."""
+    assert impurities(read_modules()) == []
+
+
+def test_drivers_load_in_their_openers_only() -> None:
+    """The embedded default never loads a driver that it does not use."""
+    assert drivers_at_load(read_modules()) == []
+
+
+def test_impurities_are_found() -> None:
+    """The checks see every way in."""
+    modules = {
+        "monitor.clock": ast.parse("import time"),
+        "monitor.events.codec": ast.parse("import os.path\nfrom monitor.clock import Clock"),
+        "monitor.fanout.ring": ast.parse("def f():\n  return datetime.datetime.now(UTC)"),
+        "monitor.fanout.hub": ast.parse("import asyncio"),
+    }
+    assert impurities(modules) == [
+        "monitor.events.codec imports os.path",
+        "monitor.events.codec imports monitor.clock",
+        "monitor.fanout.ring reads a clock: datetime.datetime.now",
+    ]
+
+
+def test_driver_imports_are_told_apart_by_when_they_happen() -> None:
+    """A function or a type checker may name a driver, a class body may not."""
+    modules = {
+        "monitor.journal.kafka": ast.parse(
+            "if TYPE_CHECKING:\n  import aiokafka\nasync def open_kafka():\n  import aiokafka"
+        ),
+        "monitor.webhooks.sender": ast.parse("class Sender:\n  from aiohttp import ClientSession"),
+    }
+    assert drivers_at_load(modules) == ["monitor.webhooks.sender imports aiohttp.ClientSession"]
