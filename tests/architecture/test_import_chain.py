@@ -67,6 +67,7 @@ def test_wrong_directions_are_found() -> None:
         "monitor.journal.sqlite": ast.parse("import monitor.store.tables"),
         "monitor.api.ingest": ast.parse("from monitor.streams.session import Session"),
         "monitor.store": ast.parse(""),
+        "monitor.store.tables": ast.parse(""),
         "monitor.utils": ast.parse(""),
     }
     assert unknown_rooms(modules) == ["monitor.utils"]
