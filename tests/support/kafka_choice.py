@@ -71,6 +71,7 @@ def _require_image(image: str) -> None:
     from docker.errors import DockerException, ImageNotFound
 
     try:
+        _require_engine_socket()
         engine = docker.from_env(timeout=2)
         try:
             engine.images.get(image)
@@ -80,6 +81,14 @@ def _require_image(image: str) -> None:
         raise KafkaUnavailable(f"the image {image} is not at hand (docker pull {image})") from error
     except (DockerException, OSError) as error:
         raise KafkaUnavailable(f"no Docker engine answers ({error})") from error
+
+
+def _require_engine_socket() -> None:
+    """Connect once ourselves: the client library leaves its socket open when nobody listens."""
+    path = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    if path.startswith("unix://"):
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(path.removeprefix("unix://"))
 
 
 @contextmanager

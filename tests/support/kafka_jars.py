@@ -94,14 +94,14 @@ class KafkaJars:
             pom = fresh.with_suffix(".xml")
             pom.write_text(POM.format(version=self.version))
             goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={fresh}"]
+            maven = ["mvn", "-B", "-ntp", "-q", "-f", str(pom), *goal]
             try:
-                subprocess.run(
-                    ["mvn", "-B", "-ntp", "-q", "-Dstyle.color=never", "-f", str(pom), *goal],
-                    check=True,
-                    timeout=DOWNLOAD_LIMIT_S,
-                )
-            except subprocess.SubprocessError as error:
-                raise KafkaUnavailable(f"Maven did not deliver Kafka {self.version}: {error}") from error
+                subprocess.run(maven, check=True, timeout=DOWNLOAD_LIMIT_S, capture_output=True, text=True)
+            except subprocess.CalledProcessError as error:
+                said = error.stdout.strip().partition("\n")[0]
+                raise KafkaUnavailable(f"Maven did not deliver Kafka {self.version}: {said}") from error
+            except subprocess.TimeoutExpired as error:
+                raise KafkaUnavailable(f"Maven needed over {DOWNLOAD_LIMIT_S} s") from error
             finally:
                 pom.unlink()
 
