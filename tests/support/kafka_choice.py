@@ -40,9 +40,9 @@ def _first_open_way(forced: str) -> AbstractContextManager[Kafka]:
                 return way()
             except KafkaUnavailable as error:
                 reasons.append(str(error))
-    raise KafkaUnavailable(
-        "; ".join(reasons) or f"MONITOR_TEST_KAFKA_VIA={forced} is none of {', '.join(ways)}"
-    )
+    if not reasons:
+        reasons.append(f"MONITOR_TEST_KAFKA_VIA={forced} is none of {', '.join(ways)}")
+    raise KafkaUnavailable("; ".join(reasons))
 
 
 @contextmanager
