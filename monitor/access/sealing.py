@@ -66,7 +66,7 @@ def load_key(path: Path) -> bytes:
     Raises DataFolderUnusable when the file holds no key.
     """
     try:
-        with path.open("xb", opener=_private) as file:
+        with open(path, "xb", opener=_private) as file:  # noqa: PTH123 - pathlib's open takes no opener
             file.write(secrets.token_bytes(KEY_BYTES))
     except FileExistsError:
         pass
