@@ -51,8 +51,9 @@ def impurities(modules: Modules) -> list[str]:
     for module, tree in modules.items():
         if is_pure(module):
             names = imported_by(tree)
-            found += [f"{module} imports {name}" for name in sorted(names) if name.split(".")[0] in IMPURE_ROOTS]
-            found += [f"{module} imports {name}" for name in sorted(ours(names, modules)) if not _is_harmless(name)]
+            drawn_in = [name for name in names if name.split(".")[0] in IMPURE_ROOTS]
+            drawn_in += [name for name in ours(names, modules) if not _is_harmless(name)]
+            found += [f"{module} imports {name}" for name in sorted(drawn_in)]
             found += [f"{module} reads a clock: {reading}" for reading in _clock_readings(tree)]
     return found
 
@@ -101,8 +102,8 @@ def test_impurities_are_found() -> None:
         "monitor.fanout.hub": ast.parse("import asyncio"),
     }
     assert impurities(modules) == [
-        "monitor.events.codec imports os.path",
         "monitor.events.codec imports monitor.clock",
+        "monitor.events.codec imports os.path",
         "monitor.fanout.ring reads a clock: datetime.datetime.now",
     ]
 
