@@ -26,7 +26,7 @@ def imported_by(tree: ast.AST) -> set[str]:
 
 
 def imported_at_load(tree: ast.AST) -> set[str]:
-    """What merely loading the module imports: not what functions import, nor what only a type checker sees."""
+    """What loading the module imports: not what functions do, nor what only a type checker sees."""
     return {name for node in _loaded_nodes(tree) for name in _imported_names(node)}
 
 

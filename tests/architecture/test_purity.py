@@ -1,4 +1,4 @@
-"""The rooms that decide are pure: no loop, clock, chance, socket, file, driver or framework reaches into them."""
+"""The rooms that decide are pure: no loop, clock, chance, socket, file, driver or framework reaches in."""
 
 import ast
 
