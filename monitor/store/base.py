@@ -141,11 +141,11 @@ class Reader(Protocol):
     """Questions about one consistent snapshot."""
 
     def position(self) -> Position:
-        """How far the snapshot is folded. Partitions without a row stand at 0."""
+        """How far the snapshot is folded."""
         ...
 
     def offsets(self) -> Mapping[int, OffsetRow]:
-        """The offset row of every partition that has one."""
+        """The offset row of every partition."""
         ...
 
     def execution(self, team: str, execution_id: str) -> tuple[Summary, int] | None:
@@ -218,12 +218,19 @@ class Writer(Reader, Protocol):
         """
         ...
 
-    def bind(self, incarnation: str, partitions: int) -> None:
-        """Tie an empty store to a journal; raises JournalMismatch when it is tied to another one already."""
+    def bind(self, incarnation: str, starts: Sequence[int]) -> None:
+        """Tie an empty store to a journal whose partitions begin at `starts`, and make their offset rows there.
+
+        Again with the same incarnation and number of partitions it changes nothing; raises JournalMismatch when the store
+        is tied to another journal.
+        """
         ...
 
     def pass_cut(self, partition: int, expected: int, next_offset: int) -> None:
-        """Move past records that are gone, as an operator's or a pipeline's reported decision. Raises Fenced."""
+        """Move past records that are gone from the journal, leaving a quarantine row (`retention_cut`) that names them.
+
+        Raises Fenced.
+        """
         ...
 
     def add_endpoint(self, endpoint: Endpoint) -> Endpoint:
