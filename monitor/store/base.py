@@ -233,6 +233,10 @@ class Writer(Reader, Protocol):
         """
         ...
 
+    def forget_releases(self, partition: int, before: int) -> None:
+        """Remove the releases of batches that ended at `before` or earlier: their records are gone from the journal."""
+        ...
+
     def add_endpoint(self, endpoint: Endpoint) -> Endpoint:
         """Store it and return it with its key."""
         ...
