@@ -1,1 +1,10 @@
-"""The journal: port in `base`, drivers opened by their `open_*` functions."""
+"""The journal: the contract in `base`, one opener per driver.
+
+Kafka's client loads only when its opener is called.
+"""
+
+from monitor.journal.base import Bounds, Consumer, FindOffsets, Journal, Place
+from monitor.journal.memory import MemoryJournal
+from monitor.journal.sqlite import open_sqlite_journal
+
+__all__ = ["Bounds", "Consumer", "FindOffsets", "Journal", "MemoryJournal", "Place", "open_sqlite_journal"]

@@ -1,0 +1,77 @@
+"""A journal in memory: the reference of the port's promises, and the log of tests. It survives nothing."""
+
+import secrets
+from collections.abc import Sequence
+
+from monitor.clock import Clock
+from monitor.errors import JournalUnavailable, RetentionCut
+from monitor.events.model import Entry, Record
+from monitor.events.position import INCARNATION_BYTES
+from monitor.journal.base import Bounds, FindOffsets, Place
+from monitor.journal.embedded import EmbeddedConsumer, Growth
+from monitor.journal.partitioner import partition_for
+
+
+class MemoryJournal:
+    """Implements the Journal port with one list per partition."""
+
+    exclusive = True
+
+    def __init__(self, partitions: int = 1, *, clock: Clock) -> None:
+        self.incarnation = secrets.token_hex(INCARNATION_BYTES)
+        self.partitions = partitions
+        self.growth = Growth()
+        self._clock = clock
+        self._logs: list[list[Record]] = [[] for _ in range(partitions)]
+        # Offset of the first record still there, by partition.
+        self._starts = [0] * partitions
+        self._closed = False
+
+    async def append(self, entries: Sequence[Entry]) -> list[Place]:
+        self._check_open()
+        stored_us = self._clock.now_us()
+        places = [self._append(entry, stored_us) for entry in entries]
+        self.growth.announce()
+        return places
+
+    async def bounds(self) -> dict[int, Bounds]:
+        self._check_open()
+        return {
+            partition: Bounds(self._starts[partition], self._end(partition)) for partition in range(self.partitions)
+        }
+
+    async def read(self, partition: int, start: int, end: int, max_records: int) -> Sequence[Record]:
+        self._check_open()
+        first = self._starts[partition]
+        if start < first:
+            raise RetentionCut(partition, start, first)
+        stop = max(start, min(end, start + max_records))
+        return self._logs[partition][start - first : stop - first]
+
+    async def consumer(self, find_offsets: FindOffsets) -> EmbeddedConsumer:
+        consumer = EmbeddedConsumer(self, find_offsets, self._clock)
+        await consumer.reload()
+        return consumer
+
+    async def trim(self, partition: int, before: int) -> None:
+        self._check_open()
+        gone = min(before, self._end(partition)) - self._starts[partition]
+        if gone > 0:
+            del self._logs[partition][:gone]
+            self._starts[partition] += gone
+
+    async def close(self) -> None:
+        self._closed = True
+
+    def _append(self, entry: Entry, stored_us: int) -> Place:
+        partition = partition_for(entry.key, self.partitions)
+        place = Place(partition, self._end(partition))
+        self._logs[partition].append(Record(*place, entry.key, entry.value, entry.headers, stored_us))
+        return place
+
+    def _end(self, partition: int) -> int:
+        return self._starts[partition] + len(self._logs[partition])
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise JournalUnavailable("The journal is closed.")

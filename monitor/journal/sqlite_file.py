@@ -1,0 +1,248 @@
+"""The layout of `journal.db`, and every statement that is run on it. Blocking: called in the journal's threads.
+
+A record's place is one integer, partition and offset side by side, and the table's key: appending writes at the end of
+a partition's range, reading scans it in order. The columns `partition` and `offset` are there for people.
+"""
+
+import secrets
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+
+from monitor.errors import DataFolderUnusable, JournalMismatch, StartupError
+from monitor.events.model import Entry, Record
+from monitor.events.position import INCARNATION_BYTES
+from monitor.journal.base import Bounds, Place
+from monitor.journal.partitioner import partition_for
+
+SCHEMA_VERSION: Final = 1
+
+# 48 bits of offset: a million events a second for nine years. What is left holds 32,767 partitions.
+_OFFSET_BITS: Final = 48
+_OFFSET_MASK: Final = (1 << _OFFSET_BITS) - 1
+
+# What one read brings into memory at most, however many records were asked for.
+_READ_BYTES: Final = 16 << 20
+
+_CREATE: Final = f"""
+CREATE TABLE meta (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
+CREATE TABLE starts (partition INTEGER PRIMARY KEY, "offset" INTEGER NOT NULL);
+CREATE TABLE records (
+    place INTEGER PRIMARY KEY,
+    partition INTEGER AS (place >> {_OFFSET_BITS}) VIRTUAL,
+    "offset" INTEGER AS (place & {_OFFSET_MASK}) VIRTUAL,
+    key BLOB NOT NULL,
+    value BLOB NOT NULL,
+    headers BLOB,
+    stored_us INTEGER NOT NULL
+);
+"""
+
+_decode_headers = msgspec.msgpack.Decoder(tuple[tuple[str, bytes], ...]).decode
+
+
+class Identity(NamedTuple):
+    """What a journal's file says of itself."""
+
+    incarnation: str
+    partitions: int
+
+
+# Opening
+
+
+def open_writer(path: Path, partitions: int) -> sqlite3.Connection:
+    """The one connection that writes; makes the file when it is missing. Raises StartupError with the cure."""
+    connection = None
+    try:
+        connection = _connect(path)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        _prepare(connection, path, partitions)
+    except BaseException as error:
+        if connection:
+            connection.close()
+        if isinstance(error, sqlite3.Error):
+            raise _unusable(path, error) from error
+        raise
+    return connection
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write."""
+    connection = _connect(path)
+    connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def identity(connection: sqlite3.Connection) -> Identity:
+    """Incarnation and number of partitions of an opened journal."""
+    meta = dict(connection.execute("SELECT name, value FROM meta"))
+    return Identity(meta["incarnation"], meta["partitions"])
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # Each connection is used by one thread at a time, though not always by the same one.
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
+    connection.execute("PRAGMA cache_size = -8192")  # 8 MiB: appends and tail reads touch few pages
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path, partitions: int) -> None:
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    if not tables:
+        return _create(connection, partitions)
+    if not tables >= {"meta", "records", "starts"}:
+        raise StartupError(
+            f"{path} is not a journal but another program's database; move it away, or name another folder."
+        )
+    version = connection.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone()
+    if version != (SCHEMA_VERSION,):
+        raise StartupError(
+            f"{path} was written by another version of this program (layout {version and version[0]}, "
+            f"this one reads {SCHEMA_VERSION}); start that version, or move the file away."
+        )
+    if (there := identity(connection).partitions) != partitions:
+        raise JournalMismatch(
+            f"{path} has {there} partition(s) and {partitions} were asked for; a log keeps its number for life: "
+            f"ask for {there}, or move the file away and import its events again."
+        )
+    return None
+
+
+def _create(connection: sqlite3.Connection, partitions: int) -> None:
+    meta = {
+        "schema": SCHEMA_VERSION,
+        "incarnation": secrets.token_hex(INCARNATION_BYTES),
+        "partitions": partitions,
+    }
+    with _transaction(connection):
+        for statement in filter(str.strip, _CREATE.split(";")):
+            connection.execute(statement)
+        connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
+        connection.executemany("INSERT INTO starts VALUES (?, 0)", ((number,) for number in range(partitions)))
+
+
+def _unusable(path: Path, error: sqlite3.Error) -> StartupError:
+    match getattr(error, "sqlite_errorcode", 0) & 0xFF:
+        case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
+            return StartupError(
+                f"{path} is damaged or no journal at all ({error}); restore it from a backup, or move it away to "
+                "begin a new one."
+            )
+        case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
+            return DataFolderUnusable(
+                f"{path} cannot be written ({error}); make its folder writable for this user, or name another one."
+            )
+        case _:
+            return StartupError(
+                f"{path} cannot be opened ({error}); see that no other program holds it and the disk has room."
+            )
+
+
+# Writing
+
+
+def append(connection: sqlite3.Connection, entries: Sequence[Entry], partitions: int, stored_us: int) -> list[Place]:
+    """Write `entries` in one transaction, all or none, and return their places when they are durable."""
+    with _transaction(connection):
+        # Asked of the file each time: no number kept in memory can go stale by a failed commit.
+        offsets = [count(_end_of(connection, partition)) for partition in range(partitions)]
+        places = [Place(at, next(offsets[at])) for at in (partition_for(entry.key, partitions) for entry in entries)]
+        connection.executemany(
+            "INSERT INTO records (place, key, value, headers, stored_us) VALUES (?, ?, ?, ?, ?)",
+            _rows(places, entries, stored_us),
+        )
+    return places
+
+
+def raise_start(connection: sqlite3.Connection, partition: int, before: int) -> None:
+    """Declare the records below `before` gone; `delete_some` then takes them off the file."""
+    with _transaction(connection):
+        connection.execute(
+            'UPDATE starts SET "offset" = ?1 WHERE partition = ?2 AND "offset" < ?1',
+            (min(before, _end_of(connection, partition)), partition),
+        )
+
+
+def delete_some(connection: sqlite3.Connection, partition: int, max_records: int) -> int:
+    """Delete up to `max_records` records that are declared gone, and say how many it were."""
+    with _transaction(connection):
+        return connection.execute(
+            "DELETE FROM records WHERE place IN (SELECT place FROM records WHERE place >= ? AND place < ? LIMIT ?)",
+            (_place(partition, 0), _place(partition, start_of(connection, partition)), max_records),
+        ).rowcount
+
+
+def _rows(
+    places: Iterable[Place], entries: Iterable[Entry], stored_us: int
+) -> Iterator[tuple[int, bytes, bytes, bytes | None, int]]:
+    for place, (key, value, headers) in zip(places, entries, strict=True):
+        packed = msgspec.msgpack.encode(headers) if headers else None
+        yield _place(*place), key, value, packed, stored_us
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        # A full disk may have rolled it back already.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+# Reading
+
+
+def read(connection: sqlite3.Connection, partition: int, start: int, end: int, max_records: int) -> list[Record]:
+    """Records of `partition` from `start` up to, not including, `end`; fewer than asked when they are large."""
+    rows = connection.execute(
+        "SELECT place, key, value, headers, stored_us FROM records "
+        "WHERE place >= ? AND place < ? ORDER BY place LIMIT ?",
+        (_place(partition, start), _place(partition, min(end, _OFFSET_MASK)), max_records),
+    )
+    records = []
+    size_bytes = 0
+    for place, key, value, headers, stored_us in rows:
+        unpacked = _decode_headers(headers) if headers else ()
+        records.append(Record(partition, place & _OFFSET_MASK, key, value, unpacked, stored_us))
+        size_bytes += len(value)
+        if size_bytes >= _READ_BYTES:
+            break
+    return records
+
+
+def bounds(connection: sqlite3.Connection, partitions: int) -> dict[int, Bounds]:
+    """First and next offset of every partition."""
+    return {
+        partition: Bounds(start_of(connection, partition), _end_of(connection, partition))
+        for partition in range(partitions)
+    }
+
+
+def start_of(connection: sqlite3.Connection, partition: int) -> int:
+    """Offset of the first record that is not declared gone."""
+    (offset,) = connection.execute('SELECT "offset" FROM starts WHERE partition = ?', (partition,)).fetchone()
+    return int(offset)
+
+
+def _end_of(connection: sqlite3.Connection, partition: int) -> int:
+    (last,) = connection.execute(
+        "SELECT max(place) FROM records WHERE place >= ? AND place <= ?",
+        (_place(partition, 0), _place(partition, _OFFSET_MASK)),
+    ).fetchone()
+    # A partition that was trimmed to its end goes on where it stood.
+    return start_of(connection, partition) if last is None else (last & _OFFSET_MASK) + 1
+
+
+def _place(partition: int, offset: int) -> int:
+    return partition << _OFFSET_BITS | offset
