@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
-import orjson
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,6 +15,7 @@ from starlette.responses import Response
 from monitor.clock import Clock
 from monitor.errors import ClientError, MethodNotAllowed, MonitorError, NotFound, Unavailable
 from monitor.events.codec import format_time
+from monitor.web.replies import json_reply
 
 Handler = Callable[[Request, Exception], Awaitable[Response]]
 
@@ -48,6 +48,9 @@ def exception_handlers(clock: Clock) -> dict[Any, Handler]:
 
 def _framework_response(request: Request, error: HTTPException, clock: Clock) -> Response:
     """What the router itself refuses: our words where we have some, else the status's own name."""
+    if request.method == "OPTIONS" and error.status_code == MethodNotAllowed.status:
+        # The refusal names the methods of the address, which is all that OPTIONS asks.
+        return Response(status_code=204, headers=error.headers)
     own = _OWN_WORDS.get(error.status_code)
     members = {"code": HTTPStatus(error.status_code).name, "message": error.detail}
     if own:
@@ -57,6 +60,4 @@ def _framework_response(request: Request, error: HTTPException, clock: Clock) ->
 
 def _envelope(status: int, members: Mapping[str, Any], headers: Mapping[str, str], clock: Clock) -> Response:
     error = {**members, "timestamp": format_time(clock.now_us())}
-    return Response(
-        orjson.dumps({"error": error}), status, {**headers, "cache-control": "no-store"}, media_type="application/json"
-    )
+    return json_reply({"error": error}, status, {**headers, "cache-control": "no-store"})

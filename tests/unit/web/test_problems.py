@@ -95,6 +95,13 @@ async def test_unknown_paths_are_named(client: httpx.AsyncClient) -> None:
     assert (error_of(response)["code"], error_of(response)["path"]) == ("NOT_FOUND", "/nowhere")
 
 
+async def test_options_tell_the_methods(client: httpx.AsyncClient) -> None:
+    """OPTIONS is answered for every address."""
+    response = await client.options("/fail/missing")
+    assert (response.status_code, response.content) == (204, b"")
+    assert set(response.headers["allow"].split(", ")) == {"GET", "HEAD"}
+
+
 async def test_unknown_methods_name_the_known_ones(client: httpx.AsyncClient) -> None:
     """405 carries Allow."""
     response = await client.delete("/fail/missing")
