@@ -76,6 +76,13 @@ class WebhookNotFound(NotFound):
     code = "WEBHOOK_NOT_FOUND"
 
 
+class InvalidWebhook(ClientError):
+    """The webhook cannot be registered like this."""
+
+    code = "INVALID_WEBHOOK"
+    status = 422
+
+
 class MethodNotAllowed(ClientError):
     """This address does not take this method."""
 

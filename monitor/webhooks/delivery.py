@@ -7,6 +7,10 @@ import msgspec
 DeliveryState = Literal["pending", "leased", "delivered", "failed", "cancelled"]
 
 
+Failure = Literal["dns", "blocked_address", "connect", "tls", "timeout", "disconnected", "protocol", "internal"]
+"""Why no answer came: before there was a connection, after, or by our own fault."""
+
+
 class Planned(msgspec.Struct, frozen=True, gc=False):
     """A delivery as the commit writes it. Its id is a hash of endpoint and event, so that planning twice owes once."""
 
@@ -36,6 +40,19 @@ class Claimed(msgspec.Struct, frozen=True):
     planned_us: int
 
 
+class Answer(msgspec.Struct, frozen=True):
+    """What came back from one send."""
+
+    # HTTP status; None when no answer came.
+    status: int | None
+    # None when an answer came.
+    failure: Failure | None = None
+    # First bytes of the body.
+    body: bytes = b""
+    # The header of that name, as it was written.
+    retry_after: str | None = None
+
+
 class Outcome(msgspec.Struct, frozen=True):
     """How an attempt ended and what follows."""
 
@@ -46,7 +63,7 @@ class Outcome(msgspec.Struct, frozen=True):
     finished_us: int
     # HTTP status; None when no answer came.
     status: int | None
-    # Stable word where no answer came or none was accepted: timeout, connect, tls, blocked_address, status ...
+    # Stable word: a `Failure`, or for an answer that was not accepted `redirect`, `gone`, `status` or `protocol`.
     error: str | None
     # First bytes of the answer's body.
     answer: bytes

@@ -1,13 +1,20 @@
 """An endpoint: a registered webhook URL, what it wants to hear, and from where in the journal on."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
+from monitor.events.types import TYPES
 from monitor.projections.filter import Filter
 
 EndpointStatus = Literal["active", "paused", "disabled"]
+
+WILDCARDS: Final = ("execution.*", "node.*", "*")
+"""What an endpoint may ask for beside single types; they also cover types outside the catalogue."""
+
+EVENT_CHOICES: Final = (*WILDCARDS, *TYPES)
+"""Everything that an endpoint may ask for."""
 
 
 class Endpoint(msgspec.Struct, frozen=True):

@@ -1,0 +1,163 @@
+"""HOT PATH: which deliveries a batch owes. The pipeline asks inside the projection's transaction; nothing is sent here.
+
+Promises: an endpoint hears of its own team's events only, of none before its registration, of none that a rebuild folds
+again, and of no imported history. Planning the same event twice gives the same delivery ids and the same bytes.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import blake2b
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from monitor.events.types import TYPES
+from monitor.projections.filter import Filter, matches
+from monitor.projections.fold import Release
+from monitor.webhooks.delivery import Planned
+from monitor.webhooks.endpoint import WILDCARDS, Endpoint
+
+
+class _Candidate(NamedTuple):
+    """An endpoint that wants this type and workflow, with what is left of its filter to test."""
+
+    endpoint: Endpoint
+    filter: Filter
+
+
+class _Route:
+    """Candidates for one event type of one team. Endpoints that name their workflows cost nothing to all others."""
+
+    __slots__ = ("_by_workflow", "_of_any")
+
+    def __init__(self, endpoints: Iterable[Endpoint]) -> None:
+        self._of_any: list[_Candidate] = []
+        self._by_workflow: dict[str, list[_Candidate]] = {}
+        for endpoint in endpoints:
+            workflows, rest = _split(endpoint.filter)
+            candidate = _Candidate(endpoint, rest)
+            if workflows is None:
+                self._of_any.append(candidate)
+            for workflow_id in workflows or ():
+                self._by_workflow.setdefault(workflow_id, []).append(candidate)
+
+    def candidates(self, workflow_id: str) -> Sequence[_Candidate]:
+        """Whoever may want an event of this workflow."""
+        named = self._by_workflow.get(workflow_id)
+        return self._of_any + named if named else self._of_any
+
+
+class _Payload(msgspec.Struct, rename="camel", gc=False):
+    """The body of a webhook. `event` says what `type` says: the former is the older spelling."""
+
+    event: str
+    execution_id: str
+    workflow_id: str
+    workflow_name: str | None
+    timestamp: str
+    data: dict[str, Any]
+    id: str
+    type: str
+    # Dense per source and execution; None when the producer does not count.
+    sequence: int | None
+    # Of the execution after this event: receivers keep the highest they saw.
+    version: int
+
+
+class Planner:
+    """Knows every active endpoint. Made anew when an endpoint changes."""
+
+    def __init__(self, endpoints: Iterable[Endpoint]) -> None:
+        by_team: dict[str, list[Endpoint]] = {}
+        for endpoint in endpoints:
+            if endpoint.status == "active":
+                by_team.setdefault(endpoint.team, []).append(endpoint)
+        self._routes = {team: _routes(registered) for team, registered in by_team.items()}
+
+    def plan(self, releases: Iterable[Release], planned: Mapping[int, int], now_us: int) -> list[Planned]:
+        """What is owed for `releases`, in their order, due at `now_us`.
+
+        Records below `planned`, by partition, were planned before: a rebuild folds them again and owes nothing.
+        """
+        owed: list[Planned] = []
+        if not self._routes:
+            return owed
+        for release in releases:
+            event = release.event
+            routes = self._routes.get(event.team)
+            if routes is None or event.backfill or event.record.offset < planned.get(event.record.partition, 0):
+                continue
+            route = routes.get(event.type) or routes.get(_wildcard(event.type))
+            if route is not None and (candidates := route.candidates(release.workflow_id)):
+                _owe(owed, release, candidates, now_us)
+        return owed
+
+
+def delivery_id(endpoint: Endpoint, release: Release) -> str:
+    """Names what is owed to `endpoint` for this event, whenever it is planned: fit for a header, and nobody's choice.
+
+    Event ids are unique within their execution only, so the execution is part of it.
+    """
+    event = release.event
+    name = f"{endpoint.id}\0{event.execution_id}\0{event.id}"
+    return f"msg_{blake2b(name.encode(), digest_size=16).hexdigest()}"
+
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def body_of(release: Release) -> bytes:
+    """What receivers get: the same bytes for every endpoint and attempt."""
+    event = release.event
+    return _encode(
+        _Payload(
+            event.type,
+            event.execution_id,
+            release.workflow_id,
+            release.workflow_name,
+            event.timestamp,
+            event.data,
+            event.id,
+            event.type,
+            event.sequence or None,
+            release.version,
+        )
+    )
+
+
+def _owe(owed: list[Planned], release: Release, candidates: Sequence[_Candidate], now_us: int) -> None:
+    event, record = release.event, release.event.record
+    body = b""
+    for endpoint, filter_ in candidates:
+        if record.offset < endpoint.since.get(record.partition, 0) or not matches(filter_, release):
+            continue
+        body = body or body_of(release)
+        id_ = delivery_id(endpoint, release)
+        owed.append(
+            Planned(id_, endpoint.key, event.id, event.type, event.team, event.execution_id, body, now_us),
+        )
+
+
+def _routes(endpoints: Sequence[Endpoint]) -> dict[str, _Route]:
+    """A route for every type of the catalogue that somebody wants, and one per wildcard for the types outside it."""
+    routes = {}
+    for name in (*TYPES, *WILDCARDS):
+        wanted = {name, _wildcard(name), "*"}
+        if wanting := [endpoint for endpoint in endpoints if not wanted.isdisjoint(endpoint.events)]:
+            routes[name] = _Route(wanting)
+    return routes
+
+
+def _wildcard(name: str) -> str:
+    """The narrowest wildcard that covers the type."""
+    if name.startswith("execution."):
+        return "execution.*"
+    return "node.*" if name.startswith("node.") else "*"
+
+
+def _split(filter_: Filter) -> tuple[set[str] | None, Filter]:
+    """The workflows that a filter confines itself to (None: it does not), and its other tests."""
+    named = [test for test in filter_.tests if test.field == "workflowId" and test.op == "eq"]
+    if not named:
+        return None, filter_
+    workflows = set.intersection(*({str(value) for value in test.values} for test in named))
+    return workflows, Filter(tuple(test for test in filter_.tests if test not in named))

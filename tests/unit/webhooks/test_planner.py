@@ -1,0 +1,137 @@
+"""The planner owes an event to exactly those endpoints that asked for it."""
+
+import string
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import pytest
+
+from monitor.webhooks.planner import Planner, delivery_id
+from tests.support.webhooks import NOW_US, make_endpoint, make_release
+
+
+def wanted(events: tuple[str, ...], type_: str) -> bool:
+    """Whether an endpoint with these `events` is owed an event of this type."""
+    return bool(Planner([make_endpoint(events=events)]).plan([make_release(type_)], {}, NOW_US))
+
+
+@pytest.mark.parametrize(
+    ("events", "type_", "expected"),
+    [
+        (("execution.failed",), "execution.failed", True),
+        (("execution.failed",), "execution.completed", False),
+        (("execution.failed", "execution.completed"), "execution.completed", True),
+        (("execution.*",), "execution.recovered", True),
+        (("execution.*",), "execution.invented", True),
+        (("execution.*",), "node.failed", False),
+        (("node.*",), "node.invented", True),
+        (("node.*",), "execution.failed", False),
+        (("*",), "log.appended", True),
+        (("*",), "vendor.invented", True),
+        (("node.*", "execution.*"), "vendor.invented", False),
+    ],
+)
+def test_types_and_wildcards_choose(events: tuple[str, ...], type_: str, expected: bool) -> None:
+    """A type by its name, a family by its wildcard, everything by the star; unknown types by wildcards alone."""
+    assert wanted(events, type_) is expected
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({"workflowId": "wf_1"}, True),
+        ({"workflowId": ["wf_0", "wf_1"]}, True),
+        ({"workflowId": "wf_2"}, False),
+        ({"workflowId": {"ne": "wf_1"}}, False),
+        ({"workflowId": {"eq": ["wf_1", "wf_2"], "ne": "wf_1"}}, False),
+        ({"workflowId": "wf_1", "status": "failed"}, True),
+        ({"workflowId": "wf_1", "status": "timeout"}, False),
+        ({"mode": "webhook", "duration": {"gte": 15}}, True),
+        ({"duration": {"gt": 20}}, False),
+    ],
+)
+def test_filter_chooses(filters: Mapping[str, Any], expected: bool) -> None:
+    """The filter is that of lists and streams, asked of the state that the event left behind."""
+    planner = Planner([make_endpoint(filters=filters)])
+    assert bool(planner.plan([make_release()], {}, NOW_US)) is expected
+
+
+def test_every_endpoint_that_asked_is_owed_one_delivery() -> None:
+    """Endpoints that name the workflow and endpoints that do not are both served, each under its own id."""
+    endpoints = [
+        make_endpoint("wh_1", key=1, filters={"workflowId": "wf_1"}),
+        make_endpoint("wh_2", key=2),
+        make_endpoint("wh_3", key=3, filters={"workflowId": "wf_2"}),
+    ]
+    release = make_release(offset=7)
+    owed = Planner(endpoints).plan([release], {}, NOW_US)
+    assert {(one.endpoint_key, one.id) for one in owed} == {
+        (endpoint.key, delivery_id(endpoint, release)) for endpoint in endpoints[:2]
+    }
+    assert {(one.event_id, one.event_type, one.execution_id, one.due_us) for one in owed} == {
+        ("ev_1", "execution.failed", "exec_1", NOW_US)
+    }
+    assert owed[0].body is owed[1].body
+
+
+def test_body_is_the_event_with_its_place() -> None:
+    """The members of the public API's example, and what receivers need to sort and to deduplicate."""
+    release = make_release(sequence=4, offset=11, data={"error": {"type": "ConnectionError"}, "big": 2**70})
+    (owed,) = Planner([make_endpoint()]).plan([release], {}, NOW_US)
+    assert msgspec.json.decode(owed.body) == {
+        "event": "execution.failed",
+        "executionId": "exec_1",
+        "workflowId": "wf_1",
+        "workflowName": "GitHub to Slack",
+        "timestamp": "2026-11-22T10:30:00Z",
+        "data": {"error": {"type": "ConnectionError"}, "big": 2**70},
+        "id": "ev_1",
+        "type": "execution.failed",
+        "sequence": 4,
+        "version": 12,
+    }
+
+
+@pytest.mark.parametrize("event_id", ["a.b", "a\u2028b", "x" * 256, "🚀", "id with spaces"])
+def test_delivery_id_is_fit_for_a_header(event_id: str) -> None:
+    """Case 42: whatever an event's id is made of, the delivery's holds letters and digits after its prefix."""
+    prefix, _, mark = delivery_id(make_endpoint(), make_release(event_id=event_id)).partition("_")
+    assert (prefix, len(mark), set(mark) - set(string.ascii_letters + string.digits)) == ("msg", 32, set())
+
+
+def test_delivery_id_stays_the_same_across_releases_of_the_service() -> None:
+    """It is stored, and receivers remember it: a change of the hash would deliver everything owed a second time."""
+    assert delivery_id(make_endpoint(), make_release()) == "msg_ca9efc2b3d34af897381d6d0ad054077"
+
+
+def test_equal_event_ids_of_two_executions_are_two_deliveries() -> None:
+    """Producers number their events per execution."""
+    ids = {delivery_id(make_endpoint(), make_release(execution_id=id_)) for id_ in ("exec_1", "exec_2")}
+    assert len(ids) == 2
+
+
+@pytest.mark.parametrize(
+    ("partition", "offset", "expected"), [(0, 9, False), (0, 10, True), (1, 4, False), (1, 5, True), (2, 0, True)]
+)
+def test_endpoint_hears_nothing_older_than_itself(partition: int, offset: int, expected: bool) -> None:
+    """It starts at the journal's end at its registration; a partition that came later is heard from the first record."""
+    planner = Planner([make_endpoint(since={0: 10, 1: 5})])
+    assert bool(planner.plan([make_release(partition=partition, offset=offset)], {}, NOW_US)) is expected
+
+
+@pytest.mark.parametrize(("offset", "expected"), [(99, False), (100, True)])
+def test_rebuild_owes_nothing_again(offset: int, expected: bool) -> None:
+    """Records below the partition's planned offset were planned before."""
+    assert bool(Planner([make_endpoint()]).plan([make_release(offset=offset)], {0: 100}, NOW_US)) is expected
+
+
+def test_imported_history_is_not_sent() -> None:
+    """Backfill changes state and statistics only."""
+    assert Planner([make_endpoint()]).plan([make_release(backfill=True)], {}, NOW_US) == []
+
+
+@pytest.mark.parametrize("status", ["paused", "disabled"])
+def test_only_active_endpoints_are_owed(status: Any) -> None:
+    """An endpoint that is switched off is planned for no more."""
+    assert Planner([make_endpoint(status=status)]).plan([make_release()], {}, NOW_US) == []
