@@ -1,0 +1,182 @@
+"""Intake: the one door into the journal for everything that this service takes in or says itself.
+
+`accept` promises: an accepted item is in the journal, durable, when the call returns; each item gets a verdict of its
+own, and a bad one never harms the rest. Called by `POST /v1/events`; sources, engines and the janitor use `publish`.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, NamedTuple
+
+import msgspec
+
+from monitor.access.teams import team_rule
+from monitor.errors import InvalidEvent
+from monitor.events.codec import ORDINAL_HEADER, decode, derived_id
+from monitor.events.model import TEAM_HEADER, Entry, Event, Poison, Record
+from monitor.events.position import Position, beginning
+from monitor.events.types import MONITOR_SOURCE
+from monitor.journal.base import Journal, Place
+from monitor.telemetry.metrics import Metrics
+
+Headers = tuple[tuple[str, bytes], ...]
+EventKey = tuple[str, str, bytes]
+"""(team, execution id, digest of the event id): what makes an event a repeat."""
+
+RECENT_EVENTS: Final = 32_768
+"""Accepted events remembered for the verdict `duplicate`: a few requests of the largest size, about 8 MB."""
+
+_ITEMS_PER_SLICE: Final = 256
+"""Decoded in one go, about 2 ms; then other tasks of the loop have their turn."""
+
+_TEAM_OF: Final = team_rule(exclusive=True, trust_body=False)
+
+
+class Fault(NamedTuple):
+    """Why an item was rejected: the words that quarantine uses too."""
+
+    code: str
+    field: str | None
+    message: str
+
+
+class Result(NamedTuple):
+    """The verdict on one item of a request."""
+
+    # Which item, from 0.
+    place: int
+    # Given or derived; None where the item is no event.
+    id: str | None
+    verdict: Literal["accepted", "duplicate", "rejected"]
+    fault: Fault | None = None
+
+
+class Receipt(NamedTuple):
+    """The answer to a request, with a result for every item, in order."""
+
+    # Covers each accepted and each repeated item; partitions that hold none stand at 0.
+    position: Position
+    results: list[Result]
+
+    def number_of(self, verdict: str) -> int:
+        """How many items got `verdict`."""
+        return sum(result.verdict == verdict for result in self.results)
+
+
+class Intake:
+    """Checks events, derives what they lack and appends them, one journal append per request.
+
+    Repeats within a request and of recent requests are told as `duplicate` and not appended again. An older repeat is
+    accepted, and the fold drops it: memory here saves work and tells producers more, the guarantee is the fold's.
+    """
+
+    def __init__(self, journal: Journal, metrics: Metrics) -> None:
+        self._journal = journal
+        self._metrics = metrics
+        # Checksum and place by event, oldest first.
+        self._recent: OrderedDict[EventKey, tuple[int, Place]] = OrderedDict()
+
+    async def accept(self, items: Sequence[bytes], *, team: str, headers: Headers = ()) -> Receipt:
+        """Take in events from outside, each as its producer wrote it.
+
+        `headers` belong to every item: the attributes of a CloudEvent in binary mode. Raises JournalUnavailable when
+        the append could not be confirmed; sending the same request again is safe.
+        """
+        return await self._take(items, team, headers, own=False)
+
+    async def publish(self, events: Sequence[Mapping[str, Any]], *, team: str) -> Receipt:
+        """Take in what this service says itself, as canonical members. Raises InvalidEvent for what is no event."""
+        receipt = await self._take([msgspec.json.encode(event) for event in events], team, (), own=True)
+        for result in receipt.results:
+            if result.fault:
+                raise InvalidEvent(f"event {result.place} of our own: {result.fault.message}", field=result.fault.field)
+        return receipt
+
+    async def _take(self, items: Sequence[bytes], team: str, headers: Headers, *, own: bool) -> Receipt:
+        request = _Request(team, headers, own, self._recent)
+        for index, item in enumerate(items):
+            if index % _ITEMS_PER_SLICE == _ITEMS_PER_SLICE - 1:
+                await asyncio.sleep(0)
+            request.judge(index, item)
+        places = await self._append(request.entries)
+        self._remember(request.fresh, places)
+        self._metrics.appended.inc(len(places))
+        self._metrics.refused.inc(sum(result.fault is not None for result in request.results))
+        return Receipt(self._position([*places, *request.repeated]), request.results)
+
+    async def _append(self, entries: list[Entry]) -> list[Place]:
+        return await self._journal.append(entries) if entries else []
+
+    def _remember(self, fresh: Mapping[EventKey, int], places: Sequence[Place]) -> None:
+        for (key, checksum), place in zip(fresh.items(), places, strict=True):
+            self._recent[key] = (checksum, place)
+        while len(self._recent) > RECENT_EVENTS:
+            self._recent.popitem(last=False)
+
+    def _position(self, places: Sequence[Place]) -> Position:
+        position = beginning(self._journal.incarnation, self._journal.partitions)
+        for place in places:
+            position = position.advanced(place.partition, place.offset + 1)
+        return position
+
+
+class _Request:
+    """The items of one request, judged in order: which are appended, and what is said about each."""
+
+    def __init__(self, team: str, headers: Headers, own: bool, recent: Mapping[EventKey, tuple[int, Place]]) -> None:
+        self.entries: list[Entry] = []
+        # Checksums of what is appended, in the order of `entries`.
+        self.fresh: dict[EventKey, int] = {}
+        # Where the events of earlier requests stand that this one repeats.
+        self.repeated: list[Place] = []
+        self.results: list[Result] = []
+        self._headers = ((TEAM_HEADER, team.encode()), *headers)
+        self._own = own
+        self._recent = recent
+        # How often an event without an id was seen.
+        self._copies: dict[EventKey, int] = {}
+
+    def judge(self, index: int, item: bytes) -> None:
+        """Give `item` its verdict."""
+        record, event = self._read(item)
+        if isinstance(event, Poison):
+            self._reject(index, None, Fault(event.reason, event.field, event.message))
+        elif event.source == MONITOR_SOURCE and not self._own:
+            message = f"the source '{MONITOR_SOURCE}' is the service itself"
+            self._reject(index, event.id, Fault("forbidden_source", "source", message))
+        else:
+            self._admit(index, record, event)
+
+    def _read(self, item: bytes) -> tuple[Record, Event | Poison]:
+        """The event as the projector will see it; equal items without an id are facts of their own and are counted."""
+        record = Record(0, 0, None, item, self._headers, 0)
+        event = decode(record, _TEAM_OF)
+        if isinstance(event, Event) and event.id == derived_id(event.source, item):
+            ordinal = self._copies.get(_key(event), 0)
+            self._copies[_key(event)] = ordinal + 1
+            if ordinal:
+                record = record._replace(headers=(*self._headers, (ORDINAL_HEADER, b"%d" % ordinal)))
+                event = decode(record, _TEAM_OF)
+        return record, event
+
+    def _admit(self, index: int, record: Record, event: Event) -> None:
+        key = _key(event)
+        checksum, place = self._recent.get(key, (self.fresh.get(key), None))
+        if checksum is None:
+            self.fresh[key] = event.checksum
+            self.entries.append(Entry(event.execution_id.encode(), record.value or b"", record.headers))
+            self.results.append(Result(index, event.id, "accepted"))
+        elif checksum == event.checksum:
+            self.repeated += [place] if place else []
+            self.results.append(Result(index, event.id, "duplicate"))
+        else:
+            message = f"another event of '{event.execution_id}' has the id '{event.id}' already"
+            self._reject(index, event.id, Fault("id_reused", "id", message))
+
+    def _reject(self, index: int, event_id: str | None, fault: Fault) -> None:
+        self.results.append(Result(index, event_id, "rejected", fault))
+
+
+def _key(event: Event) -> EventKey:
+    return (event.team, event.execution_id, event.digest)

@@ -1,0 +1,1 @@
+"""Telemetry: what the service says about itself: metrics, health and log lines."""

@@ -1,0 +1,63 @@
+"""Log lines: a fixed sentence plus fields, for people (`console`) or machines (`json`), on one stream.
+
+`configure_logs` is called once by the command line. Libraries that log through `logging` (the server, the drivers) come
+out in the same form; strangers' bytes are only ever fields, so they cannot forge a line.
+"""
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any, Final, Literal, TextIO
+
+import structlog
+
+Form = Literal["console", "json"]
+
+_SHARED: Final[tuple[Any, ...]] = (
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.StackInfoRenderer(),
+)
+
+_QUIET: Final = ("uvicorn.access", "aiokafka", "httpx", "websockets.server")
+"""A line per request or heartbeat says less than a counter does."""
+
+
+def configure_logs(form: Form, stream: TextIO = sys.stderr) -> None:
+    """Write every log line from now on to `stream`; calling it again replaces what was set."""
+    structlog.configure(
+        processors=[*_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=_SHARED,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendering(form, stream)],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _rendering(form: Form, stream: TextIO) -> list[Any]:
+    """Tracebacks are plain: the richer forms print local variables, and with them secrets."""
+    if form == "json":
+        return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    plain = structlog.dev.plain_traceback
+    return [_tame, structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=plain)]
+
+
+def _tame(_logger: object, _method: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Spell out line breaks and control characters, which would otherwise steer the reader's terminal."""
+    return {
+        name: repr(value)[1:-1] if isinstance(value, str) and not value.isprintable() else value
+        for name, value in fields.items()
+    }

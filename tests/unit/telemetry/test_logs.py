@@ -1,0 +1,73 @@
+"""Log lines are one form for everybody, whoever writes them."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from monitor.telemetry.logs import Form, configure_logs
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """Leave the process's logging as it was."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+def written(form: Form) -> list[str]:
+    """The lines of a failure told through our logger, and of one told through a library's."""
+    stream = io.StringIO()
+    configure_logs(form, stream)
+    secret = "hush"  # noqa: F841 - a local variable that no traceback may show
+    structlog.get_logger("pipeline").warning("cannot fold", reason="a\nb\x1b[31m", lag=3)
+    logging.getLogger("uvicorn.error").info("Started %s", "server")
+    try:
+        raise ZeroDivisionError("broken")
+    except ZeroDivisionError:
+        structlog.get_logger("serving").exception("a loop ended")
+    return stream.getvalue().splitlines()
+
+
+def test_json_lines_are_objects() -> None:
+    """Sentence, level, logger, time and fields, for our lines and for those of libraries."""
+    lines: list[dict[str, Any]] = [json.loads(line) for line in written("json")]
+    assert [(line["event"], line["level"], line["logger"]) for line in lines] == [
+        ("cannot fold", "warning", "pipeline"),
+        ("Started server", "info", "uvicorn.error"),
+        ("a loop ended", "error", "serving"),
+    ]
+    assert (lines[0]["reason"], lines[0]["lag"]) == ("a\nb\x1b[31m", 3)
+    assert "ZeroDivisionError: broken" in lines[2]["exception"]
+    assert all(line["timestamp"].endswith("Z") for line in lines)
+
+
+def test_console_lines_cannot_be_forged() -> None:
+    """Line breaks and control characters of strangers are spelt out."""
+    first = written("console")[0]
+    assert "cannot fold" in first
+    assert r"a\nb\x1b[31m" in first
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_tracebacks_show_no_variables(form: Form) -> None:
+    """A traceback names lines, not what they held."""
+    text = "\n".join(written(form)).replace('secret = "hush"', "")
+    assert "ZeroDivisionError" in text
+    assert "hush" not in text
+
+
+def test_requests_are_counted_not_logged() -> None:
+    """A line per request says less than a counter."""
+    stream = io.StringIO()
+    configure_logs("json", stream)
+    logging.getLogger("uvicorn.access").info("GET /")
+    assert stream.getvalue() == ""
