@@ -1,0 +1,1 @@
+"""Fan-out: committed releases to any number of subscribers, where nobody waits for anybody."""

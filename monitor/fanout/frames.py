@@ -1,0 +1,211 @@
+"""Frames: what subscribers read. A release becomes JSON once, whoever gets it; a wire adds its own few bytes around it.
+
+Every frame carries the token of the position behind it: whoever comes back with that token gets what followed. Control
+frames (`stream.*`) are the service's own words; no producer can send one, since the codec refuses their types.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+import msgspec
+import orjson
+
+from monitor.events.position import Position
+from monitor.events.types import DERIVED
+from monitor.fanout.channels import Selection
+from monitor.projections.fold import Release
+
+Seal = Callable[[Position], str]
+"""Makes the token of a position."""
+
+_OBJECT_BYTES: Final = 2048
+"""What a decoded event costs beside its bytes: records, dictionaries, strings."""
+
+
+class Wire(Protocol):
+    """How frames look on one kind of connection."""
+
+    # What keeps a silent connection alive; None where the protocol has pings of its own.
+    heartbeat: bytes | None
+
+    def event(self, body: bytes, token: str) -> bytes:
+        """An event's frame: `body` is its JSON object with everything but the position and the closing brace."""
+        ...
+
+    def control(self, name: str, members: Mapping[str, Any], token: str | None = None) -> bytes:
+        """The frame `name` with `members`; with `token` the client's position moves there."""
+        ...
+
+    def checkpoint(self, token: str) -> bytes:
+        """Nothing happened, but the position is now `token`."""
+        ...
+
+    def joined(self, frames: Sequence[bytes]) -> tuple[bytes, ...]:
+        """The messages that bring `frames`: as few as the protocol allows."""
+        ...
+
+
+class _WebSocket:
+    """One text message per frame."""
+
+    heartbeat: bytes | None = None
+
+    def event(self, body: bytes, token: str) -> bytes:
+        return b'%b,"position":"%b"}' % (body, token.encode())
+
+    def control(self, name: str, members: Mapping[str, Any], token: str | None = None) -> bytes:
+        return _document(name, members, token)
+
+    def checkpoint(self, token: str) -> bytes:
+        return self.control("stream.checkpoint", {}, token)
+
+    def joined(self, frames: Sequence[bytes]) -> tuple[bytes, ...]:
+        return tuple(frames)
+
+
+class _ServerSentEvents:
+    """Blocks of `text/event-stream` (WHATWG HTML 9.2). Events have the default name, so that `onmessage` gets them.
+
+    JSON never holds a raw line break, so one `data:` line is enough. A checkpoint is a block without data: it moves the
+    client's last event id and fires nothing.
+    """
+
+    heartbeat: bytes | None = b":\n\n"
+
+    def event(self, body: bytes, token: str) -> bytes:
+        mark = token.encode()
+        return b'id: %b\ndata: %b,"position":"%b"}\n\n' % (mark, body, mark)
+
+    def control(self, name: str, members: Mapping[str, Any], token: str | None = None) -> bytes:
+        block = b"event: %b\ndata: %b\n\n" % (name.encode(), _document(name, members, token))
+        return block if token is None else b"id: %b\n%b" % (token.encode(), block)
+
+    def checkpoint(self, token: str) -> bytes:
+        return b"id: %b\n\n" % token.encode()
+
+    def joined(self, frames: Sequence[bytes]) -> tuple[bytes, ...]:
+        return (b"".join(frames),)
+
+
+WEBSOCKET: Final[Wire] = _WebSocket()
+SSE: Final[Wire] = _ServerSentEvents()
+
+
+class Frame:
+    """One release on its way out. Encoded lazily: what nobody asked for costs nothing."""
+
+    __slots__ = ("_body", "_token", "offset", "partition", "position", "release")
+
+    def __init__(self, release: Release, before: Position) -> None:
+        """`before` is the sender's position before this release."""
+        self.release = release
+        self.partition, self.offset = release.event.record.partition, release.event.record.offset
+        # A derived event goes ahead of its cause, so its position still stops short of the record they share:
+        # whoever is cut off between the two gets both again.
+        self.position = before if release.event.type in DERIVED else before.advanced(self.partition, self.offset + 1)
+        self._body: bytes | None = None
+        self._token: str | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """About what it holds in memory: the producer's bytes, the decoded event, the encoded body."""
+        value = self.release.event.record.value or b""
+        return _OBJECT_BYTES + 4 * len(value)
+
+    def covered_by(self, position: Position) -> bool:
+        """Whether who stands at `position` has it already."""
+        return position.covers(self.partition, self.offset)
+
+    def wanted_by(self, selection: Selection) -> bool:
+        """Whether the selection's connections get it."""
+        return selection.matches(self.release)
+
+    def encoded(self, wire: Wire, seal: Seal) -> bytes:
+        """The frame as the sender's own position stands behind it: shared by everybody who got all before it."""
+        if self._token is None:
+            self._token = seal(self.position)
+        return self.encoded_at(wire, self._token)
+
+    def encoded_at(self, wire: Wire, token: str) -> bytes:
+        """The frame for one client that stands elsewhere."""
+        if self._body is None:
+            self._body = encode_body(self.release)
+        return wire.event(self._body, token)
+
+
+class Cut:
+    """Records that are gone from the journal before anybody read them: every subscriber is told."""
+
+    __slots__ = ("offset", "partition", "position")
+
+    size_bytes = _OBJECT_BYTES
+
+    def __init__(self, partition: int, next_offset: int, before: Position) -> None:
+        self.partition, self.offset = partition, next_offset - 1
+        self.position = before.advanced(partition, next_offset)
+
+    def covered_by(self, position: Position) -> bool:
+        return position.covers(self.partition, self.offset)
+
+    def wanted_by(self, _selection: Selection) -> bool:
+        return True
+
+    def encoded(self, wire: Wire, seal: Seal) -> bytes:
+        return self.encoded_at(wire, seal(self.position))
+
+    def encoded_at(self, wire: Wire, token: str) -> bytes:
+        return wire.control("stream.gap", {"reason": "retention"}, token)
+
+
+Entry = Frame | Cut
+"""What travels through the hub."""
+
+
+def encode_body(release: Release) -> bytes:
+    """The JSON object of a release, left open at its end for the position."""
+    event = release.event
+    document: dict[str, Any] = {
+        "type": event.type,
+        "executionId": event.execution_id,
+        "workflowId": release.workflow_id,
+        "timestamp": event.timestamp,
+        "id": event.id,
+    }
+    if event.source:
+        document["source"] = event.source
+    if event.sequence:
+        document["sequence"] = event.sequence
+    document["epoch"] = event.epoch
+    document["data"] = event.data
+    if event.traceparent:
+        document["traceparent"] = event.traceparent
+    document["version"] = release.version
+    document["state"] = _state(release)
+    return _encode(document)[:-1]
+
+
+def _state(release: Release) -> dict[str, Any]:
+    progress = release.progress
+    return {
+        "status": release.status,
+        "progress": {
+            "completed": progress.completed,
+            "total": progress.total,
+            "current": progress.current,
+            "message": progress.message,
+            "ratio": progress.ratio(release.status),
+        },
+    }
+
+
+def _document(name: str, members: Mapping[str, Any], token: str | None) -> bytes:
+    position = {} if token is None else {"position": token}
+    return _encode({"type": name, **members, **position})
+
+
+def _encode(document: Mapping[str, Any]) -> bytes:
+    """orjson, and msgspec for the few things that only the decoder takes: integers of any length, deep nesting."""
+    try:
+        return orjson.dumps(document)
+    except TypeError:
+        return msgspec.json.encode(document)

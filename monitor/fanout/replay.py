@@ -1,0 +1,133 @@
+"""Replay: what was released earlier, read again from the journal and the store's releases. It never folds.
+
+The journal holds the events, the store what each commit said about them; joined by offset they are the releases that
+the hub published then. Called for clients that come back later than the backlog reaches, and once at start to fill it.
+"""
+
+import asyncio
+import heapq
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Final, NamedTuple
+
+import msgspec
+
+from monitor.errors import RetentionCut
+from monitor.events.codec import TeamOf, decode
+from monitor.events.model import Event, Record
+from monitor.events.position import Position
+from monitor.events.types import MONITOR_SOURCE
+from monitor.journal.base import Journal
+from monitor.projections.execution import Progress
+from monitor.projections.fold import Release
+from monitor.store.base import Store, StoredRelease
+
+PAGE_RECORDS: Final = 100
+"""At 500 bytes an event about one chunk; at 1 MiB, the largest, still bounded."""
+
+CONCURRENT_PAGES: Final = 4
+"""Reads at a time, whoever wants them: a thousand clients that come back do not stampede the store."""
+
+
+class Page(NamedTuple):
+    """Releases from one partition, and the position after them."""
+
+    releases: list[Release]
+    position: Position
+    records: int
+    size_bytes: int
+
+
+class Replay:
+    """Reads releases again, page by page. One page at a time per caller, a few at a time in all."""
+
+    def __init__(self, journal: Journal, store: Store, team_of: TeamOf) -> None:
+        self._journal, self._store, self._team_of = journal, store, team_of
+        self._slots = asyncio.Semaphore(CONCURRENT_PAGES)
+
+    async def page(self, position: Position, cut: Position, team: str | None = None) -> Page:
+        """The next releases between `position` and `cut`, of one team or all, from the partition furthest behind.
+
+        Raises RetentionCut when records are gone, and Unavailable when journal or store do not answer.
+        """
+        behind = [end - start for start, end in zip(position.offsets, cut.offsets, strict=True)]
+        partition = behind.index(max(behind))
+        start, end = position.offsets[partition], cut.offsets[partition]
+        async with self._slots:
+            records = await self._journal.read(partition, start, end, PAGE_RECORDS)
+            # Offsets may have holes: an empty answer means that nothing is left before the cut.
+            next_offset = records[-1].offset + 1 if records else end
+            stored = await self._store.read(lambda reader: reader.releases(partition, start, next_offset))
+        return Page(
+            self._join(records, stored, team),
+            position.advanced(partition, next_offset),
+            len(records),
+            sum(len(record.value or b"") for record in records),
+        )
+
+    async def earliest(self) -> Position:
+        """Where the journal begins now."""
+        bounds = await self._journal.bounds()
+        return Position(self._journal.incarnation, tuple(bounds[p].start for p in range(self._journal.partitions)))
+
+    async def latest(self) -> Position:
+        """Where the journal ends now."""
+        bounds = await self._journal.bounds()
+        return Position(self._journal.incarnation, tuple(bounds[p].end for p in range(self._journal.partitions)))
+
+    async def tail(self, cut: Position, max_records: int) -> tuple[Position, list[Release]]:
+        """The last releases before `cut`, from at most `max_records` offsets of a partition, and where they begin."""
+        earliest = await self.earliest()
+        base = Position(
+            cut.incarnation,
+            tuple(max(start, end - max_records) for start, end in zip(earliest.offsets, cut.offsets, strict=True)),
+        )
+        partitions: list[list[Release]] = [[] for _ in base.offsets]
+        position = base
+        while not position.includes(cut):
+            try:
+                page = await self.page(position, cut)
+            except RetentionCut:  # trimmed meanwhile: what is left starts later
+                return cut, []
+            for release in page.releases:
+                partitions[release.event.record.partition].append(release)
+            position = page.position
+        return base, list(heapq.merge(*partitions, key=lambda release: release.event.record.stored_us))
+
+    def _join(self, records: Sequence[Record], stored: Sequence[StoredRelease], team: str | None) -> list[Release]:
+        by_offset = {offset: list(rows) for offset, rows in groupby(stored, key=lambda row: row.offset)}
+        releases: list[Release] = []
+        for record in records:
+            rows = by_offset.get(record.offset)
+            event = decode(record, self._team_of) if rows else None
+            # A record whose bytes were erased since has no event any more.
+            if rows and isinstance(event, Event) and team in (None, event.team):
+                releases += [_release(row, event) for row in rows]
+        return releases
+
+
+def _release(row: StoredRelease, event: Event) -> Release:
+    return Release(
+        event if row.derived is None else _derived(row, event, row.derived),
+        row.workflow_id,
+        row.workflow_name,
+        row.mode,
+        row.version,
+        row.status,
+        Progress(row.completed, row.total, row.current, row.message),
+        row.started_us,
+        row.duration_us,
+        row.tags,
+    )
+
+
+def _derived(row: StoredRelease, cause: Event, name: str) -> Event:
+    """What the fold concluded from `cause` at the time, under the same id."""
+    return msgspec.structs.replace(
+        cause,
+        type=name,
+        id=f"{cause.id}:{name}",
+        source=MONITOR_SOURCE,
+        sequence=0,
+        data={"cause": cause.id, "status": row.status},
+    )
