@@ -1,13 +1,17 @@
 """Every journal driver keeps the promises of the port."""
 
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import RecordsToDelete
 
 from monitor.clock import SystemClock
-from monitor.journal import Journal, MemoryJournal, open_sqlite_journal
+from monitor.journal import Journal, MemoryJournal, open_kafka_journal, open_sqlite_journal
 from tests.contracts.journal_contract import DurableJournalContract, Forget, JournalContract, Reopen
+from tests.support.kafka import Kafka
 
 
 @pytest.fixture(params=[1, 3], ids=["one partition", "three partitions"])
@@ -57,3 +61,40 @@ class TestSQLiteJournal(DurableJournalContract):
     def test_it_believes_its_own_headers(self, journal: Journal) -> None:
         """Nobody else can append to it."""
         assert journal.exclusive is True
+
+
+class TestKafkaJournal(DurableJournalContract):
+    @pytest.fixture
+    async def url(self, kafka: Kafka) -> str:
+        return f"kafka://{kafka.bootstrap}/test-{uuid.uuid4().hex}"
+
+    @pytest.fixture
+    async def journal(self, url: str, partitions: int) -> AsyncIterator[Journal]:
+        journal = await open_kafka_journal(url, clock=SystemClock(), group="test", partitions=partitions)
+        yield journal
+        await journal.close()
+
+    @pytest.fixture
+    def forget(self, kafka: Kafka, url: str) -> Forget:
+        async def forget(partition: int, before: int) -> None:
+            place = TopicPartition(url.rpartition("/")[2], partition)
+            async with kafka.admin() as admin:
+                await admin.delete_records({place: RecordsToDelete(before)})
+
+        return forget
+
+    @pytest.fixture
+    async def reopen(self, url: str) -> AsyncIterator[Reopen]:
+        reopened: list[Journal] = []
+
+        async def reopen() -> Journal:
+            reopened.append(await open_kafka_journal(url, clock=SystemClock(), group="test", create=False))
+            return reopened[-1]
+
+        yield reopen
+        for journal in reopened:
+            await journal.close()
+
+    def test_it_does_not_believe_headers(self, journal: Journal) -> None:
+        """Whoever reaches the brokers can write them."""
+        assert journal.exclusive is False

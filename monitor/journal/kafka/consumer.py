@@ -1,0 +1,349 @@
+"""Following a consumer group's assignment, with the store's offsets and not the group's.
+
+aiokafka changes assignments, positions and buffers in the background and does not say so in time. What keeps the port's
+promises is one map, `_readings`: the expected offset of each partition that was assigned and sought. Every record is
+held against it in `poll`, where nothing runs in between. The rest repairs: `_settle` after a rebalance, `_examine` when
+a batch begins elsewhere, `_attend` beside it all when the client has silently stopped.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, Final
+
+import structlog
+
+from monitor.clock import Clock
+from monitor.errors import JournalError, JournalUnavailable, RetentionCut
+from monitor.events.model import Record
+from monitor.journal.base import FindOffsets
+from monitor.journal.kafka.membership import REBALANCE_LIMIT_S, Membership
+from monitor.journal.kafka.reader import KafkaReader, to_records
+
+_log = structlog.get_logger(__name__)
+
+# One wait for records; between two the assignment is looked at, so that a rebalance is settled at once.
+_SLICE_S: Final = 0.1
+
+# A topic that was recreated under a running consumer and has outgrown its offset shows in nothing but its id.
+_LIFE_PERIOD_S: Final = 10.0
+
+
+class _Trust(Enum):
+    """How far a partition's next batch can be believed to begin where it should."""
+
+    # Just sought: the client may still deliver from where it stood before.
+    SOUGHT = auto()
+    # Sought again, after a batch began elsewhere: the next one begins with the first record that there is.
+    SOUGHT_AGAIN = auto()
+    # Went on from there: what is left out now is no record (transaction markers, compaction).
+    STEADY = auto()
+    # Its expected record is gone, as was reported: it stands still until `seek`.
+    CUT = auto()
+
+
+@dataclass(slots=True)
+class _Reading:
+    """Where one partition stands."""
+
+    expected: int
+    trust: _Trust = _Trust.SOUGHT
+
+    def accepts(self, head: int) -> bool:
+        """Whether a batch that begins at `head` continues this partition."""
+        may_skip = self.trust in {_Trust.STEADY, _Trust.SOUGHT_AGAIN}
+        return self.trust is not _Trust.CUT and (head == self.expected or (head > self.expected and may_skip))
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long trouble may last, in seconds."""
+
+    # Records are there and none arrives: the client is rebuilt.
+    stalled_s: float = 30.0
+    # Kafka does not answer or does not let us in: `poll` says so.
+    lost_s: float = 30.0
+    # Between two looks, and between two commits of group offsets, which feed lag dashboards only.
+    look_s: float = 1.0
+
+
+class KafkaConsumer:
+    """Implements the Consumer port; made by the journal. `check_life` raises IncarnationChanged."""
+
+    def __init__(
+        self,
+        topic: str,
+        membership: Membership,
+        reader: KafkaReader,
+        find_offsets: FindOffsets,
+        check_life: Callable[[], Awaitable[None]],
+        *,
+        clock: Clock,
+        patience: Patience,
+    ) -> None:
+        self._topic = topic
+        self._membership = membership
+        self._reader = reader
+        self._find_offsets = find_offsets
+        self._check_life = check_life
+        self._clock = clock
+        self._patience = patience
+        self._readings: dict[int, _Reading] = {}
+        # The membership's generation that `_readings` belong to.
+        self._generation = -1
+        # Partitions whose last batch did not begin where it should.
+        self._elsewhere: set[int] = set()
+        # Offsets below which the caller has come back for more, for the group's lag.
+        self._done: dict[int, int] = {}
+        self._committed: dict[int, int] = {}
+        self._progress_s = self._polled_s = self._life_checked_s = clock.monotonic_s()
+        self._trouble: Exception | None = None
+        self._trouble_since_s = 0.0
+        self._failed = asyncio.Event()
+        self._closed = False
+        self._attendant = asyncio.create_task(self._attend(), name="kafka consumer attendant")
+
+    # Reading
+
+    async def poll(self, max_records: int, wait_s: float) -> Sequence[Record]:
+        if self._closed:
+            return []
+        self._done = {partition: reading.expected for partition, reading in self._readings.items()}
+        now_s = self._clock.monotonic_s()
+        if now_s - self._polled_s > self._patience.look_s:
+            self._progress_s = now_s  # whoever did not ask has not starved
+        deadline_s = now_s + wait_s
+        while True:
+            self._raise_what_is_known()
+            self._polled_s = self._clock.monotonic_s()
+            remaining_s = max(0.0, deadline_s - self._polled_s)
+            records = await self._poll_once(max_records, min(remaining_s, _SLICE_S))
+            if records or remaining_s <= 0 or self._closed:
+                return records
+
+    async def _poll_once(self, max_records: int, wait_s: float) -> Sequence[Record]:
+        from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError  # noqa: PLC0415
+
+        client = self._membership.client
+        if client is None:
+            await asyncio.sleep(wait_s)
+            return []
+        try:
+            await self._settle(client)
+            await self._examine(client)
+            # A limit of our own, for during a rebalance `getmany` waits without one.
+            async with asyncio.timeout(wait_s + _SLICE_S):
+                fetched = await client.getmany(timeout_ms=int(wait_s * 1000), max_records=max_records)
+        except (TimeoutError, NoOffsetForPartitionError):
+            return []  # the group's own offsets are not used, so it does not matter that there are none
+        except OffsetOutOfRangeError as error:
+            self._elsewhere |= {place.partition for place in error.args[0]}
+            return []
+        except JournalUnavailable as error:
+            self._note_trouble(error)
+            return []
+        except KafkaError as error:
+            self._fail(error)
+            return []
+        return self._accept(fetched)
+
+    def _accept(self, fetched: Mapping[Any, Sequence[Any]]) -> list[Record]:
+        """What of the fetched records is expected. No await from here to the caller: cancelled, nothing has moved."""
+        records: list[Record] = []
+        if self._generation != self._membership.generation:
+            return records  # fetched before a rebalance that has just happened
+        for place, found in fetched.items():
+            reading = self._readings.get(place.partition)
+            if reading is None:
+                continue
+            if reading.accepts(found[0].offset):
+                records += to_records(place.partition, found)
+                reading.expected, reading.trust = found[-1].offset + 1, _Trust.STEADY
+            elif reading.trust is not _Trust.CUT:
+                self._elsewhere.add(place.partition)
+        if records:
+            self._note_progress()
+        return records
+
+    # Standing in the right place
+
+    async def _settle(self, client: Any) -> None:
+        """After a change of the assignment: ask the store where to go on, and go there."""
+        while self._generation != (generation := self._membership.generation):
+            partitions = self._membership.assigned
+            self._readings.clear()
+            self._elsewhere.clear()
+            if partitions:
+                await self._check_life()
+                offsets = await self._find_offsets(partitions)
+                if generation != self._membership.generation:
+                    continue
+                for partition in partitions:
+                    self._go_to(client, partition, offsets[partition])
+            self._generation = generation
+
+    async def _examine(self, client: Any) -> None:
+        """Find out why batches do not begin where they should: a cut, another log, or a seek that was overtaken."""
+        if not self._elsewhere:
+            return
+        bounds = await self._reader.bounds()
+        while self._elsewhere:
+            partition = self._elsewhere.pop()
+            if reading := self._readings.get(partition):
+                start, end = bounds[partition]
+                if reading.expected < start:
+                    self._stand_still(client, partition)
+                    raise RetentionCut(partition, reading.expected, start)
+                if reading.expected > end:
+                    self._elsewhere.add(partition)
+                    await self._explain_missing_end(partition, reading.expected, end)
+                self._go_to(client, partition, reading.expected, _Trust.SOUGHT_AGAIN)
+
+    async def _explain_missing_end(self, partition: int, expected: int, end: int) -> None:
+        await self._check_life()
+        raise JournalError(
+            f"partition {partition} of topic {self._topic} ends at {end}, but records up to {expected - 1} were read: "
+            "the topic was truncated (an unclean leader election, or a broker restored from an older copy)"
+        )
+
+    def _go_to(self, client: Any, partition: int, offset: int, trust: _Trust = _Trust.SOUGHT) -> None:
+        from aiokafka import TopicPartition  # noqa: PLC0415
+        from aiokafka.errors import IllegalStateError  # noqa: PLC0415
+
+        place = TopicPartition(self._topic, partition)
+        try:
+            client.seek(place, offset)
+            client.resume(place)
+        except IllegalStateError:
+            return  # lost meanwhile; whoever has it now settles it
+        self._readings[partition] = _Reading(offset, trust)
+
+    def _stand_still(self, client: Any, partition: int) -> None:
+        from aiokafka import TopicPartition  # noqa: PLC0415
+
+        self._readings[partition].trust = _Trust.CUT
+        if partition in self._membership.assigned:
+            client.pause(TopicPartition(self._topic, partition))
+
+    async def seek(self, partition: int, offset: int) -> None:
+        if partition in self._readings and self._membership.client:
+            self._elsewhere.discard(partition)
+            self._go_to(self._membership.client, partition, offset)
+
+    async def reload(self) -> None:
+        self._generation = -1
+        if self._membership.client:
+            await self._settle(self._membership.client)
+
+    @property
+    def assigned(self) -> frozenset[int]:
+        return self._membership.assigned
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._attendant.cancel()
+        # It may have ended with what `poll` raised, or was about to.
+        await asyncio.gather(self._attendant, return_exceptions=True)
+        await self._membership.leave()
+
+    # Beside it all
+
+    async def _attend(self) -> None:
+        """Keep a client in the group, look after it, and let the group know how far we are."""
+        from aiokafka.errors import KafkaError  # noqa: PLC0415
+
+        while True:
+            try:
+                if self._membership.client is None:
+                    await self._membership.join()
+                    self._progress_s = self._clock.monotonic_s()
+                await self._wait_for_look()
+                await self._commit_group_offsets()
+                await self._look()
+            except (KafkaError, JournalUnavailable, TimeoutError) as error:
+                self._note_trouble(error)
+
+    async def _wait_for_look(self) -> None:
+        try:
+            async with asyncio.timeout(self._patience.look_s):
+                await self._failed.wait()
+        except TimeoutError:
+            return
+        self._failed.clear()
+
+    async def _look(self) -> None:
+        """Rebuild a client that has stopped working; notice a topic that is another one now."""
+        now_s = self._clock.monotonic_s()
+        if now_s - self._life_checked_s > _LIFE_PERIOD_S:
+            self._life_checked_s = now_s
+            await self._check_life()
+        client = self._membership.client
+        if client is None or now_s - self._polled_s > 2 * self._patience.look_s:
+            return  # nobody asks for records, so none is missed
+        starving_s = now_s - self._progress_s
+        if not self._membership.is_settled:
+            if starving_s > self._patience.stalled_s + REBALANCE_LIMIT_S:
+                self._fail(TimeoutError("the group does not assign anything"))
+        elif not await self._is_behind(client):
+            self._note_progress()
+        elif starving_s > self._patience.stalled_s:
+            self._fail(TimeoutError("records are there and none arrives"))
+
+    async def _is_behind(self, client: Any) -> bool:
+        """Whether records are there that the client has not given us; markers at the end are none."""
+        from aiokafka import TopicPartition  # noqa: PLC0415
+
+        bounds = await self._reader.bounds()
+        for partition, reading in list(self._readings.items()):
+            if reading.trust is not _Trust.CUT:
+                async with asyncio.timeout(self._patience.look_s):
+                    position = await client.position(TopicPartition(self._topic, partition))
+                if position < bounds[partition].end:
+                    return True
+        return False
+
+    async def _commit_group_offsets(self) -> None:
+        from aiokafka import TopicPartition  # noqa: PLC0415
+        from aiokafka.errors import KafkaError  # noqa: PLC0415
+
+        client, moved = self._membership.client, dict(self._done.items() - self._committed.items())
+        if client is None or not moved:
+            return
+        try:
+            async with asyncio.timeout(self._patience.look_s):
+                await client.commit({TopicPartition(self._topic, at): offset for at, offset in moved.items()})
+        except (KafkaError, TimeoutError) as error:
+            # Usually a rebalance came first. The truth is in the store, so nothing hangs on it.
+            _log.debug("group offsets not committed", topic=self._topic, error=repr(error))
+        else:
+            self._committed |= moved
+
+    # Trouble
+
+    def _note_progress(self) -> None:
+        self._progress_s = self._clock.monotonic_s()
+        self._trouble = None
+        self._membership.works()
+
+    def _note_trouble(self, error: Exception) -> None:
+        if self._trouble is None:
+            self._trouble_since_s = self._clock.monotonic_s()
+        self._trouble = error
+
+    def _fail(self, error: Exception) -> None:
+        """The present client is of no use any more; the attendant brings another."""
+        _log.warning("kafka consumer failed and is rebuilt", topic=self._topic, error=repr(error))
+        self._note_trouble(error)
+        self._membership.abandon()
+        self._failed.set()
+
+    def _raise_what_is_known(self) -> None:
+        if self._attendant.done():
+            self._attendant.result()
+        if self._trouble and self._clock.monotonic_s() - self._trouble_since_s > self._patience.lost_s:
+            raise JournalUnavailable(
+                f"Kafka has not been of use for {self._patience.lost_s:g} s: {self._trouble!r}."
+            ) from self._trouble
