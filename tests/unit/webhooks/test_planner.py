@@ -115,7 +115,7 @@ def test_equal_event_ids_of_two_executions_are_two_deliveries() -> None:
     ("partition", "offset", "expected"), [(0, 9, False), (0, 10, True), (1, 4, False), (1, 5, True), (2, 0, True)]
 )
 def test_endpoint_hears_nothing_older_than_itself(partition: int, offset: int, expected: bool) -> None:
-    """It starts at the journal's end at its registration; a partition that came later is heard from the first record."""
+    """It starts at the journal's end at its registration; one that is added later is heard in full."""
     planner = Planner([make_endpoint(since={0: 10, 1: 5})])
     assert bool(planner.plan([make_release(partition=partition, offset=offset)], {}, NOW_US)) is expected
 
