@@ -15,7 +15,7 @@ from monitor.errors import RetentionCut, Unavailable
 from monitor.events.position import Position
 from monitor.fanout.channels import Selection
 from monitor.fanout.feed import Chunk, Feed, Group
-from monitor.fanout.frames import Entry, Frame, Wire
+from monitor.fanout.frames import Entry, Wire, frames_of
 from monitor.fanout.replay import Replay
 from monitor.fanout.ring import Fallen
 
@@ -193,8 +193,9 @@ class Attachment:
         feed.tally.replays += 1
         self._replayed_records += page.records
         self._replayed_bytes += page.size_bytes
-        frames, scanned = self._encode_page(page.releases)
-        if scanned == len(page.releases):
+        entries = list(frames_of(page.releases, self.position))
+        frames, scanned = self._encode(entries, len(entries))
+        if scanned == len(entries):
             self.position = self.position.merged(page.position)
         return self._chunk(frames) if frames else None
 
@@ -211,20 +212,12 @@ class Attachment:
                     frames.append(self._encoded(entry))
                     size_bytes += len(frames[-1])
                     self._told = self.position
-            # Never between a derived event and its cause: the next page would begin with it again.
+            # Never between the frames of one record: the next page would begin with the first of them again.
             if (size_bytes >= self._feed.limits.chunk_bytes or scanned >= max_entries) and entry.covered_by(
                 self.position
             ):
                 break
         return frames, scanned
-
-    def _encode_page(self, releases: Sequence[Any]) -> tuple[list[bytes], int]:
-        entries: list[Entry] = []
-        position = self.position
-        for release in releases:
-            entries.append(Frame(release, position))
-            position = entries[-1].position
-        return self._encode(entries, len(entries))
 
     def _encoded(self, entry: Entry) -> bytes:
         if self.position == entry.position:

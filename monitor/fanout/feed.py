@@ -4,13 +4,13 @@ Every release is appended once to the backlog (all teams, for resuming without a
 selection wants it. The feed decides and remembers; `hub` adds time and waiting, `attachment` reads it for one client.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from monitor.events.position import Position
 from monitor.fanout.channels import Key, Selection, channels_of
-from monitor.fanout.frames import Cut, Entry, Frame, Seal, Wire
+from monitor.fanout.frames import Cut, Entry, Frame, Seal, Wire, frames_of
 from monitor.fanout.ring import Ring
 from monitor.projections.fold import Release
 
@@ -98,39 +98,35 @@ class Feed:
 
     # --- in ----------------------------------------------------------------------------------------------------------
 
-    def publish(self, releases: Iterable[Release], position: Position) -> None:
+    def publish(self, releases: Sequence[Release], position: Position) -> None:
         """Take what a commit released; `position` is where the store stands after it. Repeats are left out."""
-        for release in releases:
-            frame = Frame(release, self.position)
-            if not frame.covered_by(self.position):
-                self._keep(frame)
-                self.position = frame.position
-                if self._routes:
-                    self._route(frame)
-                self.tally.published += 1
+        for frame in frames_of(releases, self.position):
+            self._keep(frame)
+            self.position = frame.position
+            if self._routes:
+                self._route(frame)
+            self.tally.published += 1
         self.position = self.position.merged(position)
 
     def cut(self, partition: int, next_offset: int) -> None:
         """Tell everybody that records below `next_offset` are gone."""
+        self.position = self.position.advanced(partition, next_offset)
         entry = Cut(partition, next_offset, self.position)
         self._keep(entry)
-        self.position = entry.position
         for group in self.groups.values():
             self._append(group, entry)
 
-    def restore(self, base: Position, releases: Iterable[Release]) -> None:
+    def restore(self, base: Position, releases: Sequence[Release]) -> None:
         """Fill the empty backlog with `releases`, which are all that lie between `base` and the position."""
-        self.base = position = base
-        for release in releases:
-            frame = Frame(release, position)
-            position = frame.position
+        self.base = base
+        for frame in frames_of(releases, base):
             self._keep(frame)
 
     def _keep(self, entry: Entry) -> None:
         self.backlog.append(entry, entry.size_bytes)
         dropped = self.backlog.dropped
         if dropped is not None:
-            # Past the whole record, also where only the derived event before its cause was dropped.
+            # Past the whole record, also where only the first of its frames was dropped.
             self.base = self.base.merged(dropped.position.advanced(dropped.partition, dropped.offset + 1))
 
     def _route(self, frame: Frame) -> None:

@@ -4,14 +4,14 @@ Every frame carries the token of the position behind it: whoever comes back with
 frames (`stream.*`) are the service's own words; no producer can send one, since the codec refuses their types.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, Final, Protocol
 
 import msgspec
 import orjson
 
 from monitor.events.position import Position
-from monitor.events.types import DERIVED
 from monitor.fanout.channels import Selection
 from monitor.projections.fold import Release
 
@@ -96,13 +96,10 @@ class Frame:
 
     __slots__ = ("_body", "_token", "offset", "partition", "position", "release")
 
-    def __init__(self, release: Release, before: Position) -> None:
-        """`before` is the sender's position before this release."""
-        self.release = release
+    def __init__(self, release: Release, position: Position) -> None:
+        """`position` is where the sender stands behind it."""
+        self.release, self.position = release, position
         self.partition, self.offset = release.event.record.partition, release.event.record.offset
-        # A derived event goes ahead of its cause, so its position still stops short of the record they share:
-        # whoever is cut off between the two gets both again.
-        self.position = before if release.event.type in DERIVED else before.advanced(self.partition, self.offset + 1)
         self._body: bytes | None = None
         self._token: str | None = None
 
@@ -140,9 +137,8 @@ class Cut:
 
     size_bytes = _OBJECT_BYTES
 
-    def __init__(self, partition: int, next_offset: int, before: Position) -> None:
-        self.partition, self.offset = partition, next_offset - 1
-        self.position = before.advanced(partition, next_offset)
+    def __init__(self, partition: int, next_offset: int, position: Position) -> None:
+        self.partition, self.offset, self.position = partition, next_offset - 1, position
 
     def covered_by(self, position: Position) -> bool:
         return position.covers(self.partition, self.offset)
@@ -159,6 +155,26 @@ class Cut:
 
 Entry = Frame | Cut
 """What travels through the hub."""
+
+
+def frames_of(releases: Sequence[Release], position: Position) -> Iterator[Frame]:
+    """Frames for the releases of whole records that `position` does not cover; `position` moves along with them.
+
+    Only the last frame of a record covers it. A derived event goes ahead of its cause, which has the same record:
+    whoever is cut off between the two gets both again.
+    """
+    for release, after in zip_longest(releases, releases[1:]):
+        partition, offset = _place(release)
+        if position.covers(partition, offset):
+            continue
+        if after is None or _place(after) != (partition, offset):
+            position = position.advanced(partition, offset + 1)
+        yield Frame(release, position)
+
+
+def _place(release: Release) -> tuple[int, int]:
+    record = release.event.record
+    return record.partition, record.offset
 
 
 def encode_body(release: Release) -> bytes:

@@ -10,16 +10,13 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Final, NamedTuple
 
-import msgspec
-
 from monitor.errors import RetentionCut
 from monitor.events.codec import TeamOf, decode
 from monitor.events.model import Event, Record
 from monitor.events.position import Position
-from monitor.events.types import MONITOR_SOURCE
 from monitor.journal.base import Journal
 from monitor.projections.execution import Progress
-from monitor.projections.fold import Release
+from monitor.projections.fold import Release, concluded
 from monitor.store.base import Store, StoredRelease
 
 PAGE_RECORDS: Final = 100
@@ -108,7 +105,7 @@ class Replay:
 
 def _release(row: StoredRelease, event: Event) -> Release:
     return Release(
-        event if row.derived is None else _derived(row, event, row.derived),
+        event if row.derived is None else concluded(event, row.derived, row.status),
         row.workflow_id,
         row.workflow_name,
         row.mode,
@@ -118,16 +115,4 @@ def _release(row: StoredRelease, event: Event) -> Release:
         row.started_us,
         row.duration_us,
         row.tags,
-    )
-
-
-def _derived(row: StoredRelease, cause: Event, name: str) -> Event:
-    """What the fold concluded from `cause` at the time, under the same id."""
-    return msgspec.structs.replace(
-        cause,
-        type=name,
-        id=f"{cause.id}:{name}",
-        source=MONITOR_SOURCE,
-        sequence=0,
-        data={"cause": cause.id, "status": row.status},
     )

@@ -1,0 +1,134 @@
+"""A journal, what the commits said about its records, and hubs that release them in orders of their own."""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from monitor.access.sealing import KEY_BYTES, Sealer
+from monitor.access.teams import team_rule
+from monitor.clock import Clock
+from monitor.events.codec import decode
+from monitor.events.model import TEAM_HEADER, Entry, Event, Poison
+from monitor.events.position import Position, beginning
+from monitor.events.types import DERIVED
+from monitor.fanout.feed import Limits
+from monitor.fanout.hub import Hub
+from monitor.fanout.replay import Replay
+from monitor.journal import MemoryJournal
+from monitor.journal.base import Place
+from monitor.projections.execution import Execution
+from monitor.projections.fold import ExecutionId, Release, fold
+from monitor.store.base import StoredRelease, stored_release
+from tests.support.clocks import NOON_US, ManualClock
+
+T = TypeVar("T")
+
+SEALER = Sealer(b"k" * KEY_BYTES)
+TIMESTAMP = "2026-11-22T10:30:00.000Z"
+
+
+class Committed:
+    """The one question that replay asks of a store, answered from what was folded."""
+
+    def __init__(self) -> None:
+        self.reads = 0
+        self._rows: dict[int, list[StoredRelease]] = defaultdict(list)
+
+    def add(self, partition: int, release: Release) -> None:
+        """Keep what a commit released."""
+        self._rows[partition].append(stored_release(release, release.event.type in DERIVED))
+
+    def releases(self, partition: int, start: int, end: int) -> list[StoredRelease]:
+        """As the Reader port has it."""
+        return [row for row in self._rows[partition] if start <= row.offset < end]
+
+    async def read(self, work: Callable[[Any], T]) -> T:
+        """As the Store port has it."""
+        self.reads += 1
+        return work(self)
+
+
+class World:
+    """What happened, and how far each hub has told it."""
+
+    def __init__(self, partitions: int = 1, clock: Clock | None = None) -> None:
+        self.clock = clock or ManualClock(NOON_US)
+        self.journal = MemoryJournal(partitions, clock=self.clock)
+        self.store = Committed()
+        self._team_of = team_rule(exclusive=True, trust_body=False)
+        self._executions: dict[ExecutionId, Execution] = {}
+        self._released: dict[int, list[list[Release]]] = {partition: [] for partition in range(partitions)}
+        self._count = 0
+
+    async def append(
+        self,
+        name: str = "node.completed",
+        execution_id: str = "exec_1",
+        *,
+        team: str = "default",
+        workflow_id: str = "wf_1",
+        data: Mapping[str, Any] | None = None,
+        **members: Any,
+    ) -> str:
+        """Append an event and fold it; returns its id."""
+        self._count += 1
+        event = {
+            "type": name,
+            "executionId": execution_id,
+            "workflowId": workflow_id,
+            "timestamp": TIMESTAMP,
+            "id": f"e{self._count}",
+            "data": data if data is not None else {"nodeId": "n1"},
+            **members,
+        }
+        await self._commit(execution_id, json.dumps(event).encode(), team)
+        return f"e{self._count}"
+
+    async def append_poison(self, key: str = "exec_1") -> None:
+        """Append bytes that hold no event: nothing is released for them."""
+        await self._commit(key, b"{", "default")
+
+    def hub(self, limits: Limits | None = None, start: Position | None = None) -> Hub:
+        """A hub that has released nothing yet."""
+        replay = Replay(self.journal, self.store, self._team_of)  # type: ignore[arg-type]
+        return Hub(start=start or self.beginning, replay=replay, sealer=SEALER, clock=self.clock, limits=limits)
+
+    @property
+    def beginning(self) -> Position:
+        """Before the first record."""
+        return beginning(self.journal.incarnation, self.journal.partitions)
+
+    @property
+    def end(self) -> Position:
+        """After the last record."""
+        return Position(self.journal.incarnation, tuple(map(len, self._released.values())))
+
+    def publish(self, hub: Hub, partition: int | None = None, records: int | None = None) -> None:
+        """Let `hub` release the next records, of one partition or all, as one commit."""
+        releases: list[Release] = []
+        position = hub.position
+        for number in self._released if partition is None else (partition,):
+            start = hub.position.offsets[number]
+            end = len(self._released[number])
+            end = end if records is None else min(end, start + records)
+            releases += [release for record in self._released[number][start:end] for release in record]
+            position = position.advanced(number, end)
+        hub.publish(releases, position)
+
+    async def _commit(self, key: str, value: bytes, team: str) -> None:
+        [place] = await self.journal.append([Entry(key.encode(), value, ((TEAM_HEADER, team.encode()),))])
+        releases = self._fold(await self._event(place))
+        self._released[place.partition].append(releases)
+        for release in releases:
+            self.store.add(place.partition, release)
+
+    async def _event(self, place: Place) -> Event | Poison:
+        [record] = await self.journal.read(place.partition, place.offset, place.offset + 1, 1)
+        return decode(record, self._team_of)
+
+    def _fold(self, event: Event | Poison) -> list[Release]:
+        if isinstance(event, Event):
+            id_ = (event.team, event.execution_id)
+            self._executions.setdefault(id_, Execution(*id_))
+        return fold([event], self._executions).releases
