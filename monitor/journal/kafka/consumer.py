@@ -26,9 +26,6 @@ _log = structlog.get_logger(__name__)
 # One wait for records; between two the assignment is looked at, so that a rebalance is settled at once.
 _SLICE_S: Final = 0.1
 
-# A topic that was recreated under a running consumer and has outgrown its offset shows in nothing but its id.
-_LIFE_PERIOD_S: Final = 10.0
-
 
 class _Trust(Enum):
     """How far a partition's next batch can be believed to begin where it should."""
@@ -66,6 +63,9 @@ class Patience:
     lost_s: float = 30.0
     # Between two looks, and between two commits of group offsets, which feed lag dashboards only.
     look_s: float = 1.0
+    # Between two questions whether the topic is still the same one: when it was recreated under a running consumer and
+    # has outgrown its offset, nothing but its id shows it.
+    life_s: float = 10.0
 
 
 class KafkaConsumer:
@@ -97,6 +97,7 @@ class KafkaConsumer:
         # Offsets below which the caller has come back for more, for the group's lag.
         self._done: dict[int, int] = {}
         self._committed: dict[int, int] = {}
+        self._commit: asyncio.Task[None] | None = None
         self._progress_s = self._polled_s = self._life_checked_s = clock.monotonic_s()
         self._trouble: Exception | None = None
         self._trouble_since_s = 0.0
@@ -107,20 +108,23 @@ class KafkaConsumer:
     # Reading
 
     async def poll(self, max_records: int, wait_s: float) -> Sequence[Record]:
-        if self._closed:
-            return []
         self._done = {partition: reading.expected for partition, reading in self._readings.items()}
         now_s = self._clock.monotonic_s()
         if now_s - self._polled_s > self._patience.look_s:
             self._progress_s = now_s  # whoever did not ask has not starved
         deadline_s = now_s + wait_s
-        while True:
-            self._raise_what_is_known()
+        while not self._closed:
+            if self._attendant.done():
+                self._attendant.result()  # raises what it ended with: the topic is another one
             self._polled_s = self._clock.monotonic_s()
             remaining_s = max(0.0, deadline_s - self._polled_s)
             records = await self._poll_once(max_records, min(remaining_s, _SLICE_S))
-            if records or remaining_s <= 0 or self._closed:
+            if records:
                 return records
+            self._raise_lasting_trouble()
+            if not remaining_s:
+                break
+        return []
 
     async def _poll_once(self, max_records: int, wait_s: float) -> Sequence[Record]:
         from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError  # noqa: PLC0415
@@ -190,7 +194,9 @@ class KafkaConsumer:
         bounds = await self._reader.bounds()
         while self._elsewhere:
             partition = self._elsewhere.pop()
-            if reading := self._readings.get(partition):
+            reading = self._readings.get(partition)
+            # What was fetched before it stood still may say so once more.
+            if reading and reading.trust is not _Trust.CUT:
                 start, end = bounds[partition]
                 if reading.expected < start:
                     self._stand_still(client, partition)
@@ -244,9 +250,11 @@ class KafkaConsumer:
         if self._closed:
             return
         self._closed = True
-        self._attendant.cancel()
-        # It may have ended with what `poll` raised, or was about to.
-        await asyncio.gather(self._attendant, return_exceptions=True)
+        tasks = [task for task in (self._attendant, self._commit) if task]
+        for task in tasks:
+            task.cancel()
+        # The attendant may have ended with what `poll` raised, or was about to.
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._membership.leave()
 
     # Beside it all
@@ -261,7 +269,7 @@ class KafkaConsumer:
                     await self._membership.join()
                     self._progress_s = self._clock.monotonic_s()
                 await self._wait_for_look()
-                await self._commit_group_offsets()
+                self._commit_group_offsets()
                 await self._look()
             except (KafkaError, JournalUnavailable, TimeoutError) as error:
                 self._note_trouble(error)
@@ -277,7 +285,7 @@ class KafkaConsumer:
     async def _look(self) -> None:
         """Rebuild a client that has stopped working; notice a topic that is another one now."""
         now_s = self._clock.monotonic_s()
-        if now_s - self._life_checked_s > _LIFE_PERIOD_S:
+        if now_s - self._life_checked_s > self._patience.life_s:
             self._life_checked_s = now_s
             await self._check_life()
         client = self._membership.client
@@ -305,21 +313,24 @@ class KafkaConsumer:
                     return True
         return False
 
-    async def _commit_group_offsets(self) -> None:
+    def _commit_group_offsets(self) -> None:
+        """Begin to tell the group how far we are, unless it is still being told; nobody waits for it."""
+        client = self._membership.client
+        if client is not None and self._done != self._committed and (self._commit is None or self._commit.done()):
+            self._commit = asyncio.create_task(self._commit_done(client), name="kafka consumer commits")
+
+    async def _commit_done(self, client: Any) -> None:
         from aiokafka import TopicPartition  # noqa: PLC0415
         from aiokafka.errors import KafkaError  # noqa: PLC0415
 
-        client, moved = self._membership.client, dict(self._done.items() - self._committed.items())
-        if client is None or not moved:
-            return
+        done = self._done
         try:
-            async with asyncio.timeout(self._patience.look_s):
-                await client.commit({TopicPartition(self._topic, at): offset for at, offset in moved.items()})
-        except (KafkaError, TimeoutError) as error:
+            await client.commit({TopicPartition(self._topic, partition): done[partition] for partition in done})
+        except KafkaError as error:
             # Usually a rebalance came first. The truth is in the store, so nothing hangs on it.
             _log.debug("group offsets not committed", topic=self._topic, error=repr(error))
         else:
-            self._committed |= moved
+            self._committed = done
 
     # Trouble
 
@@ -340,9 +351,7 @@ class KafkaConsumer:
         self._membership.abandon()
         self._failed.set()
 
-    def _raise_what_is_known(self) -> None:
-        if self._attendant.done():
-            self._attendant.result()
+    def _raise_lasting_trouble(self) -> None:
         if self._trouble and self._clock.monotonic_s() - self._trouble_since_s > self._patience.lost_s:
             raise JournalUnavailable(
                 f"Kafka has not been of use for {self._patience.lost_s:g} s: {self._trouble!r}."

@@ -7,14 +7,9 @@ import asyncio
 from collections.abc import Callable, Collection
 from typing import Any, Final
 
-import structlog
-
 from monitor.clock import Clock
+from monitor.journal.kafka import lifetime
 from monitor.journal.kafka.reader import read_settings
-
-_log = structlog.get_logger(__name__)
-
-_STOP_LIMIT_S: Final = 10.0
 
 # First pause before a new client, and the longest after repeated failures.
 _BACKOFF_S: Final = 0.2
@@ -58,14 +53,16 @@ class Membership:
             group_id=self._group,
             fetch_max_wait_ms=_FETCH_WAIT_MS,
             session_timeout_ms=45_000,
+            # Others learn of a rebalance by their heartbeat: seconds of silence saved for one small request each.
+            heartbeat_interval_ms=1_000,
             rebalance_timeout_ms=int(REBALANCE_LIMIT_S * 1000),
             # How often the caller comes for records is its own affair: a slow store must not cost the membership.
             max_poll_interval_ms=24 * 3600 * 1000,
         )
         try:
-            await client.start()
+            await lifetime.start(client.start())
         except BaseException:
-            await _stop(client)
+            await lifetime.stop(client)
             raise
         self.client = client
         # The listener need not be one of aiokafka's classes, only pass for one.
@@ -82,7 +79,7 @@ class Membership:
         client, self.client = self.client, None
         self.change(frozenset(), is_settled=False)
         if client is not None:
-            task = asyncio.create_task(_stop(client), name="kafka consumer leaves")
+            task = asyncio.create_task(lifetime.stop(client), name="kafka consumer leaves")
             self._leaving.add(task)
             task.add_done_callback(self._leaving.discard)
 
@@ -115,16 +112,3 @@ class _Listener:
         self._client.pause(*assigned)
         if self._client is self._membership.client:
             self._membership.change(frozenset(place.partition for place in assigned), is_settled=True)
-
-
-async def _stop(client: Any) -> None:
-    """Stop a client whatever state it is in; a stop that hangs or raises is cut short."""
-    # In a task of its own: aiokafka may raise CancelledError from here although nobody was cancelled.
-    stopping = asyncio.create_task(client.stop())
-    await asyncio.wait([stopping], timeout=_STOP_LIMIT_S)
-    if not stopping.done():
-        stopping.cancel()
-        await asyncio.wait([stopping])
-    if stopping.cancelled() or stopping.exception():
-        _log.warning("kafka consumer did not stop cleanly")
-        await client._client.close()  # noqa: SLF001 - the sockets, which nothing else would close now

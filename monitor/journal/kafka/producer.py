@@ -14,6 +14,7 @@ from monitor.errors import JournalError, JournalUnavailable
 from monitor.events.model import Entry
 from monitor.journal.backlog import Backlog
 from monitor.journal.base import Place
+from monitor.journal.kafka import lifetime
 from monitor.journal.kafka.topics import MAX_RECORD_BYTES, REQUEST_TIMEOUT_MS
 from monitor.journal.partitioner import partition_for
 
@@ -140,7 +141,7 @@ class KafkaProducer:
             request_timeout_ms=REQUEST_TIMEOUT_MS,
         )
         try:
-            await client.start()
+            await lifetime.start(client.start())
         except BaseException:
             await _stop(client)
             raise

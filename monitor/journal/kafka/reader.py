@@ -11,6 +11,7 @@ from typing import Any, Final
 from monitor.errors import JournalUnavailable, RetentionCut
 from monitor.events.model import Record
 from monitor.journal.base import Bounds
+from monitor.journal.kafka import lifetime
 from monitor.journal.kafka.topics import REQUEST_TIMEOUT_MS
 
 # Replays at the same time; each client is a connection per broker and up to 1 MiB per partition.
@@ -54,7 +55,7 @@ class KafkaReader:
         """Release the clients that nobody uses; the others are released as they come back."""
         self._closed = True
         while self._idle:
-            await self._idle.pop().stop()
+            await lifetime.stop(self._idle.pop())
 
     async def _fetch(self, client: Any, partition: int, start: int, end: int, max_records: int) -> list[Record]:
         from aiokafka import TopicPartition  # noqa: PLC0415
@@ -94,12 +95,12 @@ class KafkaReader:
                 try:
                     yield client
                 except BaseException:
-                    await client.stop()
+                    await lifetime.stop(client)
                     raise
             except (KafkaError, TimeoutError) as error:
                 raise JournalUnavailable(f"Kafka at {self._bootstrap} does not answer: {error!r}.") from error
             if self._closed:
-                await client.stop()
+                await lifetime.stop(client)
             else:
                 self._idle.append(client)
 
@@ -108,9 +109,9 @@ class KafkaReader:
 
         client = AIOKafkaConsumer(**read_settings(self._bootstrap), fetch_max_wait_ms=_FETCH_WAIT_MS)
         try:
-            await client.start()
+            await lifetime.start(client.start())
         except BaseException:
-            await client.stop()
+            await lifetime.stop(client)
             raise
         return client
 

@@ -15,6 +15,7 @@ from monitor.clock import Clock
 from monitor.errors import JournalUnavailable, StartupError
 from monitor.events.model import MAX_EVENT_BYTES
 from monitor.events.position import INCARNATION_BYTES
+from monitor.journal.kafka import lifetime
 from monitor.journal.kafka.metadata import metadata_request
 
 _log = structlog.get_logger(__name__)
@@ -144,7 +145,7 @@ async def _connected(bootstrap: str) -> AsyncIterator[Any]:
 
     client = AIOKafkaClient(bootstrap_servers=bootstrap, request_timeout_ms=REQUEST_TIMEOUT_MS)
     try:
-        await client.bootstrap()
+        await lifetime.start(client.bootstrap())
         yield client
     finally:
         await client.close()
