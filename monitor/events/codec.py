@@ -27,6 +27,9 @@ _LATEST_US: Final = 4_102_444_800_000_000
 _LARGEST_INTEGER: Final = (1 << 53) - 1
 """Beyond it JSON readers in other languages lose digits (RFC 8259, section 6)."""
 
+MAX_NESTING: Final = 128
+"""Levels of `data`: more than workflows make, so few that no reader or writer of JSON runs out of stack."""
+
 ORDINAL_HEADER: Final = "monitor-ordinal"
 """Set by intake on the second and later of identical items without an id in one request."""
 
@@ -161,6 +164,7 @@ def _event(record: Record, value: bytes, wire: _Wire, team_of: TeamOf) -> Event:
     if team is None:
         raise Refusal("foreign_team", "teamId", "'teamId' is not the team that this event came in for")
     data = wire.data or {}
+    _check_nesting(value, data)
     _check_data(wire.type, data)
     source = wire.source or ""
     event_id = wire.id or derived_id(source, value, _ordinal(record))
@@ -197,6 +201,22 @@ def _ordinal(record: Record) -> int:
 def _check_text(field: str, text: str) -> None:
     if not text.isprintable():
         raise Refusal("invalid_field", field, f"'{field}' holds characters that cannot be printed")
+
+
+def _check_nesting(value: bytes, data: dict[str, Any]) -> None:
+    # Hardly an event has so many brackets at all; only those that do are walked.
+    if value.count(b"{") + value.count(b"[") > MAX_NESTING and _is_deeper(data, MAX_NESTING):
+        raise Refusal("invalid_field", "data", f"'data' is nested more than {MAX_NESTING} levels deep")
+
+
+def _is_deeper(data: Any, levels: int) -> bool:
+    level = [data]
+    for _ in range(levels):
+        children = (child for node in level for child in (node.values() if isinstance(node, dict) else node))
+        level = [child for child in children if isinstance(child, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 def _check_data(name: str, data: dict[str, Any]) -> None:
