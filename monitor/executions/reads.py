@@ -1,0 +1,222 @@
+"""Reading executions: lists, one execution, its data and its log, each from one snapshot that knows its position.
+
+Every question is a principal's and sees its team alone: another team's execution is not found. `at_least` makes a read
+wait until the state has got that far. Called by the native face and the dialects, which do the spelling.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Final, Generic, NamedTuple, TypeVar
+
+from monitor.access.principal import Principal
+from monitor.errors import ExecutionNotFound, NotFound, PositionNotReached
+from monitor.events.model import MAX_ID_CHARACTERS
+from monitor.events.position import Position
+from monitor.fanout.hub import Hub
+from monitor.projections.execution import Node, NodeKey, Summary, latest_runs
+from monitor.projections.filter import Filter
+from monitor.projections.loglines import LogLine
+from monitor.projections.nodes import node_slot
+from monitor.store.base import ListQuery, Page, Reader, Sort, Store
+
+T = TypeVar("T")
+
+MAX_WAIT_S: Final = 2.0
+"""How long a read waits for its position: longer than any healthy commit takes, shorter than a client's patience."""
+
+MAX_NODES_INLINE: Final = 500
+"""Nodes shown within an execution; its data's own address shows all."""
+
+MAX_PAGE_BYTES: Final = 4 << 20
+"""Payloads of one page of a list. A page that would be larger ends early, and the next one goes on from there."""
+
+FIRST_LINES: Final = 100
+"""Log lines shown within an execution."""
+
+
+class Reading(NamedTuple, Generic[T]):
+    """An answer, and how far the snapshot was folded that it was read from."""
+
+    value: T
+    position: Position
+
+
+class NodeRun(NamedTuple):
+    """The latest run of a node. Payloads are JSON as stored; None where there is none."""
+
+    key: NodeKey
+    node: Node
+    input: bytes | None
+    output: bytes | None
+
+
+class Data(NamedTuple):
+    """What an execution was given, and what it and its nodes made of it."""
+
+    nodes: list[NodeRun]
+    # Nodes that were left out since they were too many.
+    more_nodes: int
+    input: bytes | None
+    output: bytes | None
+    trigger: bytes | None
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all payloads together."""
+        own = (self.input, self.output, self.trigger)
+        return sum(
+            len(payload or b"") for payload in (*own, *(p for run in self.nodes for p in (run.input, run.output)))
+        )
+
+
+class Found(NamedTuple):
+    """An execution with what was asked for beside its view; None = was not asked for."""
+
+    summary: Summary
+    data: Data | None = None
+    lines: Sequence[LogLine] | None = None
+
+
+class Asked(NamedTuple):
+    """A page of a list."""
+
+    filter: Filter
+    sort: Sort
+    limit: int
+    # Where the page before ended, as `Listed.after` told it.
+    after: tuple[int | None, int] | None
+    with_data: bool
+
+
+class Listed(NamedTuple):
+    """The page."""
+
+    rows: list[Found]
+    # Where the next page starts; None = this is the last one.
+    after: tuple[int | None, int] | None
+    total: int
+    total_is_lower_bound: bool
+
+
+class Reads:
+    """The reading half of the desk. Every method raises PositionNotReached, InvalidPosition and StoreUnavailable."""
+
+    def __init__(self, store: Store, hub: Hub) -> None:
+        self._store = store
+        self._hub = hub
+
+    async def listed(self, who: Principal, asked: Asked, at_least: Position | None) -> Reading[Listed]:
+        """A page of the team's executions."""
+        query = ListQuery(who.team, asked.filter, asked.sort, asked.limit, asked.after)
+        return await self._read(at_least, lambda reader: _listed(reader, query, asked.with_data))
+
+    async def execution(
+        self, who: Principal, execution_id: str, at_least: Position | None, *, with_data: bool, with_lines: bool
+    ) -> Reading[Found]:
+        """One execution. Raises ExecutionNotFound."""
+
+        def work(reader: Reader) -> Found:
+            summary, key = _find(reader, who, execution_id)
+            return Found(
+                summary,
+                _data(reader, key, MAX_NODES_INLINE) if with_data else None,
+                reader.log_lines(key, levels=None, node_id=None, limit=FIRST_LINES) if with_lines else None,
+            )
+
+        return await self._read(at_least, work)
+
+    async def data(self, who: Principal, execution_id: str, at_least: Position | None) -> Reading[Data]:
+        """The payloads of an execution and of all its nodes. Raises ExecutionNotFound."""
+        return await self._read(at_least, lambda reader: _data(reader, _find(reader, who, execution_id)[1], None))
+
+    async def node(
+        self, who: Principal, execution_id: str, node_id: str, at_least: Position | None
+    ) -> Reading[NodeRun]:
+        """The latest run of one node. Raises ExecutionNotFound, and NotFound where that node has not run."""
+        return await self._read(at_least, lambda reader: _node(reader, who, execution_id, node_id))
+
+    async def lines(
+        self,
+        who: Principal,
+        execution_id: str,
+        at_least: Position | None,
+        *,
+        levels: Collection[str] | None,
+        node_id: str | None,
+        limit: int,
+    ) -> Reading[Sequence[LogLine]]:
+        """The first `limit` log lines in order of time, of these levels and this node. Raises ExecutionNotFound."""
+
+        def work(reader: Reader) -> Sequence[LogLine]:
+            _, key = _find(reader, who, execution_id)
+            return reader.log_lines(key, levels=levels, node_id=node_id, limit=limit)
+
+        return await self._read(at_least, work)
+
+    async def _read(self, at_least: Position | None, work: Callable[[Reader], T]) -> Reading[T]:
+        if at_least is not None and not await self._hub.reached(at_least, MAX_WAIT_S):
+            raise PositionNotReached
+        return await self._store.read(lambda reader: Reading(work(reader), reader.position()))
+
+
+def _find(reader: Reader, who: Principal, execution_id: str) -> tuple[Summary, int]:
+    """The view and its key. Words that can be no id are not even asked for: databases choke on some of them."""
+    could_be = 0 < len(execution_id) <= MAX_ID_CHARACTERS and execution_id.isprintable()
+    found = reader.execution(who.team, execution_id) if could_be else None
+    if found is None:
+        raise ExecutionNotFound(f"Execution with ID '{execution_id}' not found", executionId=execution_id)
+    return found
+
+
+def _listed(reader: Reader, query: ListQuery, with_data: bool) -> Listed:
+    page, keys = reader.executions(query)
+    rows = _with_data(reader, page, keys) if with_data else [Found(summary) for summary in page.rows]
+    has_more = page.has_more or len(rows) < len(page.rows)
+    after = (_sorted_by(rows[-1].summary, query.sort), keys[len(rows) - 1]) if has_more else None
+    return Listed(rows, after, page.total, page.total_is_lower_bound)
+
+
+def _with_data(reader: Reader, page: Page, keys: Sequence[int]) -> list[Found]:
+    rows: list[Found] = []
+    size_bytes = 0
+    for summary, key in zip(page.rows, keys, strict=True):
+        if size_bytes > MAX_PAGE_BYTES:
+            break
+        data = _data(reader, key, MAX_NODES_INLINE)
+        rows.append(Found(summary, data))
+        size_bytes += data.size_bytes
+    return rows
+
+
+def _sorted_by(summary: Summary, sort: Sort) -> int | None:
+    return summary.at_us if sort.endswith("startedAt") else summary.duration_us
+
+
+def _data(reader: Reader, key: int, most_nodes: int | None) -> Data:
+    latest = list(latest_runs(dict(reader.nodes(key))).values())
+    shown = latest[:most_nodes]
+    payloads = reader.payloads(key, ["input", "output", "trigger", *_slots(run for run, _ in shown)])
+    return Data(
+        [_run(run, node, payloads) for run, node in shown],
+        len(latest) - len(shown),
+        payloads.get("input"),
+        payloads.get("output"),
+        payloads.get("trigger"),
+    )
+
+
+def _node(reader: Reader, who: Principal, execution_id: str, node_id: str) -> NodeRun:
+    _, key = _find(reader, who, execution_id)
+    found = latest_runs(dict(reader.nodes(key))).get(node_id)
+    if found is None:
+        message = f"Node '{node_id}' has not run in execution '{execution_id}'"
+        raise NotFound(message, executionId=execution_id, nodeId=node_id)
+    run, node = found
+    return _run(run, node, reader.payloads(key, _slots([run])))
+
+
+def _slots(runs: Iterable[NodeKey]) -> list[str]:
+    return [node_slot(run, slot) for run in runs for slot in ("input", "output")]
+
+
+def _run(run: NodeKey, node: Node, payloads: Mapping[str, bytes]) -> NodeRun:
+    return NodeRun(run, node, payloads.get(node_slot(run, "input")), payloads.get(node_slot(run, "output")))
