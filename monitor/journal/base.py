@@ -98,7 +98,8 @@ class Journal(Protocol):
     async def read(self, partition: int, start: int, end: int, max_records: int) -> Sequence[Record]:
         """Records of `partition` with `start <= offset < end`, oldest first, at most `max_records`; repeatable.
 
-        For replay and checks, not for the projector. Raises RetentionCut when `start` lies below what is left.
+        For replay and checks, not for the projector. Fewer than `max_records` is not the end, for large ones come in
+        smaller portions; nothing is. Raises RetentionCut when `start` lies below what is left.
         """
         ...
 

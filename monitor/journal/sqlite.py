@@ -96,6 +96,7 @@ class SQLiteJournal:
         return consumer
 
     async def trim(self, partition: int, before: int) -> None:
+        self._check_open()
         await self._writing(lambda writer: sqlite_file.raise_start(writer, partition, before))
         while await self._writing(lambda writer: sqlite_file.delete_some(writer, partition, _TRIM_RECORDS)):
             pass

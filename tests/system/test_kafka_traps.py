@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewPartitions, NewTopic, RecordsToDelete
 
 from monitor.clock import SystemClock
-from monitor.errors import IncarnationChanged, JournalError, RetentionCut, StartupError
+from monitor.errors import IncarnationChanged, JournalError, JournalUnavailable, RetentionCut, StartupError
 from monitor.events.model import Entry, Record
 from monitor.journal import Consumer, Place, ensure_topic, open_kafka_journal
 from monitor.journal.kafka.consumer import KafkaConsumer, Patience
@@ -120,9 +120,11 @@ async def test_poison_pill(kafka: Kafka) -> None:
     async with opened(kafka, topic) as journal, raw_producer(kafka) as producer:
         for key, value in poison:
             await producer.send_and_wait(topic, value, key)
+        await producer.send_and_wait(topic, b"{}", b"k", headers=[("null", None), ("", b"\xff")])
         consumer = await journal.consumer(from_the_start)
-        records = await poll_until(consumer, len(poison))
+        *records, last = await poll_until(consumer, len(poison) + 1)
     assert [(record.key, record.value) for record in records] == poison
+    assert last.headers == (("null", b""), ("", b"\xff"))
 
 
 async def test_auto_commit_is_off(kafka: Kafka) -> None:
@@ -183,6 +185,19 @@ async def test_topic_recreated(kafka: Kafka) -> None:
         assert "created again" in str(await poll_for(consumer, IncarnationChanged))
 
 
+async def test_topic_deleted(kafka: Kafka) -> None:
+    """A topic that vanished for longer than a moment is said to be unavailable, with its name."""
+    topic = await kafka.create_topic()
+    patience = Patience(lost_s=1.0, look_s=0.1, life_s=0.5)
+    async with opened(kafka, topic, patience=patience) as journal:
+        await journal.append(numbered(3, key=b"k"))
+        consumer = await journal.consumer(from_the_start)
+        await poll_until(consumer, 3)
+        async with kafka.admin() as admin:
+            await admin.delete_topics([topic])
+        assert topic in str(await poll_for(consumer, JournalUnavailable))
+
+
 async def test_topic_that_got_more_partitions(kafka: Kafka) -> None:
     """More partitions move keys, so the journal is not the same any more."""
     topic = await kafka.create_topic(partitions=2)
@@ -191,8 +206,7 @@ async def test_topic_that_got_more_partitions(kafka: Kafka) -> None:
         await consumer.poll(1, 0.1)
         async with kafka.admin() as admin:
             await admin.create_partitions({topic: NewPartitions(total_count=3)})
-        with pytest.raises(IncarnationChanged, match="3 partitions now, not 2"):
-            await eventually_changed(journal)
+        assert "3 partitions now, not 2" in str(await poll_for(consumer, IncarnationChanged))
 
 
 async def test_topic_that_ends_before_the_expected_record(kafka: Kafka) -> None:
@@ -457,13 +471,6 @@ async def recreate(kafka: Kafka, topic: str, *, partitions: int) -> None:
             assert time.monotonic() < deadline_s, answer
     while await describe_topic(kafka.bootstrap, topic) is None:
         assert time.monotonic() < deadline_s
-
-
-async def eventually_changed(journal: KafkaJournal) -> None:
-    """Ask until the journal notices that its topic is another one."""
-    deadline_s = time.monotonic() + DEADLINE_S
-    while time.monotonic() < deadline_s:
-        await journal.check_life()
 
 
 async def stays_empty(consumer: Consumer, *, seconds: float) -> bool:

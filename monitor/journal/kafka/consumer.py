@@ -9,7 +9,6 @@ a batch begins elsewhere, `_attend` beside it all when the client has silently s
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum, auto
 from typing import Any, Final
 
 import structlog
@@ -20,37 +19,12 @@ from monitor.events.model import Record
 from monitor.journal.base import FindOffsets
 from monitor.journal.kafka.membership import REBALANCE_LIMIT_S, Membership
 from monitor.journal.kafka.reader import KafkaReader, to_records
+from monitor.journal.kafka.reading import Reading, Trust
 
 _log = structlog.get_logger(__name__)
 
 # One wait for records; between two the assignment is looked at, so that a rebalance is settled at once.
 _SLICE_S: Final = 0.1
-
-
-class _Trust(Enum):
-    """How far a partition's next batch can be believed to begin where it should."""
-
-    # Just sought: the client may still deliver from where it stood before.
-    SOUGHT = auto()
-    # Sought again, after a batch began elsewhere: the next one begins with the first record that there is.
-    SOUGHT_AGAIN = auto()
-    # Went on from there: what is left out now is no record (transaction markers, compaction).
-    STEADY = auto()
-    # Its expected record is gone, as was reported: it stands still until `seek`.
-    CUT = auto()
-
-
-@dataclass(slots=True)
-class _Reading:
-    """Where one partition stands."""
-
-    expected: int
-    trust: _Trust = _Trust.SOUGHT
-
-    def accepts(self, head: int) -> bool:
-        """Whether a batch that begins at `head` continues this partition."""
-        may_skip = self.trust in {_Trust.STEADY, _Trust.SOUGHT_AGAIN}
-        return self.trust is not _Trust.CUT and (head == self.expected or (head > self.expected and may_skip))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +63,7 @@ class KafkaConsumer:
         self._check_life = check_life
         self._clock = clock
         self._patience = patience
-        self._readings: dict[int, _Reading] = {}
+        self._readings: dict[int, Reading] = {}
         # The membership's generation that `_readings` belong to.
         self._generation = -1
         # Partitions whose last batch did not begin where it should.
@@ -146,6 +120,7 @@ class KafkaConsumer:
             return []
         except JournalUnavailable as error:
             self._note_trouble(error)
+            await asyncio.sleep(wait_s)
             return []
         except KafkaError as error:
             self._fail(error)
@@ -163,8 +138,8 @@ class KafkaConsumer:
                 continue
             if reading.accepts(found[0].offset):
                 records += to_records(place.partition, found)
-                reading.expected, reading.trust = found[-1].offset + 1, _Trust.STEADY
-            elif reading.trust is not _Trust.CUT:
+                reading.went_on_to(found[-1].offset + 1)
+            elif reading.trust is not Trust.CUT:
                 self._elsewhere.add(place.partition)
         if records:
             self._note_progress()
@@ -196,7 +171,7 @@ class KafkaConsumer:
             partition = self._elsewhere.pop()
             reading = self._readings.get(partition)
             # What was fetched before it stood still may say so once more.
-            if reading and reading.trust is not _Trust.CUT:
+            if reading and reading.trust is not Trust.CUT:
                 start, end = bounds[partition]
                 if reading.expected < start:
                     self._stand_still(client, partition)
@@ -204,7 +179,7 @@ class KafkaConsumer:
                 if reading.expected > end:
                     self._elsewhere.add(partition)
                     await self._explain_missing_end(partition, reading.expected, end)
-                self._go_to(client, partition, reading.expected, _Trust.SOUGHT_AGAIN)
+                self._go_to(client, partition, reading.expected, Trust.SOUGHT_AGAIN)
 
     async def _explain_missing_end(self, partition: int, expected: int, end: int) -> None:
         await self._check_life()
@@ -213,7 +188,7 @@ class KafkaConsumer:
             "the topic was truncated (an unclean leader election, or a broker restored from an older copy)"
         )
 
-    def _go_to(self, client: Any, partition: int, offset: int, trust: _Trust = _Trust.SOUGHT) -> None:
+    def _go_to(self, client: Any, partition: int, offset: int, trust: Trust = Trust.SOUGHT) -> None:
         from aiokafka import TopicPartition  # noqa: PLC0415
         from aiokafka.errors import IllegalStateError  # noqa: PLC0415
 
@@ -223,12 +198,12 @@ class KafkaConsumer:
             client.resume(place)
         except IllegalStateError:
             return  # lost meanwhile; whoever has it now settles it
-        self._readings[partition] = _Reading(offset, trust)
+        self._readings[partition] = Reading(offset, trust)
 
     def _stand_still(self, client: Any, partition: int) -> None:
         from aiokafka import TopicPartition  # noqa: PLC0415
 
-        self._readings[partition].trust = _Trust.CUT
+        self._readings[partition].trust = Trust.CUT
         if partition in self._membership.assigned:
             client.pause(TopicPartition(self._topic, partition))
 
@@ -286,8 +261,8 @@ class KafkaConsumer:
         """Rebuild a client that has stopped working; notice a topic that is another one now."""
         now_s = self._clock.monotonic_s()
         if now_s - self._life_checked_s > self._patience.life_s:
-            self._life_checked_s = now_s
             await self._check_life()
+            self._life_checked_s = now_s
         client = self._membership.client
         if client is None or now_s - self._polled_s > 2 * self._patience.look_s:
             return  # nobody asks for records, so none is missed
@@ -306,7 +281,7 @@ class KafkaConsumer:
 
         bounds = await self._reader.bounds()
         for partition, reading in list(self._readings.items()):
-            if reading.trust is not _Trust.CUT:
+            if reading.trust is not Trust.CUT:
                 async with asyncio.timeout(self._patience.look_s):
                     position = await client.position(TopicPartition(self._topic, partition))
                 if position < bounds[partition].end:

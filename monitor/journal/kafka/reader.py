@@ -133,6 +133,18 @@ def read_settings(bootstrap: str) -> dict[str, Any]:
 def to_records(partition: int, fetched: Iterable[Any]) -> list[Record]:
     """Our records for aiokafka's; in the hot path."""
     return [
-        Record(partition, found.offset, found.key, found.value, found.headers, found.timestamp * 1000)
+        Record(
+            partition,
+            found.offset,
+            found.key,
+            found.value,
+            _headers(found.headers) if found.headers else (),
+            found.timestamp * 1000,
+        )
         for found in fetched
     ]
+
+
+def _headers(headers: Iterable[tuple[str, bytes | None]]) -> tuple[tuple[str, bytes], ...]:
+    """Kafka's headers, whose values may be null."""
+    return tuple((name, value or b"") for name, value in headers)
