@@ -1,4 +1,4 @@
-"""The one filter grammar: lists, streams and webhooks parse it here; `matches` decides in memory, the store compiles the tree.
+"""The one filter grammar of lists, streams and webhooks: `matches` decides in memory, the store compiles the tree.
 
 A filter is a conjunction of tests `field op values`; several values mean any of them. On the query string it is
 `filter[status]=failed,timeout`, `filter[duration][gte]=5`; in JSON `{"status": ["failed"], "duration": {"gte": 5}}`.

@@ -4,7 +4,7 @@ from typing import Any, Final, NamedTuple
 
 from monitor.events.codec import parse_time_us
 from monitor.events.model import Event
-from monitor.projections.execution import text
+from monitor.projections.members import text
 
 LEVELS: Final = ("debug", "info", "warn", "error")
 
@@ -31,9 +31,8 @@ class LogLine(NamedTuple):
     data: Any
 
 
-def read_lines(event: Event) -> list[LogLine]:
-    """The lines of a `log.appended` event; a line without a usable time carries its event's."""
-    tie = int.from_bytes(event.digest[:7])
+def read_lines(event: Event, tie: int) -> list[LogLine]:
+    """The lines of a `log.appended` event, `tie` their part of its id; a line without a usable time has its event's."""
     return [_read_line(event, tie, index, line) for index, line in enumerate(event.data["lines"])]
 
 

@@ -1,14 +1,14 @@
 """Additive statistics: each execution counts in exactly one row, and a correction moves it from one row to another.
 
-A row is (team, workflow, hour of the end, status, duration bucket) -> count and sum of durations. Buckets grow by a constant
-factor, so that any percentile read from them is off by at most `RELATIVE_ERROR` (the DDSketch argument: Masson, Rim and Lee,
-VLDB 2019), and unlike a t-digest they can be decremented, which late corrections need.
+A row is (team, workflow, hour of the end, status, duration bucket) -> count and sum of durations. Buckets grow by a
+constant factor, so that any percentile read from them is off by at most `RELATIVE_ERROR` (the DDSketch argument:
+Masson, Rim and Lee, VLDB 2019), and unlike a t-digest they can be decremented, which late corrections need.
 """
 
 import math
 from typing import Final, NamedTuple
 
-from monitor.projections.execution import Contribution, Execution, duration_of, winning_end, workflow_of
+from monitor.projections.execution import Contribution, Execution
 
 RELATIVE_ERROR: Final = 0.02
 _GROWTH: Final = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
@@ -44,16 +44,14 @@ def bucket_duration_us(bucket: int) -> float:
     return 0.0 if bucket <= 0 else 2 * _GROWTH**bucket / (_GROWTH + 1)
 
 
-def contribution(execution: Execution) -> Contribution:
-    """What `execution` adds to the statistics now; deleting it changes nothing here."""
-    registers = execution.registers
-    workflow_id = workflow_of(registers)
-    end = winning_end(registers)
-    if end is None:
-        return Contribution(workflow_id, IN_FLIGHT_HOUR, execution.status, NO_DURATION, 0)
-    duration_us = duration_of(registers)
-    hour = end[1].time_us // _HOUR_US
-    return Contribution(workflow_id, hour, end[1].status, bucket_of(duration_us), duration_us or 0)
+def contribution(execution: Execution) -> Contribution | None:
+    """What `execution` adds to the statistics now. Deleted, it still counts where it ended, but not as in flight."""
+    if execution.ended_us is None:
+        if execution.registers.deleted:
+            return None
+        return Contribution(execution.workflow_id, IN_FLIGHT_HOUR, execution.status, NO_DURATION, 0)
+    hour, duration_us = execution.ended_us // _HOUR_US, execution.duration_us
+    return Contribution(execution.workflow_id, hour, execution.status, bucket_of(duration_us), duration_us or 0)
 
 
 def cell(team: str, counted: Contribution) -> Cell:

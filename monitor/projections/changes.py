@@ -1,0 +1,86 @@
+"""What a batch did to the state: the commit writes exactly this, and its releases go to streams and webhooks."""
+
+from typing import Any
+
+import msgspec
+
+from monitor.events.model import Event, Poison
+from monitor.projections.execution import Execution, NodeKey, Progress
+from monitor.projections.loglines import LogLine
+from monitor.projections.statistics import Cell
+
+ExecutionId = tuple[str, str]
+"""(team, execution id)."""
+
+
+class Release(msgspec.Struct, frozen=True, gc=False):
+    """What a commit says to streams and webhooks about one fresh event: the event and the state that it left behind.
+
+    Its members carry the names that `filter.matches` asks for, as those of `Summary` do.
+    """
+
+    event: Event
+    workflow_id: str
+    workflow_name: str | None
+    mode: str | None
+    version: int
+    status: str
+    progress: Progress
+    started_us: int | None
+    duration_us: int | None
+    tags: list[str]
+
+    @property
+    def id(self) -> str:
+        """The execution's id."""
+        return self.event.execution_id
+
+
+class Touched(msgspec.Struct, gc=False):
+    """What a batch did to one execution."""
+
+    execution: Execution
+    nodes: set[NodeKey] = set()
+    # Digest and checksum of each fresh event, in order.
+    fresh: list[tuple[bytes, int]] = []
+    # Payload bytes by slot; None removes the slot.
+    payloads: dict[str, bytes | None] = {}
+    lines: list[LogLine] = []
+    # A new epoch or a deletion: nodes and payloads that were stored before this batch are void.
+    cleared: bool = False
+    # The log is void as well.
+    deleted: bool = False
+    # The registers' view was made anew: it may count elsewhere now.
+    restated: bool = False
+
+    def clear(self) -> None:
+        """Void nodes and payloads, those of this batch and those that are stored."""
+        execution = self.execution
+        execution.nodes, execution.node_ids, execution.finished_ids = {}, set(), set()
+        self.nodes.clear()
+        self.payloads.clear()
+        self.cleared = True
+
+    def fill_slot(self, slot: str, event: Event, tie: int, value: Any) -> bool:
+        """Keep the payload of the latest event that carries one; True when this is it.
+
+        The bytes go to the store, only their order stays in the registers.
+        """
+        slots, order = self.execution.registers.slots, (event.time_us, tie)
+        held = slots.get(slot)
+        if held is not None and held >= order:
+            return False
+        slots[slot] = order
+        self.payloads[slot] = msgspec.json.encode(value)
+        return True
+
+
+class Changes(msgspec.Struct):
+    """What a batch did to the state."""
+
+    touched: dict[ExecutionId, Touched] = {}
+    releases: list[Release] = []
+    poison: list[Poison] = []
+    # Additive: (count, sum of durations in microseconds) by row.
+    statistics: dict[Cell, tuple[int, int]] = {}
+    duplicates: int = 0
