@@ -3,7 +3,9 @@
 These answer without credentials: they tell about the service, never about an execution.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,6 +13,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from monitor.errors import Unavailable
+from monitor.errors import Unavailable
 from monitor.telemetry.health import Health
 from monitor.telemetry.metrics import CONTENT_TYPE, Metrics
 from monitor.web.replies import json_reply
@@ -27,9 +31,9 @@ Execution monitor: the live state of workflow executions.
 """
 
 
-def routes(*, health: Callable[[], Health], metrics: Metrics) -> list[Route]:
-    """The routes of this file."""
-    face = _Face(health, metrics)
+def routes(*, health: Callable[[], Health], observe: Callable[[], Awaitable[None]], metrics: Metrics) -> list[Route]:
+    """The routes of this file. `observe` brings what is measured by looking, such as the lag, up to date."""
+    face = _Face(health, observe, metrics)
     return [
         Route("/", face.doors),
         Route("/livez", face.livez),
@@ -41,6 +45,7 @@ def routes(*, health: Callable[[], Health], metrics: Metrics) -> list[Route]:
 @dataclass(frozen=True, slots=True)
 class _Face:
     health: Callable[[], Health]
+    observe: Callable[[], Awaitable[None]]
     metrics: Metrics
 
     async def doors(self, _: Request) -> Response:
@@ -59,7 +64,11 @@ class _Face:
         return json_reply(document, 200 if health.ready else 503, _FRESH)
 
     async def exposition(self, _: Request) -> Response:
-        """Everything that is measured, in the Prometheus text format."""
+        """Everything that is measured, in the Prometheus text format; what cannot be looked at now stays as it was."""
+        with suppress(Unavailable):
+            # Metrics are wanted most while something is down; what cannot be looked at then stays as it was seen last.
+        with suppress(Unavailable):
+            await self.observe()
         return Response(self.metrics.text(), headers={"content-type": CONTENT_TYPE})
 
 

@@ -1,0 +1,97 @@
+"""A whole service without a server: journal, store, pipeline and hub, and the native routes over ASGI."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import msgspec
+from starlette.applications import Starlette
+from starlette.types import Scope
+
+from monitor.access.principal import Principal
+from monitor.access.sealing import KEY_BYTES, Sealer
+from monitor.access.teams import team_rule
+from monitor.api import data, executions, ingest, operations
+from monitor.clock import SystemClock
+from monitor.events.position import beginning
+from monitor.executions.reads import Reads
+from monitor.fanout.hub import Hub
+from monitor.fanout.replay import Replay
+from monitor.intake import Intake
+from monitor.journal.memory import MemoryJournal
+from monitor.pipeline import Pipeline
+from monitor.store.base import Store
+from monitor.store.memory import MemoryStore
+from monitor.telemetry.health import Health
+from monitor.telemetry.metrics import Metrics
+from monitor.web.problems import exception_handlers
+from monitor.web.traffic import CountRequests
+
+SEALER = Sealer(b"k" * KEY_BYTES)
+TEAM_HEADER = b"x-team"
+"""Tests say with it who asks; nobody else can."""
+
+JSON = {"content-type": "application/json"}
+
+
+class House:
+    """Made by `open_house`. Events that were posted are applied by `settle`."""
+
+    def __init__(self, store: Store, partitions: int) -> None:
+        clock, team_of = SystemClock(), team_rule(exclusive=True, trust_body=False)
+        self.metrics, self.store, self.health = Metrics(), store, Health()
+        self.journal = MemoryJournal(partitions, clock=clock)
+        replay = Replay(self.journal, store, team_of)
+        start = beginning(self.journal.incarnation, partitions)
+        self.hub = Hub(start=start, replay=replay, sealer=SEALER, clock=clock)
+        self.intake = Intake(self.journal, self.metrics)
+        self._pipeline = Pipeline(
+            journal=self.journal,
+            store=store,
+            hub=self.hub,
+            team_of=team_of,
+            on_deliveries=lambda: None,
+            clock=clock,
+            metrics=self.metrics,
+        )
+        routes = [
+            *operations.routes(health=lambda: self.health, observe=self._pipeline.observe, metrics=self.metrics),
+            *ingest.routes(intake=self.intake, sealer=SEALER, authenticate=principal),
+            *data.routes(reads=Reads(store, self.hub), sealer=SEALER, authenticate=principal),
+            *executions.routes(reads=Reads(store, self.hub), sealer=SEALER, clock=clock, authenticate=principal),
+        ]
+        application = Starlette(routes=routes, exception_handlers=exception_handlers(clock))
+        self.application = CountRequests(application, self.metrics)
+
+    async def settle(self) -> None:
+        """Apply everything that the journal holds."""
+        await self._pipeline.catch_up()
+
+    async def tell(self, *events: Mapping[str, Any], team: str = "acme") -> None:
+        """Take in canonical events, and apply them."""
+        receipt = await self.intake.accept([msgspec.json.encode(event) for event in events], team=team)
+        assert [result.fault for result in receipt.results if result.fault] == []
+        await self.settle()
+
+    @asynccontextmanager
+    async def client(self, team: str = "acme") -> AsyncIterator[httpx.AsyncClient]:
+        """An HTTP client of a team."""
+        transport = httpx.ASGITransport(self.application)
+        headers = {TEAM_HEADER.decode(): team}
+        async with httpx.AsyncClient(transport=transport, base_url="http://monitor", headers=headers) as client:
+            yield client
+
+
+def principal(scope: Scope) -> Principal:
+    """Whom the test's header names."""
+    team = next((value.decode() for name, value in scope["headers"] if name == TEAM_HEADER), "acme")
+    return Principal(team=team, name="tester", role="admin")
+
+
+async def open_house(store: Store | None = None, partitions: int = 1) -> House:
+    """A house over `store`, in memory where none is given."""
+    house = House(store or MemoryStore(), partitions)
+    starts = [0] * partitions
+    await house.store.write(lambda writer: writer.bind(house.journal.incarnation, starts))
+    return house
