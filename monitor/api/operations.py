@@ -5,7 +5,6 @@ These answer without credentials: they tell about the service, never about an ex
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,7 +12,6 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from monitor.errors import Unavailable
 from monitor.errors import Unavailable
 from monitor.telemetry.health import Health
 from monitor.telemetry.metrics import CONTENT_TYPE, Metrics
@@ -65,8 +63,6 @@ class _Face:
 
     async def exposition(self, _: Request) -> Response:
         """Everything that is measured, in the Prometheus text format; what cannot be looked at now stays as it was."""
-        with suppress(Unavailable):
-            # Metrics are wanted most while something is down; what cannot be looked at then stays as it was seen last.
         with suppress(Unavailable):
             await self.observe()
         return Response(self.metrics.text(), headers={"content-type": CONTENT_TYPE})
