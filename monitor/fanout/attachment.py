@@ -16,7 +16,7 @@ from monitor.events.position import Position
 from monitor.fanout.channels import Selection
 from monitor.fanout.feed import Chunk, Feed, Group
 from monitor.fanout.frames import Entry, Wire, frames_of
-from monitor.fanout.replay import Replay
+from monitor.fanout.replay import PAGE_RECORDS, Replay
 from monitor.fanout.ring import Fallen
 
 _SCANNED_ENTRIES: Final = 500
@@ -50,6 +50,7 @@ class Attachment:
         # Counts `change`: what was read meanwhile for the old selection is void.
         self._changes = 0
         self._replayed_records = self._replayed_bytes = 0
+        self._page_records = PAGE_RECORDS
         # Whether a position beyond the feed's was looked for in the journal.
         self._in_journal = False
 
@@ -68,7 +69,7 @@ class Attachment:
         self._changes += 1
         self._replayed_records = self._replayed_bytes = 0
         self._in_journal = False
-        if _same_life(start, self._feed.position):
+        if same_life(start, self._feed.position):
             self.position = self._told = start
         else:
             self._jump("stream.reset", "incarnation", self._feed.position)
@@ -180,7 +181,7 @@ class Attachment:
             self._give_up("budget")
             return None
         try:
-            page = await self._replay.page(self.position, feed.base, self.selection.team)
+            page = await self._replay.page(self.position, feed.base, self._page_records, self.selection.team)
         except RetentionCut:
             if changes == self._changes:
                 self._give_up("retention")
@@ -190,13 +191,19 @@ class Attachment:
             return None
         if changes != self._changes:
             return None
-        feed.tally.replays += 1
-        self._replayed_records += page.records
-        self._replayed_bytes += page.size_bytes
-        entries = list(frames_of(page.releases, self.position))
+        feed.tally.pages += 1
+        start = self.position
+        entries = list(frames_of(page.releases, start))
         frames, scanned = self._encode(entries, len(entries))
         if scanned == len(entries):
             self.position = self.position.merged(page.position)
+            self._page_records = min(2 * self._page_records, PAGE_RECORDS)
+            self._replayed_bytes += page.size_bytes
+        else:
+            # The rest of the page is read again, so that no client holds one: the next page is what fits a chunk.
+            self._page_records = scanned
+            self._replayed_bytes += sum(map(len, frames))
+        self._replayed_records += sum(self.position.offsets) - sum(start.offsets)
         return self._chunk(frames) if frames else None
 
     # --- steps -------------------------------------------------------------------------------------------------------
@@ -303,5 +310,6 @@ def _within(chunks: Sequence[Chunk], limit_bytes: int) -> Sequence[Chunk]:
     return chunks
 
 
-def _same_life(one: Position, other: Position) -> bool:
+def same_life(one: Position, other: Position) -> bool:
+    """Whether two positions are of one journal and can be compared."""
     return one.incarnation == other.incarnation and len(one.offsets) == len(other.offsets)

@@ -44,7 +44,8 @@ class Tally:
     chunks: int = 0
     # Slow readers that fell off their ring.
     fallen: int = 0
-    replays: int = 0
+    # Read again from the journal.
+    pages: int = 0
     gaps: int = 0
     resets: int = 0
 

@@ -15,7 +15,7 @@ from monitor.access.sealing import Sealer
 from monitor.clock import Clock
 from monitor.errors import InvalidPosition
 from monitor.events.position import Position
-from monitor.fanout.attachment import Attachment
+from monitor.fanout.attachment import Attachment, same_life
 from monitor.fanout.channels import Selection
 from monitor.fanout.feed import Feed, Limits, Tally
 from monitor.fanout.frames import Wire
@@ -100,6 +100,10 @@ class Hub:
         attachment.change(selection, start)
         return attachment
 
+    def knows(self, position: Position) -> bool:
+        """Whether a position is of the journal that this hub releases."""
+        return same_life(position, self.position)
+
     async def earliest(self) -> Position:
         """Where the journal begins. Raises JournalUnavailable."""
         return await self._replay.earliest()
@@ -109,11 +113,10 @@ class Hub:
 
         Raises InvalidPosition for one of another journal.
         """
-        try:
-            if self.position.includes(position):
-                return True
-        except ValueError:
-            raise InvalidPosition("The position is of another journal.") from None
+        if not self.knows(position):
+            raise InvalidPosition("The position is of another journal.")
+        if self.position.includes(position):
+            return True
         waiting = (position, asyncio.get_running_loop().create_future())
         self._awaited.append(waiting)
         try:

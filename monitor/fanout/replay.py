@@ -31,7 +31,7 @@ class Page(NamedTuple):
 
     releases: list[Release]
     position: Position
-    records: int
+    # Of all records read, also those of other teams.
     size_bytes: int
 
 
@@ -42,7 +42,7 @@ class Replay:
         self._journal, self._store, self._team_of = journal, store, team_of
         self._slots = asyncio.Semaphore(CONCURRENT_PAGES)
 
-    async def page(self, position: Position, cut: Position, team: str | None = None) -> Page:
+    async def page(self, position: Position, cut: Position, max_records: int, team: str | None = None) -> Page:
         """The next releases between `position` and `cut`, of one team or all, from the partition furthest behind.
 
         Raises RetentionCut when records are gone, and Unavailable when journal or store do not answer.
@@ -51,14 +51,13 @@ class Replay:
         partition = behind.index(max(behind))
         start, end = position.offsets[partition], cut.offsets[partition]
         async with self._slots:
-            records = await self._journal.read(partition, start, end, PAGE_RECORDS)
+            records = await self._journal.read(partition, start, end, max_records)
             # Offsets may have holes: an empty answer means that nothing is left before the cut.
             next_offset = records[-1].offset + 1 if records else end
             stored = await self._store.read(lambda reader: reader.releases(partition, start, next_offset))
         return Page(
             self._join(records, stored, team),
             position.advanced(partition, next_offset),
-            len(records),
             sum(len(record.value or b"") for record in records),
         )
 
@@ -83,7 +82,7 @@ class Replay:
         position = base
         while not position.includes(cut):
             try:
-                page = await self.page(position, cut)
+                page = await self.page(position, cut, PAGE_RECORDS)
             except RetentionCut:  # trimmed meanwhile: what is left starts later
                 return cut, []
             for release in page.releases:

@@ -87,7 +87,7 @@ class Story(NamedTuple):
     """What a client has to complain about, and what the hubs did for it."""
 
     complaints: list[str]
-    replays: int
+    pages: int
     fallen: int
 
 
@@ -120,7 +120,7 @@ async def live_through(seed: int, partitions: int, steps: int = 150) -> Story:
     tallies = [last.statistics().tally for last in hubs]
     return Story(
         client.complaints + missing,
-        sum(tally.replays for tally in tallies),
+        sum(tally.pages for tally in tallies),
         sum(tally.fallen for tally in tallies),
     )
 
@@ -156,7 +156,7 @@ async def test_nothing_is_missed_and_nothing_comes_twice(seed: int, partitions: 
 async def test_the_histories_take_every_path() -> None:
     """Replay from the journal and readers that fall off their ring are part of the stories above."""
     stories = [await live_through(seed, 3) for seed in range(10)]
-    assert sum(story.replays for story in stories) > 0
+    assert sum(story.pages for story in stories) > 0
     assert sum(story.fallen for story in stories) > 0
 
 

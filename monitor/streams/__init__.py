@@ -1,0 +1,1 @@
+"""Streams: live frames to WebSocket and SSE subscribers on one URL."""

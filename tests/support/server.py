@@ -1,0 +1,95 @@
+"""A real uvicorn on a loopback socket, in the loop of the test: what a subscriber meets in earnest."""
+
+import asyncio
+import random
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp, Scope
+
+from monitor.access.principal import LOCAL, Principal
+from monitor.fanout.hub import Hub
+from monitor.streams.endpoint import Streams
+from tests.support.released import SEALER, World
+
+READY_WITHIN_S = 5.0
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the server listens."""
+
+    port: int
+    server: uvicorn.Server
+
+    @property
+    def http(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def ws(self) -> str:
+        return f"ws://127.0.0.1:{self.port}"
+
+
+class _Server(uvicorn.Server):
+    """Leaves the signals of the test run alone."""
+
+    @contextmanager
+    def capture_signals(self) -> Any:
+        yield
+
+
+@asynccontextmanager
+async def listening(app: ASGIApp) -> AsyncIterator[Address]:
+    """Serve `app` on a free port while the block runs."""
+    config = uvicorn.Config(
+        app,
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,
+        ws_max_size=256 * 1024,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=5,
+    )
+    server = _Server(config)
+    with socket.socket() as listener:
+        # Small, and inherited by accepted sockets: a reader that stalls is noticed after kilobytes, not megabytes.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16 * 1024)
+        listener.bind(("127.0.0.1", 0))
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            await until(lambda: server.started)
+            yield Address(listener.getsockname()[1], server)
+        finally:
+            server.should_exit = True
+            await serving
+
+
+@asynccontextmanager
+async def streaming(
+    hub: Hub, world: World, authenticate: Callable[[Scope], Principal] = lambda _: LOCAL
+) -> AsyncIterator[Address]:
+    """Serve the stream addresses of `hub`, and let it run."""
+    streams = Streams(hub, sealer=SEALER, clock=world.clock, authenticate=authenticate, chance=random.Random(1))
+    running = asyncio.create_task(hub.run())
+    try:
+        async with listening(streams) as address:
+            try:
+                yield address
+            finally:
+                await hub.drain(0.5)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def until(condition: Callable[[], Any], within_s: float = READY_WITHIN_S) -> None:
+    """Return once `condition` holds; TimeoutError when it does not in time."""
+    async with asyncio.timeout(within_s):
+        while not condition():  # noqa: ASYNC110 - it looks at parts that announce nothing
+            await asyncio.sleep(0.002)
