@@ -1,1 +1,7 @@
 """The store: everything at rest but the journal. Port in `base`, drivers opened by their `open_*` functions."""
+
+from monitor.store.base import Commit, ListQuery, Moved, Page, Reader, Store, Writer
+from monitor.store.memory import MemoryStore
+from monitor.store.sqlite import open_sqlite_store
+
+__all__ = ["Commit", "ListQuery", "MemoryStore", "Moved", "Page", "Reader", "Store", "Writer", "open_sqlite_store"]

@@ -1,12 +1,13 @@
 """The store port: projections, releases, quarantine, statistics, webhooks and the offsets that they belong to.
 
 Promises, held by one conformance suite over every driver:
-- `write` runs its work in ONE transaction: all of it is stored, or nothing. Two writers never run at once on a partition.
-- `Writer.commit` moves each partition's offset by compare-and-set; a stale expectation raises Fenced and stores nothing.
+- `write` runs its work in ONE transaction: all of it is stored, or nothing. Two writers never run at once on a
+  partition.
+- `Writer.commit` moves each partition's offset by compare-and-set; a stale expectation raises Fenced.
 - `read` runs its work on one consistent snapshot; what a finished `write` stored is seen by every later `read`.
 - Work runs in a thread, must not await, and gets a session that is void afterwards.
-Tables are of three kinds: ledger (endpoints, deliveries, attempts, quarantine decisions; never rebuilt), projections (executions,
-nodes, payloads, log lines, statistics; rebuilt from the journal), history (releases).
+Tables are of three kinds: ledger (endpoints, deliveries, attempts, quarantine decisions; never rebuilt), projections
+(executions, nodes, payloads, log lines, statistics; rebuilt from the journal), history (releases).
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -14,7 +15,8 @@ from typing import Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from monitor.events.model import Poison
+from monitor.errors import JournalMismatch
+from monitor.events.model import Poison, Record
 from monitor.events.position import Position
 from monitor.projections.execution import Execution, Node, NodeKey, Summary
 from monitor.projections.filter import Filter
@@ -203,7 +205,7 @@ class Writer(Reader, Protocol):
     """A transaction. It reads what it wrote; leaving `write` by an exception undoes everything."""
 
     def load(self, ids: Collection[ExecutionId]) -> dict[ExecutionId, Execution]:
-        """The stored executions among `ids`, complete for the fold (registers, nodes, ids of their events), in few reads."""
+        """The stored executions among `ids`, complete for the fold (registers, nodes, ids of events), in few reads."""
         ...
 
     def endpoints_version(self) -> int:
@@ -221,8 +223,8 @@ class Writer(Reader, Protocol):
     def bind(self, incarnation: str, starts: Sequence[int]) -> None:
         """Tie an empty store to a journal whose partitions begin at `starts`, and make their offset rows there.
 
-        Again with the same incarnation and number of partitions it changes nothing; raises JournalMismatch when the store
-        is tied to another journal.
+        Again with the same incarnation and number of partitions it changes nothing; raises JournalMismatch when the
+        store is tied to another journal.
         """
         ...
 
@@ -246,14 +248,14 @@ class Writer(Reader, Protocol):
         ...
 
     def claim(self, *, now_us: int, lease: str, until_us: int, limit: int, lane_cap: int) -> list[Claimed]:
-        """Lease due deliveries, at most `lane_cap` in flight per endpoint, lanes before age; store each attempt as started.
+        """Lease due deliveries, at most `lane_cap` in flight per endpoint, lanes before age; attempts count as started.
 
         Leases that ended before `now_us` are taken back first: their attempts stay, marked by a missing end.
         """
         ...
 
     def finish(self, outcomes: Sequence[Outcome]) -> int:
-        """Record ended attempts. Those whose lease was lost keep their attempt and change nothing else; returns how many held."""
+        """Record ended attempts; returns how many leases held. Where one was lost, nothing else changes."""
         ...
 
     def release_leases(self, lease_prefix: str) -> int:
@@ -267,9 +269,9 @@ class Store(Protocol):
     async def write(self, work: Callable[[Writer], T], *, durable: bool = False) -> T:
         """Run `work` in one transaction and return its answer once that is committed.
 
-        `durable=True` also survives a loss of power (fsync): for what a user is told is done. Without it a power cut may
-        take back the latest commits as a whole, which the journal then repeats. Raises StoreUnavailable (disk full, I/O
-        error): nothing was stored. Cancelled, the transaction still runs to its end.
+        `durable=True` also survives a loss of power (fsync): for what a user is told is done. Without it a power cut
+        may take back the latest commits as a whole, which the journal then repeats. Raises StoreUnavailable (disk full,
+        I/O error): nothing was stored. Cancelled, the transaction still runs to its end.
         """
         ...
 
@@ -280,6 +282,21 @@ class Store(Protocol):
     async def close(self) -> None:
         """Release everything. Safe to call twice."""
         ...
+
+
+def journal_mismatch(bound: tuple[str, int], asked: tuple[str, int]) -> JournalMismatch:
+    """Why a store that is tied to one journal (incarnation, partitions) does not take another."""
+    return JournalMismatch(
+        f"The store was built from journal {bound[0]} with {bound[1]} partition(s), not {asked[0]} with {asked[1]};"
+        " start with that journal, or run `monitor rebuild` to build the store from this one."
+    )
+
+
+def cut_away(partition: int, first: int, next_offset: int) -> Poison:
+    """What quarantine says of records `first` up to, not including, `next_offset`, which nobody can read any more."""
+    record = Record(partition, first, None, None, (), 0)
+    message = f"records {first} to {next_offset - 1} of partition {partition} are gone from the journal"
+    return Poison(record, "retention_cut", None, message)
 
 
 def stored_release(release: Release, derived: bool) -> StoredRelease:

@@ -1,0 +1,166 @@
+"""Which executions make a page: the filter tree compiled to ranges of indexes, read by keyset. For `queries`.
+
+A page starts where the last one ended, so that page 1000 costs what page 1 does. `filter.matches` decides in memory
+what is compiled here; the suite of stores holds the two equal.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import product
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, func, literal, or_, select, union_all
+from sqlalchemy.sql import operators
+
+from monitor.projections.filter import FIELDS, Condition, Filter
+from monitor.projections.status import STATUSES
+from monitor.store import tables
+from monitor.store.base import ListQuery
+
+COUNTED_ROWS: Final = 10_000
+"""How far a list without a rollup is counted: some 10 ms of index walking."""
+
+_FEW_ROWS: Final = 2_000
+"""So few matches are found and sorted faster than met by walking along the sort's index."""
+
+_MAX_RANGES: Final = 160
+"""Index ranges of one list: twenty workflows in all eight statuses. Doubled by a cursor; SQLite merges 500 at most."""
+
+_E: Final = tables.executions.c
+
+Conditions = Sequence[ColumnElement[bool]]
+
+_COMPARE: Final[dict[str, Callable[[Any, Any], Any]]] = {
+    "gt": operators.gt,
+    "gte": operators.ge,
+    "lt": operators.lt,
+    "lte": operators.le,
+}
+
+
+def total(connection: Connection, query: ListQuery) -> tuple[int, bool]:
+    """Number of executions in the list, over all pages, and whether that is all of them."""
+    tests = query.filter.tests
+    if {test.field for test in tests} <= {"status", "workflowId"}:
+        columns = tables.totals.c
+        matching = (_condition(test, columns[FIELDS[test.field].attribute]) for test in tests)
+        summed = select(func.coalesce(func.sum(columns.count), 0)).where(columns.team == query.team, *matching)
+        return int(connection.scalars(summed).one()), True
+    some = select(literal(1)).where(*_listed(query), *_plain(query.filter)).limit(COUNTED_ROWS + 1)
+    count = connection.scalars(select(func.count()).select_from(some.subquery())).one()
+    return min(count, COUNTED_ROWS), count <= COUNTED_ROWS
+
+
+def keys(connection: Connection, query: ListQuery, total: int) -> list[int]:
+    """Keys of the page and, where there is one, of the row after it, in order; `total` as counted above."""
+    column, descending = _E.at_us if _by_time(query) else _E.duration_us, query.sort.startswith("-")
+    base = select(_E.key, column.label("value")).where(*_listed(query))
+    parts = [
+        base.where(*conditions, *after)
+        .order_by(*_order(column, _E.key, descending=descending, nullable=not _by_time(query)))
+        .limit(query.limit + 1)
+        .subquery()
+        for conditions, after in product(_ranges(query, total), _after(column, query, descending=descending))
+    ]
+    merged = union_all(*(select(part) for part in parts)).subquery().c
+    order = _order(merged.value, merged.key, descending=descending, nullable=not _by_time(query))
+    return list(connection.scalars(select(merged.key).order_by(*order).limit(query.limit + 1)))
+
+
+def _by_time(query: ListQuery) -> bool:
+    return query.sort.endswith("startedAt")
+
+
+def _listed(query: ListQuery) -> Conditions:
+    return [_E.team == query.team, tables.LISTED]
+
+
+def _order(value: Any, key: Any, *, descending: bool, nullable: bool) -> Sequence[ColumnElement[Any]]:
+    """By (value, key). A missing duration is smaller than any, in both databases."""
+    if descending:
+        return (value.desc().nulls_last() if nullable else value.desc(), key.desc())
+    return (value.asc().nulls_first() if nullable else value.asc(), key.asc())
+
+
+def _after(column: Any, query: ListQuery, *, descending: bool) -> Sequence[Conditions]:
+    """Ranges that begin behind the page before; each can be sought in the index by itself."""
+    if query.after is None:
+        return [[]]
+    value, key = query.after
+    beyond = operators.lt if descending else operators.gt
+    ranges: list[Conditions] = [[column.is_(None) if value is None else column == value, beyond(_E.key, key)]]
+    if value is not None:
+        ranges.append([beyond(column, value)])
+    if column is _E.duration_us and descending is (value is not None):
+        ranges.append([column.is_(None) if descending else column.is_not(None)])
+    return ranges
+
+
+# --- the filter tree -------------------------------------------------------------------------------------------------
+
+
+def _ranges(query: ListQuery, total: int) -> Iterable[Conditions]:
+    """Sets of conditions that together are the filter, each read along an index that has the order of the list.
+
+    By time, every wanted (workflow, status) is a range of its own in an index that ends in time. By duration, or when
+    there are too many ranges, the list walks along the sort's own index and passes by what does not match. That is fast
+    unless matches are few; then the database is free to find them by their own index, and to sort.
+    """
+    if total <= _FEW_ROWS:
+        return [_plain(query.filter)]
+    statuses, workflows = _wanted_statuses(query.filter), _wanted_workflows(query.filter)
+    rest = [_walked(test) for test in query.filter.tests if test.field not in ("status", "workflowId")]
+    if _by_time(query) and workflows and len(workflows) * len(statuses) <= _MAX_RANGES:
+        return [[_E.workflow_id == w, _E.status == s, *rest] for w, s in product(workflows, statuses)]
+    unwanted = [_walked(test) for test in query.filter.tests if test.field == "workflowId"]
+    if _by_time(query) and len(statuses) < len(STATUSES):
+        return [[_E.status == status, *unwanted, *rest] for status in statuses]
+    return [[_walked(test) for test in query.filter.tests]]
+
+
+def _wanted_statuses(found: Filter) -> list[str]:
+    tests = [test for test in found.tests if test.field == "status"]
+    return [status for status in STATUSES if all((status in test.values) is (test.op == "eq") for test in tests)]
+
+
+def _wanted_workflows(found: Filter) -> set[Any] | None:
+    """Those that every test lets pass; None when no test names what is wanted."""
+    tests = [test for test in found.tests if test.field == "workflowId"]
+    named = [set(test.values) for test in tests if test.op == "eq"]
+    refused = {value for test in tests if test.op == "ne" for value in test.values}
+    return set.intersection(*named) - refused if named else None
+
+
+def _plain(found: Filter) -> Conditions:
+    return [
+        _condition(test, _E[FIELDS[test.field].attribute]) if test.field != "tag" else _tagged(test)
+        for test in found.tests
+    ]
+
+
+def _walked(test: Condition) -> ColumnElement[bool]:
+    """The test on a column under which no index is found, so that the database walks along the sort's: `|| ''` and
+    `+ 0` change no value."""
+    field = FIELDS[test.field]
+    if field.kind in ("tags", "time"):
+        return _plain(Filter((test,)))[0]
+    column = _E[field.attribute]
+    return _condition(test, column + 0 if field.kind == "seconds" else column.concat(""))
+
+
+def _condition(test: Condition, column: Any) -> ColumnElement[bool]:
+    """The test on a column. As in `matches`, NULL passes `ne` alone."""
+    if test.op == "eq":
+        passed: ColumnElement[bool] = column.in_(test.values)
+        return passed
+    if test.op == "ne":
+        return or_(column.not_in(test.values), column.is_(None))
+    compare = _COMPARE[test.op]
+    passed = compare(column, test.values[0])
+    # What has started is listed at its start: this lets the list's index bound the range.
+    return passed & compare(_E.at_us, test.values[0]) if column is _E.started_us else passed
+
+
+def _tagged(test: Condition) -> ColumnElement[bool]:
+    tags = tables.tags.c
+    tagged = select(literal(1)).where(tags.key == _E.key, tags.tag.in_(test.values)).exists()
+    return tagged if test.op == "eq" else ~tagged

@@ -1,0 +1,384 @@
+"""The store in memory: the reference that says in plain Python what every driver does, and the double for tests.
+
+A transaction works on a copy of the tables, which takes their place when it ends well: rows are never changed, only
+replaced, so that the copy is shallow and a snapshot is the tables as they were. Nothing outlives the process.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar
+
+import msgspec
+
+from monitor.errors import Fenced, StoreUnavailable
+from monitor.events.model import Poison
+from monitor.events.position import Position
+from monitor.events.types import DERIVED
+from monitor.projections.execution import Execution, Node, NodeKey, Summary, summary
+from monitor.projections.filter import matches
+from monitor.projections.fold import Changes, ExecutionId, Touched
+from monitor.projections.loglines import LogLine
+from monitor.projections.statistics import Cell
+from monitor.store.base import (
+    AttemptRow,
+    Commit,
+    DeliveryRow,
+    ListQuery,
+    Moved,
+    OffsetRow,
+    Page,
+    QuarantineRow,
+    Reader,
+    StoredRelease,
+    Writer,
+    cut_away,
+    journal_mismatch,
+    stored_release,
+)
+from monitor.webhooks.delivery import Claimed, Outcome, Planned
+from monitor.webhooks.endpoint import Endpoint
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Lane:
+    """An endpoint and when it was last served."""
+
+    endpoint: Endpoint
+    served_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Delivery:
+    """A delivery, who holds it and until when."""
+
+    row: DeliveryRow
+    lease: str | None = None
+    lease_until_us: int = 0
+
+
+@dataclass(slots=True)
+class _Tables:
+    """Everything that is stored. Dictionaries keep the order of insertion, which is that of keys."""
+
+    journal: tuple[str, int] | None = None
+    endpoints_version: int = 0
+    last_endpoint_key: int = 0
+    offsets: dict[int, OffsetRow] = field(default_factory=dict)
+    executions: dict[ExecutionId, Execution] = field(default_factory=dict)
+    payloads: dict[int, Mapping[str, bytes]] = field(default_factory=dict)
+    log_lines: dict[int, Mapping[tuple[int, int, int], LogLine]] = field(default_factory=dict)
+    statistics: dict[Cell, tuple[int, int]] = field(default_factory=dict)
+    # (partition, first, next) of a batch -> its releases
+    releases: dict[tuple[int, int, int], Sequence[StoredRelease]] = field(default_factory=dict)
+    quarantine: dict[int, QuarantineRow] = field(default_factory=dict)
+    lanes: dict[int, _Lane] = field(default_factory=dict)
+    deliveries: dict[str, _Delivery] = field(default_factory=dict)
+    attempts: dict[tuple[str, int], AttemptRow] = field(default_factory=dict)
+
+    def copy(self) -> "_Tables":
+        """Tables of their own that share the rows."""
+        held = ((member.name, getattr(self, member.name)) for member in fields(self))
+        members: dict[str, Any] = {name: dict(it) if isinstance(it, dict) else it for name, it in held}
+        return _Tables(**members)
+
+
+class MemoryStore:
+    """Implements the Store port. Work runs in the event loop's own thread, one at a time."""
+
+    def __init__(self) -> None:
+        self._tables = _Tables()
+        self._closed = False
+
+    async def write(self, work: Callable[[Writer], T], *, durable: bool = False) -> T:  # noqa: ARG002 - nothing lasts here
+        self._check_open()
+        tables = self._tables.copy()
+        answer = work(_Session(tables))
+        self._tables = tables
+        return answer
+
+    async def read(self, work: Callable[[Reader], T]) -> T:
+        self._check_open()
+        return work(_Session(self._tables))
+
+    async def close(self) -> None:
+        self._closed = True
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreUnavailable("The store is closed.")
+
+
+class _Session:
+    """Implements Reader and Writer over tables that nobody else changes meanwhile."""
+
+    def __init__(self, tables: _Tables) -> None:
+        self._tables = tables
+
+    # Reading
+
+    def position(self) -> Position:
+        incarnation = self._tables.journal[0] if self._tables.journal else ""
+        return Position(incarnation, tuple(row.next for _, row in sorted(self._tables.offsets.items())))
+
+    def offsets(self) -> Mapping[int, OffsetRow]:
+        return dict(self._tables.offsets)
+
+    def execution(self, team: str, execution_id: str) -> tuple[Summary, int] | None:
+        found = self._tables.executions.get((team, execution_id))
+        return None if found is None or found.registers.deleted else (summary(found), found.key)
+
+    def executions(self, query: ListQuery) -> tuple[Page, list[int]]:
+        found = [
+            (summary(execution), execution.key)
+            for execution in self._tables.executions.values()
+            if execution.team == query.team and not execution.registers.deleted
+        ]
+        ordered = _ordered(((view, key) for view, key in found if matches(query.filter, view)), query)
+        rest = [row for row in ordered if query.after is None or _is_after(row, query)]
+        page = rest[: query.limit]
+        views, keys = [view for view, _ in page], [key for _, key in page]
+        return Page(views, len(rest) > query.limit, len(ordered), total_is_lower_bound=False), keys
+
+    def nodes(self, key: int) -> Mapping[NodeKey, Node]:
+        return next((deepcopy(it.nodes) for it in self._tables.executions.values() if it.key == key), {})
+
+    def payloads(self, key: int, slots: Collection[str] | None = None) -> Mapping[str, bytes]:
+        stored = self._tables.payloads.get(key, {})
+        return {slot: value for slot, value in stored.items() if slots is None or slot in slots}
+
+    def log_lines(
+        self, key: int, *, levels: Collection[str] | None, node_id: str | None, limit: int
+    ) -> Sequence[LogLine]:
+        lines = [line for _, line in sorted(self._tables.log_lines.get(key, {}).items())]
+        wanted = (line for line in lines if levels is None or line.level in levels)
+        return [line for line in wanted if node_id is None or line.node_id == node_id][:limit]
+
+    def statistics(self, team: str) -> Mapping[tuple[str, int, str, int], tuple[int, int]]:
+        return {cell[1:]: row for cell, row in self._tables.statistics.items() if cell.team == team and row[0]}
+
+    def releases(self, partition: int, start: int, end: int) -> Sequence[StoredRelease]:
+        batches = (batch for place, batch in self._tables.releases.items() if place[0] == partition)
+        return [release for batch in batches for release in batch if start <= release.offset < end]
+
+    def quarantine(self, limit: int) -> Sequence[QuarantineRow]:
+        return list(reversed(self._tables.quarantine.values()))[:limit]
+
+    def endpoints(self, team: str | None) -> Sequence[Endpoint]:
+        return [lane.endpoint for lane in self._tables.lanes.values() if team in (None, lane.endpoint.team)]
+
+    def deliveries(self, endpoint_key: int, limit: int) -> Sequence[DeliveryRow]:
+        rows = [it.row for it in self._tables.deliveries.values() if it.row.endpoint_key == endpoint_key]
+        return rows[::-1][:limit]
+
+    def attempts(self, delivery_id: str) -> Sequence[AttemptRow]:
+        return [row for (of, _), row in sorted(self._tables.attempts.items()) if of == delivery_id]
+
+    def next_due_us(self) -> int | None:
+        pending = [it.row.due_us for key in self._active() for it in self._owed(key, "pending")]
+        ends = [it.lease_until_us for it in self._tables.deliveries.values() if it.row.state == "leased"]
+        return min((at_us for at_us in (*pending, *ends) if at_us is not None), default=None)
+
+    # The batch
+
+    def load(self, ids: Collection[ExecutionId]) -> dict[ExecutionId, Execution]:
+        executions = self._tables.executions
+        return {id_: deepcopy(executions[id_]) for id_ in ids if id_ in executions}
+
+    def commit(self, commit: Commit) -> None:
+        for partition, moved in commit.moved.items():
+            self._move(partition, moved)
+        for id_, touched in commit.changes.touched.items():
+            self._check_version(id_, touched.execution)
+            self._store(id_, touched)
+        self._add_statistics(commit.changes.statistics)
+        self._add_releases(commit.changes, commit.moved)
+        self._add_quarantine(commit.changes.poison)
+        self._plan(commit.deliveries)
+
+    def _move(self, partition: int, moved: Moved) -> None:
+        row = self._tables.offsets.get(partition)
+        if row is None or row.next != moved.expected:
+            raise Fenced(f"partition {partition} does not stand at {moved.expected} any more")
+        self._tables.offsets[partition] = OffsetRow(moved.next, max(row.planned, moved.next), moved.anchor)
+
+    def _check_version(self, id_: ExecutionId, execution: Execution) -> None:
+        stored = self._tables.executions.get(id_)
+        if (stored.key if stored else 0) != execution.key:
+            raise Fenced(f"execution '{execution.id}' was stored by somebody else first")
+        if stored and stored.version != execution.stored_version:
+            raise Fenced(f"execution '{execution.id}' changed since it was loaded")
+
+    def _store(self, id_: ExecutionId, touched: Touched) -> None:
+        execution, tables = touched.execution, self._tables
+        execution.key = execution.key or len(tables.executions) + 1
+        execution.stored_version = execution.version
+        tables.executions[id_] = deepcopy(execution)
+        key = execution.key
+        held = {} if touched.cleared else tables.payloads.get(key, {})
+        payloads = {**held, **touched.payloads}
+        tables.payloads[key] = {slot: value for slot, value in payloads.items() if value is not None}
+        lines = {} if touched.deleted else tables.log_lines.get(key, {})
+        tables.log_lines[key] = {**lines, **{line[:3]: line for line in touched.lines}}
+
+    def _add_statistics(self, statistics: Mapping[Cell, tuple[int, int]]) -> None:
+        for cell, (count, total_us) in statistics.items():
+            held = self._tables.statistics.get(cell, (0, 0))
+            self._tables.statistics[cell] = (held[0] + count, held[1] + total_us)
+
+    def _add_releases(self, changes: Changes, moved: Mapping[int, Moved]) -> None:
+        for partition, (first, next_offset, _) in moved.items():
+            batch = [it for it in changes.releases if it.event.record.partition == partition]
+            stored = [stored_release(release, release.event.type in DERIVED) for release in batch]
+            self._tables.releases[partition, first, next_offset] = stored
+
+    def _add_quarantine(self, poison: Iterable[Poison]) -> None:
+        for bad in poison:
+            record, number = bad.record, len(self._tables.quarantine) + 1
+            place = (number, record.partition, record.offset, record.stored_us)
+            row = QuarantineRow(*place, bad.reason, bad.field, bad.message, record.key, record.value)
+            self._tables.quarantine[number] = row
+
+    # The journal's place
+
+    def bind(self, incarnation: str, starts: Sequence[int]) -> None:
+        asked = (incarnation, len(starts))
+        if self._tables.journal is None:
+            self._tables.journal = asked
+            self._tables.offsets = {at: OffsetRow(start, start, b"") for at, start in enumerate(starts)}
+        elif self._tables.journal != asked:
+            raise journal_mismatch(self._tables.journal, asked)
+
+    def pass_cut(self, partition: int, expected: int, next_offset: int) -> None:
+        self._move(partition, Moved(expected, next_offset, b""))
+        self._add_quarantine([cut_away(partition, expected, next_offset)])
+
+    def forget_releases(self, partition: int, before: int) -> None:
+        kept = {at: batch for at, batch in self._tables.releases.items() if at[0] != partition or at[2] > before}
+        self._tables.releases = kept
+
+    # Endpoints
+
+    def endpoints_version(self) -> int:
+        return self._tables.endpoints_version
+
+    def add_endpoint(self, endpoint: Endpoint) -> Endpoint:
+        self._tables.last_endpoint_key += 1
+        stored = msgspec.structs.replace(endpoint, key=self._tables.last_endpoint_key)
+        self._tables.lanes[stored.key] = _Lane(stored)
+        self._tables.endpoints_version += 1
+        return stored
+
+    def remove_endpoint(self, team: str, endpoint_id: str) -> bool:
+        keys = [it.key for it in self.endpoints(team) if it.id == endpoint_id]
+        for key in keys:
+            del self._tables.lanes[key]
+            for owed in (*self._owed(key, "pending"), *self._owed(key, "leased")):
+                self._replace(owed.row, state="cancelled", due_us=None)
+            self._tables.endpoints_version += 1
+        return bool(keys)
+
+    # Deliveries
+
+    def claim(self, *, now_us: int, lease: str, until_us: int, limit: int, lane_cap: int) -> list[Claimed]:
+        for held in list(self._tables.deliveries.values()):
+            if held.row.state == "leased" and held.lease_until_us < now_us:
+                self._replace(held.row, state="pending")
+        queues = {key: self._due(key, now_us, lane_cap) for key in self._active()}
+        chosen = _in_turns(queues, limit)
+        return [self._lease(row, lease, now_us, until_us) for row in chosen]
+
+    def _active(self) -> list[int]:
+        """Keys of endpoints that may be served, the one that waited longest first."""
+        lanes = sorted(self._tables.lanes.items(), key=lambda lane: (lane[1].served_us, lane[0]))
+        return [key for key, lane in lanes if lane.endpoint.status == "active"]
+
+    def _owed(self, endpoint_key: int, state: str) -> list[_Delivery]:
+        rows = self._tables.deliveries.values()
+        return [it for it in rows if it.row.endpoint_key == endpoint_key and it.row.state == state]
+
+    def _due(self, endpoint_key: int, now_us: int, lane_cap: int) -> list[DeliveryRow]:
+        """What the lane has room for, earliest first."""
+        room = max(0, lane_cap - len(self._owed(endpoint_key, "leased")))
+        due = [it.row for it in self._owed(endpoint_key, "pending") if (it.row.due_us or 0) <= now_us]
+        return sorted(due, key=lambda row: row.due_us or 0)[:room]
+
+    def _lease(self, row: DeliveryRow, lease: str, now_us: int, until_us: int) -> Claimed:
+        n = row.attempts + 1
+        self._replace(row, lease, until_us, state="leased", attempts=n)
+        self._tables.attempts[row.id, n] = AttemptRow(n, now_us, None, None, None, b"")
+        endpoint = self._tables.lanes[row.endpoint_key].endpoint
+        self._tables.lanes[row.endpoint_key] = _Lane(endpoint, now_us)
+        return Claimed(
+            id=row.id,
+            endpoint_key=row.endpoint_key,
+            url=endpoint.url,
+            sealed_secret=endpoint.sealed_secret,
+            body=row.body,
+            n=n,
+            lease=lease,
+            planned_us=row.planned_us,
+        )
+
+    def finish(self, outcomes: Sequence[Outcome]) -> int:
+        return sum(self._finish(outcome) for outcome in outcomes)
+
+    def _finish(self, outcome: Outcome) -> bool:
+        attempt = self._tables.attempts.get((outcome.delivery_id, outcome.n))
+        if attempt is None:
+            return False
+        self._tables.attempts[outcome.delivery_id, outcome.n] = attempt._replace(
+            finished_us=outcome.finished_us, status=outcome.status, error=outcome.error, answer=outcome.answer
+        )
+        held = self._tables.deliveries[outcome.delivery_id]
+        if held.lease != outcome.lease:
+            return False
+        self._replace(held.row, state=outcome.state, due_us=outcome.due_us)
+        return True
+
+    def release_leases(self, lease_prefix: str) -> int:
+        held = [it.row for it in self._tables.deliveries.values() if (it.lease or "").startswith(lease_prefix)]
+        leased = [row for row in held if row.state == "leased"]
+        for row in leased:
+            self._replace(row, state="pending")
+        return len(leased)
+
+    def _plan(self, planned: Iterable[Planned]) -> None:
+        for it in planned:
+            if it.id not in self._tables.deliveries and it.endpoint_key in self._tables.lanes:
+                event = (it.event_id, it.event_type, it.execution_id)
+                row = DeliveryRow(it.id, it.endpoint_key, *event, "pending", 0, it.due_us, it.due_us, it.body)
+                self._tables.deliveries[it.id] = _Delivery(row)
+
+    def _replace(self, row: DeliveryRow, lease: str | None = None, until_us: int = 0, **changes: Any) -> None:
+        self._tables.deliveries[row.id] = _Delivery(row._replace(**changes), lease, until_us)
+
+
+def _in_turns(queues: Mapping[int, Sequence[DeliveryRow]], limit: int) -> list[DeliveryRow]:
+    """One of each queue, round after round, until `limit` are chosen; then in the order of their queues."""
+    longest = max(map(len, queues.values()), default=0)
+    turns = [(key, turn) for turn in range(longest) for key, queue in queues.items() if turn < len(queue)][:limit]
+    places = list(queues)
+    return [queues[key][turn] for key, turn in sorted(turns, key=lambda it: (places.index(it[0]), it[1]))]
+
+
+def _sort_key(value: int | None, key: int) -> tuple[bool, int, int]:
+    """A missing duration is smaller than any."""
+    return (value is not None, value or 0, key)
+
+
+def _row_key(row: tuple[Summary, int], query: ListQuery) -> tuple[bool, int, int]:
+    view, key = row
+    return _sort_key(view.at_us if query.sort.endswith("startedAt") else view.duration_us, key)
+
+
+def _ordered(found: Iterable[tuple[Summary, int]], query: ListQuery) -> list[tuple[Summary, int]]:
+    return sorted(found, key=lambda row: _row_key(row, query), reverse=query.sort.startswith("-"))
+
+
+def _is_after(row: tuple[Summary, int], query: ListQuery) -> bool:
+    assert query.after is not None
+    here, there = _row_key(row, query), _sort_key(*query.after)
+    return here < there if query.sort.startswith("-") else here > there

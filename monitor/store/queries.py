@@ -1,0 +1,129 @@
+"""Reads that both databases share, in SQLAlchemy Core: the Reader port over one connection inside a transaction.
+
+Drivers add a Writer on top of it. Which rows make a page is decided in `listing`; `ledger` answers for endpoints.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, Select, func, select
+
+from monitor.events.position import Position
+from monitor.projections.execution import Node, NodeKey, Summary
+from monitor.projections.loglines import LogLine
+from monitor.store import ledger, listing, rows, tables
+from monitor.store.base import (
+    AttemptRow,
+    DeliveryRow,
+    ListQuery,
+    OffsetRow,
+    Page,
+    QuarantineRow,
+    StoredRelease,
+)
+from monitor.webhooks.endpoint import Endpoint
+
+_E: Final = tables.executions.c
+_P: Final = tables.progress.c
+
+_STORED_EXECUTION: Final = (
+    *(_E.key, _E.team, _E.id, _E.created_us),
+    *(_P.version, _P.updated_us, _P.completed, _P.total, _P.registers, _P.tail),
+)
+
+
+class Queries:
+    """Implements the Reader port over `connection`, whose transaction is the snapshot."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def position(self) -> Position:
+        incarnation = self._connection.scalars(select(tables.meta.c.incarnation)).one()
+        stored = self.offsets()
+        return Position(incarnation or "", tuple(stored[partition].next for partition in sorted(stored)))
+
+    def offsets(self) -> Mapping[int, OffsetRow]:
+        found = self._connection.execute(select(tables.offsets))
+        return {row.partition: OffsetRow(row.next, row.planned, row.anchor) for row in found}
+
+    def execution(self, team: str, execution_id: str) -> tuple[Summary, int] | None:
+        found = self._connection.execute(
+            _stored_executions().where(_E.team == team, _E.id == execution_id, tables.LISTED)
+        ).one_or_none()
+        return None if found is None else (_summary(found), found.key)
+
+    def executions(self, query: ListQuery) -> tuple[Page, list[int]]:
+        total, is_exact = listing.total(self._connection, query)
+        one_more = listing.keys(self._connection, query, total)
+        keys = one_more[: query.limit]
+        found = self._connection.execute(_stored_executions().where(_E.key.in_(keys)))
+        views = {row.key: _summary(row) for row in found}
+        return Page([views[key] for key in keys], len(one_more) > query.limit, total, not is_exact), keys
+
+    def nodes(self, key: int) -> Mapping[NodeKey, Node]:
+        columns = tables.nodes.c
+        found = self._connection.execute(select(tables.nodes).where(columns.key == key))
+        return {(row.node_id, row.iteration, row.attempt): rows.unpack_node(row.body) for row in found}
+
+    def payloads(self, key: int, slots: Collection[str] | None = None) -> Mapping[str, bytes]:
+        small, large = tables.payloads.c, tables.large_payloads.c
+        joined = tables.payloads.outerjoin(
+            tables.large_payloads, (large.key == small.key) & (large.slot == small.slot) & small.value.is_(None)
+        )
+        wanted = select(small.slot, func.coalesce(small.value, large.value).label("value")).select_from(joined)
+        wanted = wanted.where(small.key == key)
+        if slots is not None:
+            wanted = wanted.where(small.slot.in_(slots))
+        return {row.slot: row.value for row in self._connection.execute(wanted)}
+
+    def log_lines(
+        self, key: int, *, levels: Collection[str] | None, node_id: str | None, limit: int
+    ) -> Sequence[LogLine]:
+        columns = tables.log_lines.c
+        ordered = (columns.time_us, columns.event_tie, columns.place)
+        wanted = select(*ordered, columns.level, columns.node_id, columns.message, columns.data)
+        wanted = wanted.where(columns.key == key).order_by(*ordered).limit(limit)
+        if levels is not None:
+            wanted = wanted.where(columns.level.in_(levels))
+        if node_id is not None:
+            wanted = wanted.where(columns.node_id == node_id)
+        return [rows.unpack_line(tuple(row)) for row in self._connection.execute(wanted)]
+
+    def statistics(self, team: str) -> Mapping[tuple[str, int, str, int], tuple[int, int]]:
+        columns = tables.statistics.c
+        found = self._connection.execute(select(tables.statistics).where(columns.team == team, columns.count != 0))
+        return {(row.workflow_id, row.hour, row.status, row.bucket): (row[-2], row[-1]) for row in found}
+
+    def releases(self, partition: int, start: int, end: int) -> Sequence[StoredRelease]:
+        columns = tables.releases.c
+        found = self._connection.scalars(
+            select(columns.body)
+            .where(columns.partition == partition, columns.next > start, columns.first < end)
+            .order_by(columns.next)
+        )
+        return [release for body in found for release in rows.unpack_releases(body) if start <= release.offset < end]
+
+    def quarantine(self, limit: int) -> Sequence[QuarantineRow]:
+        wanted = select(tables.quarantine).order_by(tables.quarantine.c.id.desc()).limit(limit)
+        return [QuarantineRow(*row) for row in self._connection.execute(wanted)]
+
+    def endpoints(self, team: str | None) -> Sequence[Endpoint]:
+        return ledger.endpoints(self._connection, team)
+
+    def deliveries(self, endpoint_key: int, limit: int) -> Sequence[DeliveryRow]:
+        return ledger.deliveries(self._connection, endpoint_key, limit)
+
+    def attempts(self, delivery_id: str) -> Sequence[AttemptRow]:
+        return ledger.attempts(self._connection, delivery_id)
+
+    def next_due_us(self) -> int | None:
+        return ledger.next_due_us(self._connection)
+
+
+def _stored_executions() -> Select[Any]:
+    return select(*_STORED_EXECUTION).join_from(tables.executions, tables.progress, _E.key == _P.key)
+
+
+def _summary(row: Row[Any]) -> Summary:
+    return rows.unpack_summary(rows.StoredExecution(*row))

@@ -1,0 +1,311 @@
+"""What a batch writes, decided: `pack` turns its changes into rows, and `unpack` rows into executions again. Pure.
+
+Shared by the drivers, which only carry the rows to their tables. Rows are ordered by key, so that a B-tree is passed
+through once. An execution that was stored or loaded carries a `Kept` from one commit to the next: with it, a batch
+writes the row that lists are made of only when that row changes.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from monitor.events.types import DERIVED
+from monitor.projections.execution import Execution, Node, NodeKey, Registers, Summary, summary
+from monitor.projections.fold import Changes, Release, Touched
+from monitor.projections.loglines import LogLine
+from monitor.projections.statistics import contribution
+from monitor.store.base import StoredRelease, stored_release
+from monitor.store.tables import LARGE_PAYLOAD_BYTES, SEEN_CHUNK
+
+_ENTRY_BYTES: Final = 20
+_CHUNK_BYTES: Final = SEEN_CHUNK * _ENTRY_BYTES
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode_registers: Final = msgspec.msgpack.Decoder(Registers).decode
+_decode_node: Final = msgspec.msgpack.Decoder(Node).decode
+_decode_releases: Final = msgspec.msgpack.Decoder(list[StoredRelease]).decode
+_decode_any: Final = msgspec.msgpack.Decoder().decode
+
+Row = tuple[Any, ...]
+
+
+class Listed(NamedTuple):
+    """The columns by which lists are filtered and sorted."""
+
+    workflow_id: str
+    workflow_name: str | None
+    mode: str | None
+    status: str
+    at_us: int
+    started_us: int | None
+    duration_us: int | None
+    deleted: bool
+    tags: list[str]
+
+
+class Kept(NamedTuple):
+    """What is stored of an execution now."""
+
+    listed: Listed
+    # Its row's `tail`.
+    tail: bytes
+
+
+class Batch(msgspec.Struct):
+    """Rows by the statement that takes them; the last members of an update's row are its guard."""
+
+    # Of executions: key, team, id, created_us, then Listed without tags.
+    new: list[Row] = []
+    # Of progress: key, version, updated_us, events, completed, total, registers, tail.
+    new_progress: list[Row] = []
+    # Of progress without the key; then the key and the version and events that must be stored now.
+    progress: list[Row] = []
+    # Of executions: status and duration_us; then the key.
+    ended: list[Row] = []
+    # Of executions: Listed without tags; then the key.
+    relisted: list[Row] = []
+    # Keys whose stored tags are void; and key and tag of those that hold.
+    untagged: list[Row] = []
+    tags: list[Row] = []
+    # Key, chunk and entries.
+    seen: list[Row] = []
+    # Keys whose stored nodes and payloads are void; and those whose log is.
+    cleared: list[Row] = []
+    silenced: list[Row] = []
+    # Key, the three parts of a NodeKey, body.
+    nodes: list[Row] = []
+    # Key and slot of what is void wherever it stood; key, slot and value, which is None where it stands apart.
+    emptied: list[Row] = []
+    payloads: list[Row] = []
+    large_payloads: list[Row] = []
+    # Key, then a LogLine with its data encoded.
+    log_lines: list[Row] = []
+    # By team, workflow and status: change of the number of executions in lists.
+    totals: dict[tuple[str, str, str], int] = {}
+
+
+def pack(changes: Changes, next_key: int) -> Batch:
+    """The rows that `changes` make of the touched executions.
+
+    Gives new executions the keys from `next_key` on, and notes in each what is stored of it once the rows are.
+    """
+    batch = Batch()
+    known = [touched for touched in changes.touched.values() if touched.execution.key]
+    for touched in sorted(known, key=lambda touched: touched.execution.key):
+        _pack_known(batch, touched)
+    for touched in changes.touched.values():
+        if not touched.execution.key:
+            touched.execution.key = next_key
+            next_key += 1
+            _pack_new(batch, touched)
+    return batch
+
+
+def _pack_new(batch: Batch, touched: Touched) -> None:
+    execution = touched.execution
+    key, listed = execution.key, _listed(execution)
+    batch.new.append((key, execution.team, execution.id, execution.created_us, *listed[:-1]))
+    batch.tags += [(key, tag) for tag in dict.fromkeys(listed.tags)]
+    _count(batch, execution.team, listed, 1)
+    tail = _add_seen(batch, touched, b"")
+    progress = execution.progress
+    batch.new_progress.append(
+        (
+            key,
+            execution.version,
+            execution.updated_us,
+            len(execution.seen),
+            progress.completed,
+            progress.total,
+            _encode(execution.registers),
+            tail,
+        )
+    )
+    _pack_contents(batch, touched)
+    _settle(execution, listed, tail)
+
+
+def _pack_known(batch: Batch, touched: Touched) -> None:
+    execution, kept = touched.execution, touched.execution.kept
+    events, progress = len(execution.seen), execution.progress
+    tail = _add_seen(batch, touched, kept.tail)
+    batch.progress.append(
+        (
+            execution.version,
+            execution.updated_us,
+            events,
+            progress.completed,
+            progress.total,
+            _encode(execution.registers),
+            tail,
+            execution.key,
+            execution.stored_version,
+            events - len(touched.fresh),
+        )
+    )
+    listed = kept.listed
+    # What has not started stands in lists by its first evidence, which any event may be.
+    if touched.restated or execution.started_us is None:
+        listed = _listed(execution)
+        if listed != kept.listed:
+            _relist(batch, execution, kept.listed, listed)
+    _pack_contents(batch, touched)
+    _settle(execution, listed, tail)
+
+
+def _settle(execution: Execution, listed: Listed, tail: bytes) -> None:
+    execution.stored_version = execution.version
+    execution.kept = Kept(listed, tail)
+
+
+def _listed(execution: Execution) -> Listed:
+    started_us = execution.started_us
+    return Listed(
+        execution.workflow_id,
+        execution.workflow_name,
+        execution.mode,
+        execution.status,
+        # Only what has not started yet needs to look for its place in the order.
+        summary(execution).at_us if started_us is None else started_us,
+        started_us,
+        execution.duration_us,
+        execution.registers.deleted,
+        execution.tags,
+    )
+
+
+def _relist(batch: Batch, execution: Execution, before: Listed, after: Listed) -> None:
+    """Write only what changed: SQLite renews the index entries of every column that a statement names."""
+    key = execution.key
+    if before._replace(status=after.status, duration_us=after.duration_us) == after:
+        batch.ended.append((after.status, after.duration_us, key))
+    else:
+        batch.relisted.append((*after[:-1], key))
+    if before.tags != after.tags:
+        batch.untagged.append((key,))
+        batch.tags += [(key, tag) for tag in dict.fromkeys(after.tags)]
+    _count(batch, execution.team, before, -1)
+    _count(batch, execution.team, after, 1)
+
+
+def _count(batch: Batch, team: str, listed: Listed, sign: int) -> None:
+    if not listed.deleted:
+        cell = (team, listed.workflow_id, listed.status)
+        batch.totals[cell] = batch.totals.get(cell, 0) + sign
+
+
+def _add_seen(batch: Batch, touched: Touched, tail: bytes) -> bytes:
+    """The new tail; chunks that are full go to their own table."""
+    for digest, checksum in touched.fresh:
+        tail += digest + checksum.to_bytes(4)
+    if len(tail) >= _CHUNK_BYTES:
+        chunk = (len(touched.execution.seen) - len(tail) // _ENTRY_BYTES) // SEEN_CHUNK
+        while len(tail) >= _CHUNK_BYTES:
+            batch.seen.append((touched.execution.key, chunk, tail[:_CHUNK_BYTES]))
+            tail = tail[_CHUNK_BYTES:]
+            chunk += 1
+    return tail
+
+
+def _pack_contents(batch: Batch, touched: Touched) -> None:
+    execution = touched.execution
+    key = execution.key
+    if touched.cleared:
+        batch.cleared.append((key,))
+    if touched.deleted:
+        batch.silenced.append((key,))
+    for node_key in touched.nodes:
+        batch.nodes.append((key, *node_key, _encode(execution.nodes[node_key])))
+    for slot, value in touched.payloads.items():
+        _pack_payload(batch, key, slot, value)
+    for line in touched.lines:
+        data = None if line.data is None else _encode(line.data)
+        batch.log_lines.append((key, *line[:-1], data))
+
+
+def _pack_payload(batch: Batch, key: int, slot: str, value: bytes | None) -> None:
+    batch.emptied.append((key, slot))
+    if value is None:
+        return
+    is_large = len(value) > LARGE_PAYLOAD_BYTES
+    batch.payloads.append((key, slot, None if is_large else value))
+    if is_large:
+        batch.large_payloads.append((key, slot, value))
+
+
+def pack_releases(releases: Iterable[Release]) -> dict[int, bytes]:
+    """The body of each partition's row of `releases`."""
+    packed: dict[int, list[StoredRelease]] = {}
+    for release in releases:
+        event = release.event
+        packed.setdefault(event.record.partition, []).append(stored_release(release, event.type in DERIVED))
+    return {partition: _encode(body) for partition, body in packed.items()}
+
+
+def unpack_releases(body: bytes) -> list[StoredRelease]:
+    """The inverse of `pack_releases`, for one row."""
+    return _decode_releases(body)
+
+
+def unpack_node(body: bytes) -> Node:
+    """A node run from its row."""
+    return _decode_node(body)
+
+
+def unpack_line(row: Row) -> LogLine:
+    """A log line from (time_us, event_tie, place, level, node_id, message, data)."""
+    time_us, event_tie, place, level, node_id, message, data = row
+    return LogLine(time_us, event_tie, place, level, node_id, message, None if data is None else _decode_any(data))
+
+
+class StoredExecution(NamedTuple):
+    """The columns of `executions` and `progress` that an execution is made from."""
+
+    key: int
+    team: str
+    id: str
+    created_us: int
+    version: int
+    updated_us: int
+    completed: int
+    total: int
+    registers: bytes
+    tail: bytes
+
+
+def unpack(row: StoredExecution, nodes: dict[NodeKey, Node], chunks: Iterable[bytes]) -> Execution:
+    """The execution as it was when it was packed, complete for the fold. `chunks` in order, without the tail."""
+    execution = _bare(row)
+    execution.nodes = nodes
+    execution.seen = dict(entry for chunk in (*chunks, row.tail) for entry in _entries(chunk))
+    execution.refresh()
+    execution.counted = contribution(execution)
+    execution.kept = Kept(_listed(execution), row.tail)
+    return execution
+
+
+def unpack_summary(row: StoredExecution) -> Summary:
+    """The view of an execution, without its nodes: how many there are stands in the row."""
+    execution = _bare(row)
+    execution.refresh_view()
+    execution.progress = msgspec.structs.replace(execution.progress, completed=row.completed, total=row.total)
+    return summary(execution)
+
+
+def _bare(row: StoredExecution) -> Execution:
+    return Execution(
+        row.team,
+        row.id,
+        row.key,
+        row.version,
+        row.version,
+        row.created_us,
+        row.updated_us,
+        _decode_registers(row.registers),
+    )
+
+
+def _entries(chunk: bytes) -> Iterator[tuple[bytes, int]]:
+    for at in range(0, len(chunk), _ENTRY_BYTES):
+        yield chunk[at : at + 16], int.from_bytes(chunk[at + 16 : at + _ENTRY_BYTES])

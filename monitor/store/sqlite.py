@@ -1,0 +1,211 @@
+"""The embedded store: one SQLite file in WAL mode, one thread that writes, a few that read.
+
+`open_sqlite_store` makes the file when it is missing and refuses one that it does not understand, naming the cure. Work
+runs inside a transaction on one of the store's own threads; SQLite's errors come out as StoreUnavailable, all undone.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import Connection, Engine, QueuePool, StaticPool, create_engine, event, insert, inspect, select
+from sqlalchemy.exc import DBAPIError
+
+from monitor.errors import DataFolderUnusable, StartupError, StoreUnavailable
+from monitor.projections.fold import FOLD_VERSION
+from monitor.store.base import Reader, Writer
+from monitor.store.queries import Queries
+from monitor.store.sqlite_write import SQLiteWriter
+from monitor.store.tables import METADATA, SCHEMA_VERSION, meta
+
+T = TypeVar("T")
+
+# Lists and exports side by side; more would only contend for the interpreter lock.
+_READERS: Final = 3
+
+_BUSY_TIMEOUT_S: Final = 5.0
+
+# The batch path comes back to the same upper pages of ten B-trees; a reader passes through.
+_WRITER_CACHE_KIB: Final = 64 * 1024
+_READER_CACHE_KIB: Final = 4 * 1024
+
+# 16 MiB of log between checkpoints: a page that changes in every batch is copied into the file once for many batches.
+_CHECKPOINT_PAGES: Final = 4_000
+
+
+class SQLiteStore:
+    """Implements the Store port; made by `open_sqlite_store`."""
+
+    def __init__(self, driver: sqlite3.Connection, writer: Engine, readers: Engine) -> None:
+        self._driver, self._writer, self._readers = driver, writer, readers
+        self._write_thread = ThreadPoolExecutor(1, "store-write")
+        self._read_threads = ThreadPoolExecutor(_READERS, "store-read")
+        self._closed = False
+
+    async def write(self, work: Callable[[Writer], T], *, durable: bool = False) -> T:
+        return await self._run(self._write_thread, self._write, work, durable)
+
+    async def read(self, work: Callable[[Reader], T]) -> T:
+        return await self._run(self._read_threads, self._read, work)
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        await asyncio.to_thread(self._release)
+
+    async def _run(self, threads: ThreadPoolExecutor, call: Callable[..., T], *args: object) -> T:
+        if self._closed:
+            raise StoreUnavailable("The store is closed.")
+        # Shielded: cancelling the caller must not take a transaction off the queue.
+        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(threads, call, *args))
+
+    def _write(self, work: Callable[[Writer], T], durable: bool) -> T:
+        with _translated(), _synchronous(self._driver, durable), self._writer.begin() as connection:
+            return work(SQLiteWriter(connection))
+
+    def _read(self, work: Callable[[Reader], T]) -> T:
+        with _translated(), self._readers.begin() as connection:
+            return work(Queries(connection))
+
+    def _release(self) -> None:
+        self._write_thread.shutdown()
+        self._read_threads.shutdown()
+        self._readers.dispose()
+        self._writer.dispose()
+        self._driver.close()  # last, for the last connection merges the WAL into the file
+
+
+async def open_sqlite_store(path: Path) -> SQLiteStore:
+    """The store in the file at `path`, which is made when it is missing.
+
+    Raises StartupError, naming the cure, when the file is damaged, foreign, of another layout or folded by other rules,
+    and DataFolderUnusable when it cannot be written.
+    """
+    return await asyncio.to_thread(_open, path)
+
+
+def _open(path: Path) -> SQLiteStore:
+    driver = None
+    try:
+        driver = _connect(path, _WRITER_CACHE_KIB)
+        driver.execute("PRAGMA journal_mode = WAL")
+        driver.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+        driver.execute("PRAGMA synchronous = NORMAL")
+        writer = _engine("BEGIN IMMEDIATE", poolclass=StaticPool, creator=lambda: driver)
+        with writer.begin() as connection:
+            _prepare(connection, path)
+    except BaseException as error:
+        if driver:
+            driver.close()
+        if isinstance(error, sqlite3.Error | DBAPIError):
+            raise _unusable(path, _driver_error(error)) from error
+        raise
+    readers = _engine(
+        "BEGIN", poolclass=QueuePool, pool_size=_READERS, max_overflow=0, creator=lambda: _connect_reader(path)
+    )
+    return SQLiteStore(driver, writer, readers)
+
+
+# --- connections -----------------------------------------------------------------------------------------------------
+
+
+def _connect(path: Path, cache_kib: int) -> sqlite3.Connection:
+    # Each connection is used by one thread at a time, though not always by the same one.
+    driver = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY_TIMEOUT_S)
+    driver.execute(f"PRAGMA cache_size = -{cache_kib}")
+    driver.execute("PRAGMA temp_store = MEMORY")
+    return driver
+
+
+def _connect_reader(path: Path) -> sqlite3.Connection:
+    driver = _connect(path, _READER_CACHE_KIB)
+    driver.execute("PRAGMA query_only = ON")
+    return driver
+
+
+def _engine(begin: str, **options: Any) -> Engine:
+    engine = create_engine("sqlite://", **options)
+
+    # The driver leaves transactions to us (isolation_level=None): SQLAlchemy says when one begins.
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+@contextmanager
+def _synchronous(driver: sqlite3.Connection, durable: bool) -> Iterator[None]:
+    """Let the commit inside wait for the disk when it is to survive a loss of power."""
+    if not durable:
+        yield
+        return
+    driver.execute("PRAGMA synchronous = FULL")
+    try:
+        yield
+    finally:
+        driver.execute("PRAGMA synchronous = NORMAL")
+
+
+# --- errors ----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Say the driver's errors in the store's words; the transaction inside is undone by then."""
+    try:
+        yield
+    except (sqlite3.Error, DBAPIError) as error:
+        raise StoreUnavailable(f"The store cannot be used now: {_driver_error(error)}.") from error
+
+
+def _driver_error(error: BaseException) -> BaseException:
+    """SQLite's own error, without the statement that SQLAlchemy quotes."""
+    return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+
+
+def _prepare(connection: Connection, path: Path) -> None:
+    """Make the tables of a new file; refuse one that is not this version's."""
+    found = set(inspect(connection).get_table_names())
+    if not found:
+        METADATA.create_all(connection)
+        versions = {"schema_version": SCHEMA_VERSION, "fold_version": FOLD_VERSION}
+        connection.execute(insert(meta).values(id=1, endpoints_version=0, **versions))
+        return
+    if not found >= {"meta", "offsets", "executions"}:
+        raise StartupError(
+            f"{path} is not a store but another program's database; move it away, or name another folder."
+        )
+    schema_version, fold_version = connection.execute(select(meta.c.schema_version, meta.c.fold_version)).one()
+    if schema_version != SCHEMA_VERSION:
+        raise StartupError(
+            f"{path} was written by another version of this program (layout {schema_version}, this one reads "
+            f"{SCHEMA_VERSION}); start that version, or move the file away to build the store anew from the journal."
+        )
+    if fold_version != FOLD_VERSION:
+        raise StartupError(
+            f"{path} was folded by other rules (version {fold_version}, these are {FOLD_VERSION}); "
+            "run `monitor rebuild` to fold it anew from the journal."
+        )
+
+
+def _unusable(path: Path, error: BaseException) -> StartupError:
+    match getattr(error, "sqlite_errorcode", 0) & 0xFF:
+        case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
+            return StartupError(
+                f"{path} is damaged or no store at all ({error}); restore it from a backup, or move it away to build "
+                "the store anew from the journal."
+            )
+        case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
+            return DataFolderUnusable(
+                f"{path} cannot be written ({error}); make its folder writable for this user, or name another one."
+            )
+        case _:
+            return StartupError(
+                f"{path} cannot be opened ({error}); see that no other program holds it and the disk has room."
+            )

@@ -1,0 +1,228 @@
+"""The batch write path of SQLite: a Writer whose hot statements are written by hand and run by `executemany`.
+
+One statement per table and batch, rows in key order, nothing per event. `rows.pack` decided what is written; here it is
+carried to the tables, behind the fences. Used by `sqlite` only, inside a transaction that began as the only writer.
+"""
+
+import json
+import sqlite3
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Final
+
+from monitor.errors import Fenced
+from monitor.events.model import Poison
+from monitor.projections.execution import Execution, Node, NodeKey
+from monitor.projections.fold import ExecutionId, Release
+from monitor.projections.statistics import Cell
+from monitor.store import ledger, rows
+from monitor.store.base import Commit, Moved, cut_away, journal_mismatch
+from monitor.store.queries import Queries
+from monitor.store.rows import StoredExecution
+from monitor.store.tables import SEEN_CHUNK
+from monitor.webhooks.delivery import Claimed, Outcome
+from monitor.webhooks.endpoint import Endpoint
+
+# CROSS JOIN keeps SQLite from turning the join round and scanning the table for a handful of ids.
+_LOAD: Final = """
+SELECT e.key, e.team, e.id, e.created_us, p.version, p.updated_us, p.completed, p.total, p.registers, p.tail, p.events
+FROM json_each(?) AS wanted
+CROSS JOIN executions AS e ON e.team = wanted.value ->> 0 AND e.id = wanted.value ->> 1
+CROSS JOIN progress AS p ON p.key = e.key
+"""
+_LOAD_NODES: Final = """
+SELECT n.key, n.node_id, n.iteration, n.attempt, n.body
+FROM json_each(?) AS wanted CROSS JOIN nodes AS n ON n.key = wanted.value
+"""
+_LOAD_SEEN: Final = """
+SELECT s.key, s.entries FROM json_each(?) AS wanted CROSS JOIN seen AS s ON s.key = wanted.value ORDER BY s.key, s.chunk
+"""
+
+_MOVE: Final = """
+UPDATE offsets SET next = ?, anchor = ?, planned = max(planned, ?) WHERE partition = ? AND next = ?
+"""
+
+_UPDATE_PROGRESS: Final = """
+UPDATE progress SET version = ?, updated_us = ?, events = ?, completed = ?, total = ?, registers = ?, tail = ?
+WHERE key = ? AND version = ? AND events = ?
+"""
+
+_INSERT_EXECUTIONS: Final = """
+INSERT INTO executions (
+    key, team, id, created_us, workflow_id, workflow_name, mode, status, at_us, started_us, duration_us, deleted
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_INSERT_PROGRESS: Final = """
+INSERT INTO progress (key, version, updated_us, events, completed, total, registers, tail)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_RELIST: Final = """
+UPDATE executions
+SET workflow_id = ?, workflow_name = ?, mode = ?, status = ?, at_us = ?, started_us = ?, duration_us = ?, deleted = ?
+WHERE key = ?
+"""
+_ADD_LOG_LINES: Final = """
+REPLACE INTO log_lines (key, time_us, event_tie, place, level, node_id, message, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
+# In this order: what is void goes before what replaces it.
+_STATEMENTS: Final = (
+    ("ended", "UPDATE executions SET status = ?, duration_us = ? WHERE key = ?"),
+    ("relisted", _RELIST),
+    ("untagged", "DELETE FROM tags WHERE key = ?"),
+    ("tags", "INSERT INTO tags (key, tag) VALUES (?, ?)"),
+    ("seen", "INSERT INTO seen (key, chunk, entries) VALUES (?, ?, ?)"),
+    ("cleared", "DELETE FROM nodes WHERE key = ?"),
+    ("cleared", "DELETE FROM payloads WHERE key = ?"),
+    ("cleared", "DELETE FROM large_payloads WHERE key = ?"),
+    ("silenced", "DELETE FROM log_lines WHERE key = ?"),
+    ("nodes", "REPLACE INTO nodes (key, node_id, iteration, attempt, body) VALUES (?, ?, ?, ?, ?)"),
+    ("emptied", "DELETE FROM payloads WHERE key = ? AND slot = ?"),
+    ("emptied", "DELETE FROM large_payloads WHERE key = ? AND slot = ?"),
+    ("payloads", "INSERT INTO payloads (key, slot, value) VALUES (?, ?, ?)"),
+    ("large_payloads", "INSERT INTO large_payloads (key, slot, value) VALUES (?, ?, ?)"),
+    ("log_lines", _ADD_LOG_LINES),
+)
+
+_ADD_TOTALS: Final = """
+INSERT INTO totals (team, workflow_id, status, count) VALUES (?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET count = count + excluded.count
+"""
+_ADD_STATISTICS: Final = """
+INSERT INTO statistics (team, workflow_id, hour, status, bucket, count, total_us) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET count = count + excluded.count, total_us = total_us + excluded.total_us
+"""
+_ADD_RELEASES: Final = "INSERT INTO releases (partition, first, next, body) VALUES (?, ?, ?, ?)"
+_ADD_QUARANTINE: Final = """
+INSERT INTO quarantine ("partition", "offset", stored_us, reason, field, message, "key", value)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
+
+class SQLiteWriter(Queries):
+    """Implements the Writer port over the one connection that writes."""
+
+    @property
+    def _driver(self) -> sqlite3.Connection:
+        """The driver's own connection; there is none once the transaction is over."""
+        driver: sqlite3.Connection | None = self._connection.connection.driver_connection
+        assert driver is not None
+        return driver
+
+    # The batch
+
+    def load(self, ids: Collection[ExecutionId]) -> dict[ExecutionId, Execution]:
+        if not ids:
+            return {}
+        found = self._driver.execute(_LOAD, (json.dumps(list(ids)),)).fetchall()
+        nodes = self._nodes_of([row[0] for row in found])
+        chunks = self._chunks_of([row[0] for row in found if row[-1] >= SEEN_CHUNK])
+        loaded = (rows.unpack(StoredExecution(*row[:-1]), nodes[row[0]], chunks[row[0]]) for row in found)
+        return {(execution.team, execution.id): execution for execution in loaded}
+
+    def _nodes_of(self, keys: Sequence[int]) -> Mapping[int, dict[NodeKey, Node]]:
+        nodes: dict[int, dict[NodeKey, Node]] = defaultdict(dict)
+        for key, node_id, iteration, attempt, body in self._driver.execute(_LOAD_NODES, (json.dumps(keys),)):
+            nodes[key][node_id, iteration, attempt] = rows.unpack_node(body)
+        return nodes
+
+    def _chunks_of(self, keys: Sequence[int]) -> Mapping[int, list[bytes]]:
+        chunks: dict[int, list[bytes]] = defaultdict(list)
+        if keys:
+            for key, entries in self._driver.execute(_LOAD_SEEN, (json.dumps(keys),)):
+                chunks[key].append(entries)
+        return chunks
+
+    def commit(self, commit: Commit) -> None:
+        for partition, moved in commit.moved.items():
+            self._move(partition, moved)
+        changes = commit.changes
+        self._write_executions(rows.pack(changes, self._next_key()))
+        self._add_statistics(changes.statistics)
+        self._add_releases(changes.releases, commit.moved)
+        self._add_quarantine(changes.poison)
+        if commit.deliveries:
+            ledger.plan(self._connection, commit.deliveries)
+
+    def _move(self, partition: int, moved: Moved) -> None:
+        values = (moved.next, moved.anchor, moved.next, partition, moved.expected)
+        if not self._driver.execute(_MOVE, values).rowcount:
+            raise Fenced(f"partition {partition} does not stand at {moved.expected} any more")
+
+    def _next_key(self) -> int:
+        [(highest,)] = self._driver.execute("SELECT max(key) FROM executions")
+        return (highest or 0) + 1
+
+    def _write_executions(self, batch: rows.Batch) -> None:
+        updated = self._many(_UPDATE_PROGRESS, batch.progress)
+        if updated != len(batch.progress):
+            raise Fenced(f"{len(batch.progress) - updated} executions changed since they were loaded")
+        try:
+            self._many(_INSERT_EXECUTIONS, batch.new)
+            self._many(_INSERT_PROGRESS, batch.new_progress)
+        except sqlite3.IntegrityError as error:
+            raise Fenced(f"an execution was stored by somebody else first: {error}") from error
+        for name, statement in _STATEMENTS:
+            self._many(statement, getattr(batch, name))
+        self._many(_ADD_TOTALS, [(*cell, count) for cell, count in sorted(batch.totals.items()) if count])
+
+    def _many(self, statement: str, values: Sequence[rows.Row]) -> int:
+        return self._driver.executemany(statement, values).rowcount if values else 0
+
+    def _add_statistics(self, statistics: Mapping[Cell, tuple[int, int]]) -> None:
+        moved = sorted((*cell, *delta) for cell, delta in statistics.items() if delta != (0, 0))
+        self._many(_ADD_STATISTICS, moved)
+
+    def _add_releases(self, releases: Iterable[Release], moved: Mapping[int, Moved]) -> None:
+        packed = rows.pack_releases(releases)
+        self._many(_ADD_RELEASES, [(at, moved[at].expected, moved[at].next, body) for at, body in packed.items()])
+
+    def _add_quarantine(self, poison: Iterable[Poison]) -> None:
+        self._many(_ADD_QUARANTINE, [_quarantine_row(bad) for bad in poison])
+
+    # The journal's place
+
+    def bind(self, incarnation: str, starts: Sequence[int]) -> None:
+        bound = self._driver.execute("SELECT incarnation, partitions FROM meta").fetchone()
+        asked = (incarnation, len(starts))
+        if bound == (None, None):
+            self._driver.execute("UPDATE meta SET incarnation = ?, partitions = ?", asked)
+            starting = [(partition, start, start, b"") for partition, start in enumerate(starts)]
+            self._many("INSERT INTO offsets (partition, next, planned, anchor) VALUES (?, ?, ?, ?)", starting)
+        elif bound != asked:
+            raise journal_mismatch(bound, asked)
+
+    def pass_cut(self, partition: int, expected: int, next_offset: int) -> None:
+        self._move(partition, Moved(expected, next_offset, b""))
+        self._add_quarantine([cut_away(partition, expected, next_offset)])
+
+    def forget_releases(self, partition: int, before: int) -> None:
+        self._driver.execute("DELETE FROM releases WHERE partition = ? AND next <= ?", (partition, before))
+
+    # The ledger
+
+    def endpoints_version(self) -> int:
+        return ledger.endpoints_version(self._connection)
+
+    def add_endpoint(self, endpoint: Endpoint) -> Endpoint:
+        return ledger.add_endpoint(self._connection, endpoint)
+
+    def remove_endpoint(self, team: str, endpoint_id: str) -> bool:
+        return ledger.remove_endpoint(self._connection, team, endpoint_id)
+
+    def claim(self, *, now_us: int, lease: str, until_us: int, limit: int, lane_cap: int) -> list[Claimed]:
+        return ledger.claim(
+            self._connection, now_us=now_us, lease=lease, until_us=until_us, limit=limit, lane_cap=lane_cap
+        )
+
+    def finish(self, outcomes: Sequence[Outcome]) -> int:
+        return ledger.finish(self._connection, outcomes)
+
+    def release_leases(self, lease_prefix: str) -> int:
+        return ledger.release_leases(self._connection, lease_prefix)
+
+
+def _quarantine_row(bad: Poison) -> rows.Row:
+    record = bad.record
+    place = (record.partition, record.offset, record.stored_us)
+    return (*place, bad.reason, bad.field, bad.message, record.key, record.value)

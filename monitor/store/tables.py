@@ -1,0 +1,252 @@
+"""The tables of the store, for SQLite and PostgreSQL alike, and the two versions that a store is stamped with.
+
+Executions have an integer key in order of first arrival, and every table of projections is keyed by it. What changes
+with every event stands in the narrow `progress`, what lists are filtered and sorted by in `executions`; the view of an
+execution is made from the registers in `progress`, so that it is stored once. Columns in `_us` are microseconds.
+"""
+
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    literal_column,
+)
+from sqlalchemy.schema import SchemaItem
+
+SCHEMA_VERSION: Final = 1
+
+SEEN_CHUNK: Final = 64
+"""Entries of a full chunk of `seen`: a long execution rewrites at most this many with an event."""
+
+LARGE_PAYLOAD_BYTES: Final = 64 * 1024
+"""A payload above it stands in its own table, which keeps the pages of the small ones dense."""
+
+METADATA: Final = MetaData()
+
+# STRICT tables of SQLite know INTEGER only, which holds 64 bits there.
+_INT: Final = BigInteger().with_variant(Integer, "sqlite")
+
+
+def _int(name: str, *, null: bool = False, key: bool = False) -> Column[int]:
+    return Column(name, _INT, nullable=null, primary_key=key, autoincrement=False)
+
+
+def _text(name: str, *, null: bool = False, key: bool = False) -> Column[str]:
+    return Column(name, Text, nullable=null, primary_key=key)
+
+
+def _bytes(name: str, *, null: bool = False) -> Column[bytes]:
+    return Column(name, LargeBinary, nullable=null)
+
+
+def _table(name: str, *items: SchemaItem, **options: Any) -> Table:
+    return Table(name, METADATA, *items, sqlite_strict=True, **options)
+
+
+def _keyed(name: str, *items: SchemaItem) -> Table:
+    """A table of short rows that are stored in their key itself."""
+    return _table(name, *items, sqlite_with_rowid=False)
+
+
+# --- the store itself ------------------------------------------------------------------------------------------------
+
+meta = _table(
+    "meta",
+    _int("id", key=True),  # always 1
+    _int("schema_version"),
+    _int("fold_version"),
+    # The journal that the store belongs to; NULL until it is tied to one.
+    _text("incarnation", null=True),
+    _int("partitions", null=True),
+    _int("endpoints_version"),
+)
+
+offsets = _table("offsets", _int("partition", key=True), _int("next"), _int("planned"), _bytes("anchor"))
+
+# --- projections -----------------------------------------------------------------------------------------------------
+
+executions = _table(
+    "executions",
+    _int("key", key=True),
+    _text("team"),
+    _text("id"),
+    _int("created_us"),
+    _text("workflow_id"),
+    _text("workflow_name", null=True),
+    _text("mode", null=True),
+    _text("status"),
+    # Order of lists: started, else queued, else first evidence.
+    _int("at_us"),
+    _int("started_us", null=True),
+    _int("duration_us", null=True),
+    # 1 = a tombstone, which absorbs late events and is never shown.
+    _int("deleted"),
+)
+
+# Written as SQL in queries too: the planner takes a partial index only for the very same words.
+LISTED: Final = executions.c.deleted == literal_column("0")
+
+
+def _listing(name: str, *columns: str) -> Index:
+    """An index of what can be listed. SQLite appends the key to it; tombstones cost lists nothing."""
+    return Index(name, *(executions.c[column] for column in columns), sqlite_where=LISTED, postgresql_where=LISTED)
+
+
+by_id = Index("executions_by_id", executions.c.team, executions.c.id, unique=True)
+by_time = _listing("executions_by_time", "team", "at_us")
+by_status = _listing("executions_by_status", "team", "status", "at_us")
+by_workflow = _listing("executions_by_workflow", "team", "workflow_id", "status", "at_us")
+by_duration = _listing("executions_by_duration", "team", "duration_us")
+
+progress = _table(
+    "progress",
+    _int("key", key=True),
+    _int("version"),
+    _int("updated_us"),
+    # Events applied so far: grows with every write, and so guards it; tells how many chunks `seen` has.
+    _int("events"),
+    _int("completed"),
+    _int("total"),
+    # Registers in MessagePack.
+    _bytes("registers"),
+    # The entries of `seen` that fill no chunk yet: 16 bytes of digest and 4 of checksum each.
+    _bytes("tail"),
+)
+
+seen = _keyed("seen", _int("key", key=True), _int("chunk", key=True), _bytes("entries"))
+
+tags = _keyed("tags", _int("key", key=True), _text("tag", key=True))
+
+nodes = _keyed(
+    "nodes",
+    _int("key", key=True),
+    _text("node_id", key=True),
+    _int("iteration", key=True),
+    _int("attempt", key=True),
+    _bytes("body"),
+)
+
+# A value of NULL says: see `large_payloads`.
+payloads = _table("payloads", _int("key"), _text("slot"), _bytes("value", null=True))
+Index("payloads_by_slot", payloads.c.key, payloads.c.slot, unique=True)
+
+large_payloads = _table("large_payloads", _int("key"), _text("slot"), _bytes("value"))
+Index("large_payloads_by_slot", large_payloads.c.key, large_payloads.c.slot, unique=True)
+
+log_lines = _keyed(
+    "log_lines",
+    _int("key", key=True),
+    _int("time_us", key=True),
+    _int("event_tie", key=True),
+    _int("place", key=True),
+    _text("level"),
+    _text("node_id", null=True),
+    _text("message"),
+    _bytes("data", null=True),
+)
+
+statistics = _keyed(
+    "statistics",
+    _text("team", key=True),
+    _text("workflow_id", key=True),
+    _int("hour", key=True),
+    _text("status", key=True),
+    _int("bucket", key=True),
+    _int("count"),
+    _int("total_us"),
+)
+
+# How many executions a list has: unlike the statistics, without deleted ones.
+totals = _keyed(
+    "totals",
+    _text("team", key=True),
+    _text("workflow_id", key=True),
+    _text("status", key=True),
+    _int("count"),
+)
+
+# --- history ---------------------------------------------------------------------------------------------------------
+
+# One row for a partition's part of a batch: offsets `first` up to, not including, `next`.
+releases = _table(
+    "releases",
+    _int("key", key=True),
+    _int("partition"),
+    _int("first"),
+    _int("next"),
+    _bytes("body"),
+)
+Index("releases_by_offset", releases.c.partition, releases.c.next)
+
+# --- ledger ----------------------------------------------------------------------------------------------------------
+
+quarantine = _table(
+    "quarantine",
+    _int("id", key=True),
+    _int("partition"),
+    _int("offset"),
+    _int("stored_us"),
+    _text("reason"),
+    _text("field", null=True),
+    _text("message"),
+    _bytes("key", null=True),
+    _bytes("value", null=True),
+)
+
+endpoints = _table(
+    "endpoints",
+    Column("key", _INT, primary_key=True, autoincrement=True),
+    _text("id"),
+    _text("team"),
+    _text("status"),
+    # When its lane was last served: the one that waited longest comes first.
+    _int("served_us"),
+    # The Endpoint in MessagePack.
+    _bytes("body"),
+    sqlite_autoincrement=True,  # a key is never used again: deliveries outlive their endpoint
+)
+Index("endpoints_by_id", endpoints.c.team, endpoints.c.id, unique=True)
+
+delivery_bodies = _table("delivery_bodies", _int("key", key=True), _bytes("body"))
+
+deliveries = _table(
+    "deliveries",
+    _int("key", key=True),
+    _text("id"),
+    _int("endpoint_key"),
+    _int("body_key"),
+    _text("event_id"),
+    _text("event_type"),
+    _text("team"),
+    _text("execution_id"),
+    _text("state"),
+    _int("attempts"),
+    _int("due_us", null=True),
+    _int("planned_us"),
+    _text("lease", null=True),
+    _int("lease_until_us", null=True),
+)
+PENDING: Final = deliveries.c.state == literal_column("'pending'")
+LEASED: Final = deliveries.c.state == literal_column("'leased'")
+Index("deliveries_by_id", deliveries.c.id, unique=True)
+Index("deliveries_by_endpoint", deliveries.c.endpoint_key)
+Index("deliveries_due", deliveries.c.endpoint_key, deliveries.c.due_us, sqlite_where=PENDING, postgresql_where=PENDING)
+Index("deliveries_leased", deliveries.c.endpoint_key, sqlite_where=LEASED, postgresql_where=LEASED)
+
+attempts = _keyed(
+    "attempts",
+    _int("delivery_key", key=True),
+    _int("n", key=True),
+    _int("started_us"),
+    _int("finished_us", null=True),
+    _int("status", null=True),
+    _text("error", null=True),
+    _bytes("answer"),
+)

@@ -1,0 +1,790 @@
+"""The promises of the store port, as tests that every driver has to pass.
+
+A driver's class gives the fixture `store`, empty and tied to a journal of two partitions. Events are folded as the
+pipeline folds them, by `Feed`, which loads anew what it folds: what a batch left behind is all that the next one knows.
+"""
+
+import asyncio
+import itertools
+import random
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import pytest
+
+from monitor.errors import Fenced, JournalMismatch, StoreUnavailable
+from monitor.events.codec import decode, format_time
+from monitor.events.model import Event, Poison, Record
+from monitor.events.position import Position
+from monitor.projections.execution import Execution, Summary, summary
+from monitor.projections.filter import Condition, Filter, matches, parse_json
+from monitor.projections.fold import Changes, ExecutionId, fold
+from monitor.store import Commit, ListQuery, Moved, Page, Reader, Store, Writer
+from monitor.store.base import OffsetRow, Sort
+from monitor.webhooks.delivery import Claimed, Outcome, Planned
+from monitor.webhooks.endpoint import Endpoint
+
+INCARNATION = "aabbccddeeff"
+STARTS = [0, 40]
+NOW_US = 1_795_000_000_000_000
+SECOND_US = 1_000_000
+EVERYTHING = Filter()
+
+
+def event(kind: str, execution_id: str = "exec_1", at_s: float = 0.0, **members: Any) -> dict[str, Any]:
+    """A canonical event, `at_s` seconds after the tests' beginning of time; `data` and others by name."""
+    document = {"type": kind, "executionId": execution_id, "timestamp": format_time(NOW_US + round(at_s * 1e6))}
+    return document | {"workflowId": "wf_1"} | members
+
+
+def read_event(document: Mapping[str, Any] | bytes | None, partition: int, offset: int) -> Event | Poison:
+    """The event as it comes out of the journal; its body names its team."""
+    value = msgspec.json.encode(document) if isinstance(document, Mapping) else document
+    record = Record(partition, offset, b"key", value, (), NOW_US + offset)
+    return decode(record, lambda _, claimed: claimed or "default")
+
+
+class Feed:
+    """A pipeline in small: reads one partition of an imaginary journal into a store."""
+
+    def __init__(self, store: Store, partition: int = 0) -> None:
+        self.store, self.partition, self.offset = store, partition, STARTS[partition]
+
+    def read(self, *documents: Mapping[str, Any] | bytes | None) -> list[Event | Poison]:
+        """The events that come next."""
+        return [read_event(it, self.partition, self.offset + place) for place, it in enumerate(documents)]
+
+    async def send(self, *documents: Mapping[str, Any] | bytes | None, deliveries: Sequence[Planned] = ()) -> Changes:
+        """Fold and commit these events as one batch."""
+        events = self.read(*documents)
+        changes = await self.store.write(lambda writer: self.apply(writer, events, deliveries))
+        self.offset += len(events)
+        return changes
+
+    def apply(self, writer: Writer, events: Sequence[Event | Poison], deliveries: Sequence[Planned] = ()) -> Changes:
+        """Fold and commit inside a transaction."""
+        changes = fold(events, load_all(writer, events))
+        writer.commit(Commit(changes, self.moved(len(events)), deliveries))
+        return changes
+
+    def moved(self, count: int) -> dict[int, Moved]:
+        """The move over the next `count` records."""
+        return {self.partition: Moved(self.offset, self.offset + count, b"anchor")}
+
+
+def ids_of(events: Collection[Event | Poison]) -> list[ExecutionId]:
+    """Every execution that is named, in order."""
+    return list(dict.fromkeys((it.team, it.execution_id) for it in events if isinstance(it, Event)))
+
+
+def load_all(writer: Writer, events: Collection[Event | Poison]) -> dict[ExecutionId, Execution]:
+    """The stored executions that `events` name, and new ones for the rest."""
+    ids = ids_of(events)
+    loaded = writer.load(ids)
+    return {id_: loaded.get(id_) or Execution(*id_) for id_ in ids}
+
+
+def state_of(execution: Execution) -> dict[str, Any]:
+    """Everything that the fold goes on from."""
+    return {name: getattr(execution, name) for name in execution.__struct_fields__ if name != "kept"}
+
+
+async def view(store: Store, execution_id: str = "exec_1", team: str = "default") -> Summary:
+    """The stored view of an execution that is there."""
+    found = await store.read(lambda reader: reader.execution(team, execution_id))
+    assert found is not None
+    return found[0]
+
+
+async def add(store: Store, wanted: Endpoint) -> Endpoint:
+    """Register an endpoint."""
+    return await store.write(lambda writer: writer.add_endpoint(wanted))
+
+
+async def key_of(store: Store, execution_id: str = "exec_1", team: str = "default") -> int:
+    """The key of an execution that is there."""
+    found = await store.read(lambda reader: reader.execution(team, execution_id))
+    assert found is not None
+    return found[1]
+
+
+def showing(execution: Execution) -> Callable[[Reader], Any]:
+    """Work that reads the view and the nodes of an execution."""
+    return lambda reader: (reader.execution(execution.team, execution.id), reader.nodes(execution.key))
+
+
+def everything(reader: Reader) -> tuple[Any, ...]:
+    """What a reader can see, to tell whether anything changed."""
+    query = ListQuery("default", Filter(), "-startedAt", 1000)
+    page, keys = reader.executions(query)
+    contents = [(reader.nodes(key), reader.payloads(key), all_lines(reader, key)) for key in keys]
+    ledger = (reader.endpoints(None), reader.next_due_us(), reader.quarantine(1000))
+    return (reader.offsets(), page, contents, reader.statistics("default"), reader.releases(0, 0, 1000), ledger)
+
+
+def all_lines(reader: Reader, key: int) -> list[str]:
+    """Every message of a log."""
+    return [line.message for line in reader.log_lines(key, levels=None, node_id=None, limit=1000)]
+
+
+async def listed(store: Store, found: Filter = EVERYTHING, sort: Sort = "-startedAt", team: str = "default") -> Page:
+    """The whole list, as one page."""
+    page, _ = await page_of(store, ListQuery(team, found, sort, 1000))
+    return page
+
+
+async def page_of(store: Store, query: ListQuery) -> tuple[Page, list[int]]:
+    """One page and its keys."""
+    return await store.read(lambda reader: reader.executions(query))
+
+
+def history(execution_id: str, chance: random.Random, **members: Any) -> list[dict[str, Any]]:
+    """A random life of an execution: nodes, logs, payloads, notes, restarts, rarely a deletion; in random order."""
+    nodes = [f"node_{number}" for number in range(chance.randint(1, 4))]
+    makers: list[Callable[[], tuple[str, dict[str, Any]]]] = [
+        lambda: ("execution.queued", {"mode": "webhook", "metadata": {"queueTime": 0.2}}),
+        lambda: (
+            "execution.started",
+            {"workflowName": "Süß", "tags": ["a", "b"], "nodeCount": 3, "inputData": {"x": 1}},
+        ),
+        lambda: ("node.started", {"nodeId": chance.choice(nodes), "iteration": chance.randint(0, 2)}),
+        lambda: ("node.completed", {"nodeId": chance.choice(nodes), "duration": 0.5, "outputData": [1, None]}),
+        lambda: ("node.failed", {"nodeId": chance.choice(nodes), "error": {"message": "no"}}),
+        lambda: ("execution.progress", {"completed": 1, "total": 7, "message": "half"}),
+        lambda: ("execution.waiting", {"kind": "timer", "until": format_time(NOW_US)}),
+        lambda: ("log.appended", {"lines": [{"message": "m", "level": "warn", "data": {"k": [1]}}, {"message": "n"}]}),
+        lambda: ("execution.annotated", {"tags": ["c"], "note": "seen"}),
+        lambda: ("execution.completed", {"duration": chance.choice([0, 0.4, 12.5])}),
+        lambda: ("execution.failed", {"status": "timeout", "error": {"message": "late"}}),
+        lambda: ("custom.thing", {"anything": True}),
+    ]
+    drawn: list[tuple[str, dict[str, Any]]] = [chance.choice(makers)() for _ in range(chance.randint(3, 25))]
+    if chance.random() < 0.1:
+        drawn.append(("execution.deleted", {}))
+    return [
+        event(
+            kind,
+            execution_id,
+            chance.randint(0, 50),
+            id=f"{execution_id}-{number}",
+            source=chance.choice(["n8n:a", "n8n:b"]),
+            epoch=int(chance.random() < 0.1),
+            data=data,
+            **members,
+        )
+        for number, (kind, data) in enumerate(drawn)
+    ]
+
+
+def endpoint(endpoint_id: str = "wh_1", team: str = "default", **members: Any) -> Endpoint:
+    """An endpoint that wants everything."""
+    drawn: dict[str, Any] = {
+        "url": f"https://{endpoint_id}.example",
+        "events": ("*",),
+        "filter": parse_json({"status": "failed"}),
+    }
+    fixed: dict[str, Any] = {
+        "status": "active",
+        "created_us": NOW_US,
+        "sealed_secret": b"\0sealed",
+        "since": {0: 3, 1: 40},
+    }
+    return Endpoint(key=0, id=endpoint_id, team=team, **(drawn | fixed | members))
+
+
+def planned(delivery_id: str, endpoint_key: int, **members: Any) -> Planned:
+    """A delivery that is due at once."""
+    about: dict[str, Any] = {"event_id": "evt_1", "event_type": "execution.failed", "execution_id": "exec_1"}
+    sent: dict[str, Any] = {"team": "default", "body": b"{}", "due_us": NOW_US}
+    return Planned(id=delivery_id, endpoint_key=endpoint_key, **(about | sent | members))
+
+
+def outcome(claimed: Claimed, **members: Any) -> Outcome:
+    """An attempt that was answered with 200 after a second."""
+    times: dict[str, Any] = {"started_us": NOW_US, "finished_us": NOW_US + SECOND_US}
+    said: dict[str, Any] = {"status": 200, "error": None, "answer": b"ok", "state": "delivered", "due_us": None}
+    return Outcome(delivery_id=claimed.id, n=claimed.n, lease=claimed.lease, **(times | said | members))
+
+
+class StoreContract:
+    @pytest.fixture
+    def feed(self, store: Store) -> Feed:
+        return Feed(store)
+
+    # Transactions
+
+    async def test_what_a_write_stored_is_seen_by_the_next_read(self, store: Store, feed: Feed) -> None:
+        """State, position and release appear together."""
+        await feed.send(event("execution.started"), event("node.started", data={"nodeId": "a"}))
+        assert (await view(store)).status == "running"
+        assert await store.read(lambda reader: reader.position()) == Position(INCARNATION, (2, 40))
+        assert await store.read(lambda reader: reader.offsets()) == {
+            0: OffsetRow(2, 2, b"anchor"),
+            1: OffsetRow(40, 40, b""),
+        }
+        assert [it.offset for it in await store.read(lambda reader: reader.releases(0, 0, 10))] == [0, 1]
+
+    async def test_exception_undoes_everything(self, store: Store, feed: Feed) -> None:
+        """What raises inside of a transaction leaves no trace, of no table."""
+        await feed.send(*history("exec_1", random.Random(1)))
+        before = await store.read(everything)
+
+        def fail(writer: Writer) -> None:
+            added = writer.add_endpoint(endpoint())
+            later: list[Any] = [*history("exec_1", random.Random(2)), *history("exec_2", random.Random(3)), b"poison"]
+            feed.apply(writer, feed.read(*later), [planned("dlv_1", added.key)])
+            raise RuntimeError("stop")
+
+        with pytest.raises(RuntimeError, match="stop"):
+            await store.write(fail)
+        assert await store.read(everything) == before
+
+    async def test_writer_reads_what_it_wrote(self, store: Store, feed: Feed) -> None:
+        """Inside of a transaction its own rows are visible."""
+
+        def write(writer: Writer) -> Any:
+            feed.apply(writer, feed.read(event("execution.started")))
+            return writer.execution("default", "exec_1"), writer.position(), writer.load([("default", "exec_1")])
+
+        found, position, loaded = await store.write(write)
+        assert found is not None
+        assert position.offsets == (1, 40)
+        assert loaded["default", "exec_1"].version == 1
+
+    async def test_cancelled_write_runs_to_its_end(self, store: Store, feed: Feed) -> None:
+        """Whoever gives up waiting takes nothing back."""
+        events = feed.read(event("execution.started"))
+        writing = asyncio.create_task(store.write(lambda writer: feed.apply(writer, events)))
+        await asyncio.sleep(0)  # it is on its way
+        writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
+        await store.write(lambda _: None)  # stands behind it in the queue
+        assert (await view(store)).status == "running"
+
+    async def test_durable_write_stores_the_same(self, store: Store, feed: Feed) -> None:
+        """Waiting for the disk changes nothing but the wait."""
+        events = feed.read(event("execution.started"))
+        await store.write(lambda writer: feed.apply(writer, events), durable=True)
+        assert (await view(store)).status == "running"
+
+    async def test_closed_store_says_that_it_is_unavailable(self, store: Store) -> None:
+        """`close` may be called twice; whoever comes later is told."""
+        await store.close()
+        await store.close()
+        with pytest.raises(StoreUnavailable):
+            await store.read(lambda reader: reader.position())
+        with pytest.raises(StoreUnavailable):
+            await store.write(lambda writer: writer.position())
+
+    # The journal's place
+
+    async def test_store_stays_with_its_journal(self, store: Store) -> None:
+        """Binding again is harmless, to another journal or number of partitions it is refused."""
+        await store.write(binding(INCARNATION, [7, 7]))
+        assert (await store.read(lambda reader: reader.position())).offsets == (0, 40)
+        others: list[tuple[str, list[int]]] = [("000000000000", STARTS), (INCARNATION, [0])]
+        for other in others:
+            with pytest.raises(JournalMismatch, match="rebuild"):
+                await store.write(binding(*other))
+
+    async def test_stale_offset_is_fenced_and_stores_nothing(self, store: Store, feed: Feed) -> None:
+        """Whoever expects an offset that somebody else has moved loses the whole batch."""
+        await feed.send(event("execution.started"))
+        before = await store.read(everything)
+        for offset in (0, 2):
+            late = Feed(store)
+            late.offset = offset
+            with pytest.raises(Fenced):
+                await late.send(event("execution.completed", at_s=1), b"poison")
+        assert await store.read(everything) == before
+
+    async def test_cut_is_passed_and_named(self, store: Store) -> None:
+        """Records that are gone are skipped by compare-and-set, and quarantine says which."""
+        await store.write(lambda writer: writer.pass_cut(1, 40, 90))
+        with pytest.raises(Fenced):
+            await store.write(lambda writer: writer.pass_cut(1, 40, 95))
+        assert (await store.read(lambda reader: reader.offsets()))[1] == OffsetRow(90, 90, b"")
+        [row] = await store.read(lambda reader: reader.quarantine(10))
+        assert (row.partition, row.offset, row.reason, row.value) == (1, 40, "retention_cut", None)
+        assert "records 40 to 89" in row.message
+
+    # Executions
+
+    async def test_row_that_changed_since_it_was_loaded_is_fenced(self, store: Store, feed: Feed) -> None:
+        """A stale state is never written over a newer one, even when it came through another partition."""
+        await feed.send(event("execution.started"))
+        events = Feed(store, 1).read(event("node.started", at_s=1, data={"nodeId": "a"}))
+        stale = await store.write(lambda writer: load_all(writer, events))
+        await feed.send(event("execution.completed", at_s=2))
+        before = await store.read(everything)
+        changes = fold(events, stale)
+        with pytest.raises(Fenced):
+            await store.write(lambda writer: writer.commit(Commit(changes, Feed(store, 1).moved(1), [])))
+        assert await store.read(everything) == before
+
+    async def test_execution_that_somebody_else_stored_first_is_fenced(self, store: Store, feed: Feed) -> None:
+        """Two writers that both take an execution for new do not make two of it."""
+        await feed.send(event("execution.started"))
+        late = Feed(store, 1)
+        events = late.read(event("execution.started"))
+        changes = fold(events, {id_: Execution(*id_) for id_ in ids_of(events)})
+        with pytest.raises(Fenced):
+            await store.write(lambda writer: writer.commit(Commit(changes, late.moved(1), [])))
+        assert (await listed(store)).total == 1
+
+    async def test_keys_follow_first_appearance(self, store: Store, feed: Feed) -> None:
+        """Keys grow with arrival, and a committed execution knows what is stored."""
+        first = await feed.send(event("execution.started", "b"), event("execution.started", "a"))
+        await feed.send(event("node.started", "a", data={"nodeId": "n"}), event("execution.started", "c"))
+        assert [await key_of(store, name) for name in "bac"] == [1, 2, 3]
+        kept = first.touched["default", "b"].execution
+        assert (kept.key, kept.stored_version) == (1, kept.version)
+
+    @pytest.mark.parametrize("seed", range(40))
+    async def test_loaded_execution_is_what_was_folded(self, store: Store, seed: int) -> None:
+        """Random histories fold as in memory, whether they are loaded between batches or stay cached."""
+        chance = random.Random(seed)
+        names = ["exec_1", "exec_2", "exec_3"]
+        documents = [it for name in names for it in history(name, chance)]
+        documents += chance.choices(documents, k=5)
+        chance.shuffle(documents)
+        feed, cached, whole = Feed(store), dict[ExecutionId, Execution](), dict[ExecutionId, Execution]()
+        while documents:
+            batch, documents = documents[:7], documents[7:]
+            events = feed.read(*batch)
+            fold(events, whole | {id_: whole.setdefault(id_, Execution(*id_)) for id_ in ids_of(events)})
+
+            def apply(writer: Writer, events: Sequence[Event | Poison] = events) -> None:
+                mine = {id_: cached.get(id_) or it for id_, it in load_all(writer, events).items()}
+                writer.commit(Commit(fold(events, mine), feed.moved(len(events)), []))
+                # Some stay in the hands of the projector, others are loaded again.
+                cached.update({id_: it for id_, it in mine.items() if chance.random() < 0.5})
+                for id_ in set(mine) - set(cached):
+                    cached.pop(id_, None)
+
+            await store.write(apply)
+            feed.offset += len(events)
+        loaded = await store.write(lambda writer: writer.load([*whole, ("default", "unknown")]))
+        assert set(loaded) == set(whole)
+        for id_, execution in whole.items():
+            execution.key, execution.stored_version = loaded[id_].key, execution.version
+            assert state_of(loaded[id_]) == state_of(execution)
+            found, nodes = await store.read(showing(execution))
+            assert (found and found[0]) == (None if execution.registers.deleted else summary(execution))
+            assert dict(nodes) == execution.nodes
+
+    async def test_repeats_are_known_however_long_ago(self, store: Store, feed: Feed) -> None:
+        """An event id is remembered over hundreds of later events; other bytes under it are quarantined."""
+        beats = [event("execution.heartbeat", at_s=number, id=f"evt_{number}") for number in range(500)]
+        for start in range(0, 500, 130):
+            await feed.send(*beats[start : start + 130])
+        changes = await feed.send(*beats, event("execution.heartbeat", at_s=9999, id="evt_3"))
+        assert changes.duplicates == 500
+        assert [release.event.type for release in changes.releases] == ["execution.conflict"]
+        [row] = await store.read(lambda reader: reader.quarantine(10))
+        assert row.reason == "id_reused"
+        loaded = await store.write(lambda writer: writer.load([("default", "exec_1")]))
+        assert len(loaded["default", "exec_1"].seen) == 500
+
+    async def test_teams_never_mix(self, store: Store, feed: Feed) -> None:
+        """Equal ids of two teams are two executions, each in its team's lists and statistics only."""
+        await feed.send(
+            event("execution.started", teamId="red", data={"workflowName": "R"}),
+            event("execution.started", teamId="blue", data={"workflowName": "B"}),
+            event("execution.completed", teamId="blue", at_s=1),
+        )
+        assert [(await view(store, team=team)).workflow_name for team in ("red", "blue")] == ["R", "B"]
+        assert await store.read(lambda reader: reader.execution("default", "exec_1")) is None
+        assert [row.team for row in (await listed(store, team="red")).rows] == ["red"]
+        assert (await listed(store, team="green")).total == 0
+        assert [cell[2] for cell in await store.read(lambda reader: reader.statistics("red"))] == ["running"]
+        assert [cell[2] for cell in await store.read(lambda reader: reader.statistics("blue"))] == ["success"]
+
+    # Contents
+
+    async def test_payloads_of_any_size_come_back(self, store: Store, feed: Feed) -> None:
+        """The latest value of a slot holds, whether it grew, shrank, or came with a new epoch."""
+        large = "x" * 200_000
+        await feed.send(event("execution.started", data={"inputData": large}))
+        key = await key_of(store)
+        assert await store.read(lambda reader: reader.payloads(key)) == {"input": msgspec.json.encode(large)}
+        await feed.send(event("execution.started", at_s=1, data={"inputData": {"small": 1}, "outputData": [2]}))
+        assert await store.read(lambda reader: reader.payloads(key)) == {"input": b'{"small":1}', "output": b"[2]"}
+        assert await store.read(lambda reader: reader.payloads(key, ["output", "none"])) == {"output": b"[2]"}
+        assert await store.read(lambda reader: reader.payloads(key, [])) == {}
+        await feed.send(event("execution.started", at_s=2, data={"inputData": large}))
+        await feed.send(event("execution.started", at_s=3, epoch=1, data={"outputData": 3}))
+        assert await store.read(lambda reader: reader.payloads(key)) == {"output": b"3"}
+
+    async def test_new_epoch_voids_nodes_and_keeps_the_log(self, store: Store, feed: Feed) -> None:
+        """A restart in place begins with empty nodes; log lines are of all epochs."""
+        line = {"lines": [{"message": "first life"}]}
+        await feed.send(event("node.started", data={"nodeId": "old"}), event("log.appended", data=line))
+        await feed.send(event("node.started", at_s=5, epoch=1, data={"nodeId": "new"}))
+        key = await key_of(store)
+        assert set(await store.read(lambda reader: reader.nodes(key))) == {("new", 0, 1)}
+        assert await store.read(lambda reader: all_lines(reader, key)) == ["first life"]
+
+    async def test_log_lines_are_ordered_and_filtered(self, store: Store, feed: Feed) -> None:
+        """By time, whatever their order of arrival; by level and node; a repeated event adds none."""
+        data = {"a": [1, None, "ü"]}
+        late = event("log.appended", at_s=9, data={"lines": [{"message": "3", "level": "error", "data": data}]})
+        early = event(
+            "log.appended",
+            at_s=1,
+            data={"nodeId": "n", "lines": [{"message": "1"}, {"message": "2", "level": "WARNING"}]},
+        )
+        await feed.send(late)
+        await feed.send(early, late)
+        key = await key_of(store)
+
+        def messages(levels: Collection[str] | None = None, node_id: str | None = None, limit: int = 10) -> Any:
+            return lambda reader: [
+                line.message for line in reader.log_lines(key, levels=levels, node_id=node_id, limit=limit)
+            ]
+
+        assert await store.read(messages()) == ["1", "2", "3"]
+        assert await store.read(messages(limit=2)) == ["1", "2"]
+        assert await store.read(messages(levels=["warn", "error"])) == ["2", "3"]
+        assert await store.read(messages(node_id="n")) == ["1", "2"]
+        [line] = await store.read(lambda reader: reader.log_lines(key, levels=["error"], node_id=None, limit=1))
+        assert line.data == data
+
+    async def test_deletion_clears_contents_and_lists(self, store: Store, feed: Feed) -> None:
+        """A deleted execution is in no list and leaves no content; its statistics stay, late events change nothing."""
+        await feed.send(
+            event("execution.started", data={"inputData": "x" * 100_000, "tags": ["a"]}),
+            event("node.completed", at_s=1, data={"nodeId": "n", "outputData": 1}),
+            event("log.appended", at_s=1, data={"lines": [{"message": "m"}]}),
+            event("execution.completed", at_s=2),
+            event("execution.started", "exec_2"),
+        )
+        key, counted = await key_of(store), await store.read(lambda reader: reader.statistics("default"))
+        await feed.send(event("execution.deleted", at_s=3))
+        await feed.send(event("log.appended", at_s=4, data={"lines": [{"message": "late"}]}))
+        assert await store.read(lambda reader: reader.execution("default", "exec_1")) is None
+        page = await listed(store)
+        assert ([row.id for row in page.rows], page.total) == (["exec_2"], 1)
+        assert (await listed(store, parse_json({"tag": "a"}))).rows == []
+        assert (await listed(store, parse_json({"status": "success"}))).total == 0
+        contents = await store.read(lambda it: (it.nodes(key), it.payloads(key), all_lines(it, key)))
+        assert [len(content) for content in contents] == [0, 0, 0]
+        assert await store.read(lambda reader: reader.statistics("default")) == counted
+
+    # Lists
+
+    @pytest.fixture
+    async def population(self, store: Store, feed: Feed) -> list[Summary]:
+        """Sixty executions of every kind, with equal times among them, some queued, some without a duration."""
+        chance = random.Random(5)
+        for number in range(60):
+            name, at_s = f"exec_{number}", chance.randint(0, 30)
+            described = {
+                "mode": chance.choice(["manual", "webhook", None]),
+                "workflowName": chance.choice(["Süß", "Plain", None]),
+                "tags": chance.sample(["a", "b", "c"], chance.randint(0, 2)),
+            }
+            members = {"workflowId": f"wf_{chance.randint(1, 3)}"}
+            ends = [
+                [],
+                [event("execution.started", name, at_s, data=described, **members)],
+                [
+                    event("execution.started", name, at_s, data=described, **members),
+                    event("execution.completed", name, at_s + 1, data={"duration": chance.randint(1, 5)}, **members),
+                ],
+                [
+                    event("execution.started", name, at_s, source="a", data=described, **members),
+                    event("execution.failed", name, at_s + 2, source="b", data={"status": "timeout"}, **members),
+                ],
+            ]
+            await feed.send(event("execution.queued", name, at_s, **members), *chance.choice(ends))
+        page = await listed(store)
+        assert len(page.rows) == 60
+        return page.rows
+
+    FILTERS: tuple[dict[str, Any], ...] = (
+        *({}, {"status": "queued"}, {"status": ["success", "timeout"]}, {"status": {"ne": "success"}}),
+        *({"workflowId": "wf_1"}, {"workflowId": ["wf_1", "wf_2"]}, {"workflowId": {"ne": ["wf_1", "wf_3"]}}),
+        *({"workflowId": "wf_2", "status": "success"}, {"workflowId": "none"}, {"id": ["exec_3", "exec_4"]}),
+        *({"id": {"ne": "exec_3"}}, {"workflowName": "Süß"}, {"workflowName": {"ne": "Süß"}}, {"mode": "manual"}),
+        *({"mode": {"ne": ["manual", "webhook"]}}, {"tag": "a"}, {"tag": ["a", "b"]}, {"tag": {"ne": "c"}}),
+        *({"duration": {"gte": 3}}, {"duration": {"gt": 1, "lt": 4}}, {"duration": 2}, {"duration": {"ne": 2}}),
+        {"startedAt": {"gte": format_time(NOW_US + 9 * SECOND_US), "lte": format_time(NOW_US + 20 * SECOND_US)}},
+        {"startedAt": {"gt": format_time(NOW_US + 9 * SECOND_US)}, "status": ["running", "success"]},
+        {"startedAt": {"ne": format_time(NOW_US + 9 * SECOND_US)}, "duration": {"lt": 3}, "workflowId": "wf_1"},
+        {"status": {"ne": ["running", "queued"], "eq": ["running", "timeout"]}},
+    )
+
+    @pytest.mark.parametrize("sort", ["startedAt", "-startedAt", "duration", "-duration"])
+    async def test_every_filter_lists_what_matches(self, store: Store, population: list[Summary], sort: Sort) -> None:
+        """Pages of three together are exactly what `matches` says, in order, with the exact total."""
+        keys = {row.id: await key_of(store, row.id) for row in population}
+        for document in self.FILTERS:
+            found = parse_json(document)
+            wanted = sorted(
+                (row for row in population if matches(found, row)),
+                key=lambda row: (sort_value(row, sort) is not None, sort_value(row, sort) or 0, keys[row.id]),
+                reverse=sort.startswith("-"),
+            )
+            pages = await all_pages(store, found, sort, limit=3)
+            assert [row.id for page in pages for row in page.rows] == [row.id for row in wanted], document
+            assert {(page.total, page.total_is_lower_bound) for page in pages} == {(len(wanted), False)}, document
+
+    async def test_missing_durations_stand_below_all_others(self, store: Store, population: list[Summary]) -> None:
+        """First when rising, last when falling."""
+        rising = [row.duration_us for row in (await listed(store, sort="duration")).rows]
+        falling = [row.duration_us for row in (await listed(store, sort="-duration")).rows]
+        known = sorted(row.duration_us for row in population if row.duration_us is not None)
+        missing: list[int | None] = [None] * (60 - len(known))
+        assert rising == missing + known
+        assert falling == known[::-1] + missing
+
+    async def test_pages_are_stable_while_executions_arrive(
+        self, store: Store, feed: Feed, population: list[Summary]
+    ) -> None:
+        """Newcomers in front of the cursor neither repeat nor hide a row."""
+        query, seen = ListQuery("default", Filter(), "-startedAt", 7), list[str]()
+        for number in itertools.count():
+            page, keys = await page_of(store, query)
+            seen += [row.id for row in page.rows]
+            if not page.has_more:
+                break
+            query = query._replace(after=(page.rows[-1].at_us, keys[-1]))
+            await feed.send(event("execution.started", f"new_{number}", at_s=100 + number))
+        assert seen == [row.id for row in population]
+
+    async def test_long_list_is_counted_up_to_a_bound(self, store: Store, feed: Feed) -> None:
+        """Status and workflow are counted exactly at any size; other filters say when they stopped counting."""
+        await feed.send(*(event("execution.started", f"exec_{n}", data={"mode": "manual"}) for n in range(10_050)))
+        exact = await listed(store, parse_json({"status": "running", "workflowId": "wf_1"}))
+        assert (exact.total, exact.total_is_lower_bound) == (10_050, False)
+        counted = await listed(store, parse_json({"mode": "manual"}))
+        assert (counted.total, counted.total_is_lower_bound) in {(10_000, True), (10_050, False)}
+        pages = [
+            await listed(store, Filter((Condition("status", "eq", ("running",)), *more)), sort)
+            for more in ((), (Condition("duration", "ne", (1,)),), (Condition("workflowId", "eq", ("wf_1",)),))
+            for sort in ("-startedAt", "-duration")
+        ]
+        assert {len(page.rows) for page in pages} == {1000}
+        assert len({tuple(row.id for row in page.rows) for page in pages}) == 1
+
+    # Statistics
+
+    async def test_statistics_add_up_and_follow_corrections(self, store: Store, feed: Feed) -> None:
+        """Each execution counts once, where it belongs now; rows that nobody counts in are gone."""
+        names = [f"exec_{number}" for number in range(5)]
+        await feed.send(*(event("execution.started", name) for name in names))
+        await feed.send(*(event("execution.completed", name, 2, data={"duration": 2}) for name in names[:3]))
+        await feed.send(event("execution.failed", names[0], 1, data={"duration": 1}))
+        rows = await store.read(lambda reader: reader.statistics("default"))
+        assert {(workflow, status): row for (workflow, _, status, _), row in rows.items()} == {
+            ("wf_1", "running"): (2, 0),
+            ("wf_1", "success"): (2, 4 * SECOND_US),
+            ("wf_1", "failed"): (1, SECOND_US),
+        }
+
+    # History
+
+    async def test_releases_are_read_by_range(self, store: Store, feed: Feed) -> None:
+        """A replay finds the release of every offset, across batches and partitions; repeats and poison have none."""
+        beat = event("execution.started", id="evt_1")
+        await feed.send(beat, event("node.started", at_s=1, data={"nodeId": "n", "nodeName": "N"}))
+        await feed.send(beat, b"poison", event("execution.completed", at_s=2))
+        await feed.send(event("execution.failed", at_s=3))
+        await Feed(store, 1).send(event("execution.started", "exec_2"))
+
+        def offsets(start: int, end: int, partition: int = 0) -> Any:
+            return lambda reader: [(it.offset, it.derived) for it in reader.releases(partition, start, end)]
+
+        assert await store.read(offsets(0, 100)) == [
+            (0, None),
+            (1, None),
+            (4, None),
+            (5, "execution.conflict"),
+            (5, None),
+        ]
+        assert await store.read(offsets(1, 5)) == [(1, None), (4, None)]
+        assert await store.read(offsets(2, 4)) == []
+        assert await store.read(offsets(0, 100, 1)) == [(40, None)]
+        [release] = await store.read(lambda reader: reader.releases(0, 1, 2))
+        assert (release.status, release.current, release.version, release.total) == ("running", "N", 2, 1)
+        await store.write(lambda writer: writer.forget_releases(0, 4))
+        assert await store.read(offsets(0, 100)) == [(4, None), (5, "execution.conflict"), (5, None)]
+        assert await store.read(offsets(0, 100, 1)) == [(40, None)]
+
+    async def test_quarantine_keeps_any_bytes(self, store: Store, feed: Feed) -> None:
+        """Bytes that are no event are kept as they came, the newest first."""
+        await feed.send(b"\0\xff not json", None, event("node.started"))
+        rows = await store.read(lambda reader: reader.quarantine(10))
+        assert [row.offset for row in rows] == [2, 1, 0]
+        assert [row.reason for row in rows] == ["invalid_field", "empty", "malformed_json"]
+        assert [row.value for row in rows[1:]] == [None, b"\0\xff not json"]
+        assert (rows[0].field, rows[0].key, rows[0].partition) == ("data.nodeId", b"key", 0)
+        assert await store.read(lambda reader: reader.quarantine(1)) == rows[:1]
+
+    # Endpoints
+
+    async def test_endpoints_are_kept_by_team(self, store: Store) -> None:
+        """In order of registration, complete, until they are removed; each change shows in the version."""
+        versions = [await store.write(lambda writer: writer.endpoints_version())]
+        stored = [
+            await add(store, it)
+            for it in (endpoint("wh_b"), endpoint("wh_a"), endpoint("wh_b", "red", status="paused"))
+        ]
+        versions.append(await store.write(lambda writer: writer.endpoints_version()))
+        assert [it.key for it in stored] == [1, 2, 3]
+        assert await store.read(lambda reader: reader.endpoints(None)) == stored
+        assert await store.read(lambda reader: reader.endpoints("default")) == stored[:2]
+        assert await store.write(lambda writer: writer.remove_endpoint("red", "wh_a")) is False
+        assert await store.write(lambda writer: writer.remove_endpoint("red", "wh_b")) is True
+        assert await store.write(lambda writer: writer.remove_endpoint("red", "wh_b")) is False
+        versions.append(await store.write(lambda writer: writer.endpoints_version()))
+        assert await store.read(lambda reader: reader.endpoints("red")) == []
+        assert len(set(versions)) == 3
+        assert (await add(store, endpoint("wh_c"))).key == 4
+
+    # Deliveries
+
+    @pytest.fixture
+    async def lanes(self, store: Store) -> list[int]:
+        """Keys of three endpoints."""
+        names = ["wh_1", "wh_2", "wh_3"]
+        return [(await add(store, endpoint(name))).key for name in names]
+
+    async def test_delivery_is_owed_once(self, store: Store, feed: Feed, lanes: list[int]) -> None:
+        """Planning again, at once or later, owes nothing twice; an endpoint that is gone is owed nothing."""
+        twice = [planned("dlv_1", 1), planned("dlv_1", 1), planned("dlv_2", 2), planned("dlv_9", 9)]
+        await feed.send(event("execution.failed"), deliveries=twice)
+        await feed.send(event("execution.failed"), deliveries=[planned("dlv_1", 1, body=b"other"), planned("dlv_3", 1)])
+        rows = await store.read(lambda reader: reader.deliveries(1, 10))
+        assert [(row.id, row.state, row.attempts, row.body) for row in rows] == [
+            ("dlv_3", "pending", 0, b"{}"),
+            ("dlv_1", "pending", 0, b"{}"),
+        ]
+        assert await store.read(lambda reader: reader.deliveries(1, 1)) == rows[:1]
+        assert [row.id for row in await store.read(lambda reader: reader.deliveries(2, 10))] == ["dlv_2"]
+        assert await store.read(lambda reader: reader.deliveries(9, 10)) == []
+
+    async def test_claim_hands_out_what_is_due_once(self, store: Store, feed: Feed, lanes: list[int]) -> None:
+        """A claimed delivery carries what is needed to send it, and is nobody else's until its lease ends."""
+        later = NOW_US + 60 * SECOND_US
+        await feed.send(deliveries=[planned("dlv_1", 1, body=b"[1]"), planned("dlv_2", 1, due_us=later)])
+        assert await store.read(lambda reader: reader.next_due_us()) == NOW_US
+        [claimed] = await claim(store)
+        expected = Claimed("dlv_1", 1, "https://wh_1.example", b"\0sealed", b"[1]", 1, "lease_1", NOW_US)
+        assert claimed == expected
+        assert await claim(store, lease="lease_2") == []
+        assert [(row.n, row.finished_us) for row in await store.read(lambda it: it.attempts("dlv_1"))] == [(1, None)]
+        assert await store.read(lambda reader: reader.next_due_us()) == NOW_US + 30 * SECOND_US
+
+    async def test_finish_records_the_attempt_and_moves_on(self, store: Store, feed: Feed, lanes: list[int]) -> None:
+        """Delivered, failed for good, or due again; each attempt stays on record."""
+        await feed.send(deliveries=[planned(f"dlv_{n}", 1) for n in (1, 2, 3)])
+        first, second, third = await claim(store)
+        again_us = NOW_US + 5 * SECOND_US
+        retried = outcome(second, status=503, error="status", answer=b"\xff", state="pending", due_us=again_us)
+        failed = outcome(third, status=None, error="timeout", answer=b"", state="failed")
+        assert await store.write(lambda writer: writer.finish([outcome(first), retried, failed])) == 3
+        rows = await store.read(lambda reader: reader.deliveries(1, 10))
+        assert [(row.state, row.due_us) for row in rows] == [
+            ("failed", None),
+            ("pending", again_us),
+            ("delivered", None),
+        ]
+        assert await claim(store) == []
+        [repeated] = await claim(store, now_us=again_us, lease="lease_2")
+        assert (repeated.id, repeated.n, repeated.planned_us) == ("dlv_2", 2, NOW_US)
+        attempts = await store.read(lambda reader: reader.attempts("dlv_2"))
+        assert [(row.n, row.status, row.error, row.answer) for row in attempts] == [
+            (1, 503, "status", b"\xff"),
+            (2, None, None, b""),
+        ]
+        assert attempts[0].finished_us == NOW_US + SECOND_US
+
+    async def test_lost_lease_keeps_its_attempt_and_changes_nothing_else(
+        self, store: Store, feed: Feed, lanes: list[int]
+    ) -> None:
+        """A lease that ended is taken back by the next claim; its late outcome is only recorded."""
+        await feed.send(deliveries=[planned("dlv_1", 1)])
+        [late] = await claim(store)
+        assert await claim(store, now_us=NOW_US + 30 * SECOND_US, lease="lease_2") == []
+        [current] = await claim(store, now_us=NOW_US + 31 * SECOND_US, lease="lease_2")
+        assert current.n == 2
+        assert await store.write(lambda writer: writer.finish([outcome(late)])) == 0
+        assert [row.state for row in await store.read(lambda reader: reader.deliveries(1, 1))] == ["leased"]
+        assert await store.write(lambda writer: writer.finish([outcome(current), outcome(current)])) == 1
+        attempts = await store.read(lambda reader: reader.attempts("dlv_1"))
+        assert [(row.n, row.status) for row in attempts] == [(1, 200), (2, 200)]
+
+    async def test_lanes_take_turns(self, store: Store, feed: Feed, lanes: list[int]) -> None:
+        """A lane with a long old queue has its cap in flight and delays nobody; who waited longest comes first."""
+        old = [planned(f"old_{n}", 1, due_us=NOW_US - n * SECOND_US) for n in range(50)]
+        await feed.send(deliveries=[*old, *(planned(f"new_{n}_{key}", key) for key in (2, 3) for n in range(3))])
+        first = await claim(store, limit=4, lane_cap=5)
+        assert [it.endpoint_key for it in first] == [1, 1, 2, 3]
+        assert [it.id for it in first[:2]] == ["old_49", "old_48"]
+        second = await claim(store, limit=100, lane_cap=5, now_us=NOW_US + 1, lease="lease_2")
+        assert sorted(it.endpoint_key for it in second) == [1, 1, 1, 2, 2, 3, 3]
+        assert await claim(store, limit=100, lane_cap=5, lease="lease_3") == []
+        await store.write(lambda writer: writer.finish([outcome(it) for it in (*first, *second)]))
+        await feed.send(deliveries=[planned("last_2", 2), planned("last_1", 1)])
+        served = [await claim(store, limit=1, now_us=NOW_US + 2 + n, lease=f"lease_{4 + n}") for n in range(3)]
+        assert [it.endpoint_key for [it] in served] == [1, 2, 1]
+
+    async def test_paused_endpoint_is_not_served(self, store: Store, feed: Feed) -> None:
+        """What is owed to it waits."""
+        paused = await add(store, endpoint(status="paused"))
+        await feed.send(deliveries=[planned("dlv_1", paused.key)])
+        assert await claim(store) == []
+        assert await store.read(lambda reader: reader.next_due_us()) is None
+
+    async def test_removed_endpoint_is_owed_nothing(self, store: Store, feed: Feed, lanes: list[int]) -> None:
+        """Removing it cancels what waits and what is under way; other lanes go on."""
+        await feed.send(deliveries=[planned("dlv_1", 1), planned("dlv_2", 1), planned("dlv_3", 2)])
+        [held, _] = await claim(store, limit=2, lane_cap=1)
+        await store.write(lambda writer: writer.remove_endpoint("default", "wh_1"))
+        assert await store.write(lambda writer: writer.finish([outcome(held)])) == 0
+        rows = await store.read(lambda reader: reader.deliveries(1, 10))
+        assert {(row.state, row.due_us) for row in rows} == {("cancelled", None)}
+        assert [row.state for row in await store.read(lambda reader: reader.deliveries(2, 10))] == ["leased"]
+
+    async def test_stopping_deliverer_gives_its_leases_back(self, store: Store, feed: Feed, lanes: list[int]) -> None:
+        """Its own by their prefix, at once and not when they end; their attempts stay on record."""
+        await feed.send(deliveries=[planned(f"dlv_{n}", 1) for n in range(4)])
+        await claim(store, limit=3, lease="a%:1")
+        await claim(store, limit=1, lease="ab:1")
+        assert await store.write(lambda writer: writer.release_leases("a%:")) == 3
+        again = await claim(store, lease="b:1")
+        assert [(it.id, it.n) for it in again] == [("dlv_0", 2), ("dlv_1", 2), ("dlv_2", 2)]
+
+
+def binding(incarnation: str, starts: Sequence[int]) -> Callable[[Writer], None]:
+    """Work that ties a store to a journal."""
+    return lambda writer: writer.bind(incarnation, starts)
+
+
+async def claim(
+    store: Store, *, limit: int = 10, lane_cap: int = 8, now_us: int = NOW_US, lease: str = "lease_1"
+) -> list[Claimed]:
+    """Claim with a lease of half a minute."""
+    until_us = now_us + 30 * SECOND_US
+    return await store.write(
+        lambda writer: writer.claim(now_us=now_us, lease=lease, until_us=until_us, limit=limit, lane_cap=lane_cap)
+    )
+
+
+def sort_value(row: Summary, sort: Sort) -> int | None:
+    """What the list is sorted by."""
+    return row.at_us if sort.endswith("startedAt") else row.duration_us
+
+
+async def all_pages(store: Store, found: Filter, sort: Sort, limit: int) -> list[Page]:
+    """Every page of a list, each from where the one before ended."""
+    query, pages = ListQuery("default", found, sort, limit), list[Page]()
+    while True:
+        page, keys = await page_of(store, query)
+        pages.append(page)
+        if not page.has_more:
+            return pages
+        query = query._replace(after=(sort_value(page.rows[-1], sort), keys[-1]))

@@ -1,0 +1,26 @@
+"""Every store driver keeps the promises of the port."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from monitor.store import MemoryStore, Store, open_sqlite_store
+from tests.contracts.store_contract import INCARNATION, STARTS, StoreContract
+
+
+class TestMemoryStore(StoreContract):
+    @pytest.fixture
+    async def store(self) -> Store:
+        store = MemoryStore()
+        await store.write(lambda writer: writer.bind(INCARNATION, STARTS))
+        return store
+
+
+class TestSQLiteStore(StoreContract):
+    @pytest.fixture
+    async def store(self, tmp_path: Path) -> AsyncIterator[Store]:
+        store = await open_sqlite_store(tmp_path / "store.db")
+        await store.write(lambda writer: writer.bind(INCARNATION, STARTS))
+        yield store
+        await store.close()
