@@ -1,7 +1,7 @@
 """Answers that are no errors: JSON, the position that a read stands at, and what its version saves to send again.
 
-Written by msgspec because it writes back whatever it has read: integers of any size and deep nesting in strangers'
-data, both of which orjson refuses. Payloads go through as the bytes that are stored (`msgspec.Raw`).
+Written by msgspec, which also read what strangers sent: whatever it took it can write. Payloads go through as the
+bytes that are stored (`msgspec.Raw`), without being parsed again.
 """
 
 from collections.abc import Mapping
