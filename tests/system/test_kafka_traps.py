@@ -5,6 +5,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -108,6 +109,18 @@ async def test_client_that_delivers_from_elsewhere_is_sent_back(kafka: Kafka) ->
             consumer._membership.client.seek(TopicPartition(topic, 0), elsewhere)
             records = await poll_until(consumer, 80)
             assert [record.offset for record in records] == list(range(20, 100))
+
+
+async def test_records_fetched_before_a_rebalance_are_dropped(kafka: Kafka) -> None:
+    """What the client hands over in the moment in which the group takes the partition away is not ours any more."""
+    topic = await kafka.create_topic()
+    async with opened(kafka, topic) as journal:
+        await journal.append(numbered(2, key=b"k"))
+        consumer = await journal.consumer(from_the_start)
+        await poll_until(consumer, 2)
+        following = SimpleNamespace(offset=2, key=b"k", value=b"late", headers=(), timestamp=0)
+        consumer._membership.change(frozenset(), is_settled=False)
+        assert consumer._accept({TopicPartition(topic, 0): [following]}) == []
 
 
 async def test_poison_pill(kafka: Kafka) -> None:
@@ -307,7 +320,7 @@ async def test_keyed_concurrent_appends_keep_their_order(kafka: Kafka) -> None:
     async with opened(kafka, topic) as journal:
         calls = []
         for call in range(150):
-            size = 40 if call % 7 == 0 else 1 + call % 3
+            size = 90 if call % 7 == 0 else 1 + call % 3
             calls.append([Entry(b"exec_%d" % (n % 5), b"%05d.%02d" % (call, n)) for n in range(size)])
         answers = await asyncio.gather(*map(journal.append, calls))
         records = await read_all(journal)

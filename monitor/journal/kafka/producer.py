@@ -170,7 +170,7 @@ def _fill(batch: Any, entries: Iterable[Entry]) -> int:
         if batch.append(timestamp=None, key=key, value=value, headers=list(headers)) is None:
             break
         count += 1
-    # Left open, it would take in entries that are sent singly afterwards, and its count would not hold.
+    # A closed batch goes at once; an open one would linger for company.
     batch.close()
     return count
 
