@@ -1,5 +1,6 @@
 """`/v1/webhooks`: register, list, show and remove endpoints, and see what became of their deliveries."""
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -40,62 +41,69 @@ class WebhookDocument(BaseModel):
     filters: dict[str, Any] = {}
 
 
-def routes(*, webhooks: Webhooks, authenticate: Authenticate, sealer: Sealer) -> list[Route]:
-    """Every address below `/v1/webhooks`."""
-    face = _Face(webhooks, authenticate, sealer)
+def routes(*, webhooks: Webhooks, sealer: Sealer, authenticate: Authenticate) -> list[Route]:
+    """The routes of this file."""
+    face = _Face(webhooks, sealer, authenticate)
     return [
         Route("/v1/webhooks", face.register, methods=["POST"]),
-        Route("/v1/webhooks", face.list, methods=["GET"]),
-        IdRoute("/v1/webhooks/{id}", face.show, methods=["GET"]),
+        Route("/v1/webhooks", face.listing, methods=["GET"]),
+        IdRoute("/v1/webhooks/{id}", face.single, methods=["GET"]),
         IdRoute("/v1/webhooks/{id}", face.remove, methods=["DELETE"]),
-        IdRoute("/v1/webhooks/{id}/deliveries", face.list_deliveries, methods=["GET"]),
+        IdRoute("/v1/webhooks/{id}/deliveries", face.deliveries, methods=["GET"]),
     ]
 
 
+@dataclass(frozen=True, slots=True)
 class _Face:
-    def __init__(self, webhooks: Webhooks, authenticate: Authenticate, sealer: Sealer) -> None:
-        self._webhooks, self._authenticate, self._sealer = webhooks, authenticate, sealer
+    webhooks: Webhooks
+    sealer: Sealer
+    authenticate: Authenticate
 
     async def register(self, request: Request) -> Response:
-        who = self._authenticate(request.scope)
+        """A new endpoint, with the secret that is shown this once."""
+        who = self.authenticate(request.scope)
         check_names(request.query_params, ())
         document = await _read_document(request)
-        registered = await self._webhooks.register(who, Wish(document.url, document.events, document.filters))
+        registered = await self.webhooks.register(who, Wish(document.url, document.events, document.filters))
         location = {"location": f"/v1/webhooks/{registered.endpoint.id}"}
         return json_reply(_registered(registered), 201, _NOT_KEPT | location)
 
-    async def list(self, request: Request) -> Response:
-        who = self._authenticate(request.scope)
+    async def listing(self, request: Request) -> Response:
+        """A page of endpoints, in order of registration."""
+        who = self.authenticate(request.scope)
         check_names(request.query_params, ("limit", "cursor"))
         limit = take_limit(request.query_params, default=DEFAULT_LIMIT, most=MAX_LIMIT)
         cursor = take_one(request.query_params, "cursor")
         question = ("webhooks", who.team)
-        after_key = open_cursor(self._sealer, question, cursor)[1] if cursor is not None else 0
-        page = await self._webhooks.listed(who, limit, after_key)
+        after_key = open_cursor(self.sealer, question, cursor)[1] if cursor is not None else 0
+        page = await self.webhooks.listed(who, limit, after_key)
         pagination = {
             "limit": limit,
             "hasMore": page.has_more,
-            "nextCursor": cursor_token(self._sealer, question, (None, page.rows[-1].key)) if page.has_more else None,
+            "nextCursor": cursor_token(self.sealer, question, (None, page.rows[-1].key)) if page.has_more else None,
             "total": page.total,
         }
         return json_reply({"data": [_endpoint(row) for row in page.rows], "pagination": pagination}, headers=_NOT_KEPT)
 
-    async def show(self, request: Request) -> Response:
-        who = self._authenticate(request.scope)
+    async def single(self, request: Request) -> Response:
+        """One endpoint."""
+        who = self.authenticate(request.scope)
         check_names(request.query_params, ())
-        return json_reply(_endpoint(await self._webhooks.endpoint(who, request.path_params["id"])), headers=_NOT_KEPT)
+        return json_reply(_endpoint(await self.webhooks.endpoint(who, request.path_params["id"])), headers=_NOT_KEPT)
 
     async def remove(self, request: Request) -> Response:
-        who = self._authenticate(request.scope)
+        """No endpoint any more; what was owed to it is cancelled."""
+        who = self.authenticate(request.scope)
         check_names(request.query_params, ())
-        await self._webhooks.remove(who, request.path_params["id"])
+        await self.webhooks.remove(who, request.path_params["id"])
         return Response(status_code=204)
 
-    async def list_deliveries(self, request: Request) -> Response:
-        who = self._authenticate(request.scope)
+    async def deliveries(self, request: Request) -> Response:
+        """The latest deliveries of an endpoint with their attempts, newest first."""
+        who = self.authenticate(request.scope)
         check_names(request.query_params, ("limit",))
         limit = take_limit(request.query_params, default=DEFAULT_LIMIT, most=MAX_LIMIT)
-        rows = await self._webhooks.deliveries(who, request.path_params["id"], limit + 1)
+        rows = await self.webhooks.deliveries(who, request.path_params["id"], limit + 1)
         pagination = {"limit": limit, "hasMore": len(rows) > limit}
         return json_reply(
             {"data": [_delivered(row) for row in rows[:limit]], "pagination": pagination}, headers=_NOT_KEPT

@@ -16,6 +16,9 @@ WILDCARDS: Final = ("execution.*", "node.*", "*")
 EVENT_CHOICES: Final = (*WILDCARDS, *TYPES)
 """Everything that an endpoint may ask for."""
 
+SECRET_PURPOSE: Final = "webhook-secret"  # noqa: S105 - names what is sealed
+"""What an endpoint's key is sealed for."""
+
 
 class Endpoint(msgspec.Struct, frozen=True):
     """A registered webhook URL. Its secret is kept sealed; nothing prints it."""

@@ -133,6 +133,16 @@ async def cutting(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None
     writer.transport.abort()
 
 
+def accepting_after(told: asyncio.Event) -> Behaviour:
+    """A proper answer, once the test says so."""
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await told.wait()
+        await answering(200)(reader, writer)
+
+    return accept
+
+
 def saying_then_hanging(answer: bytes) -> Behaviour:
     """The beginning of an answer, and nothing more."""
 

@@ -1,0 +1,143 @@
+"""Webhooks at the desk: register, list, show and remove endpoints, and show what became of their deliveries.
+
+Every question is a principal's and sees its team alone: another team's webhook is not found. What was answered as done
+survives a loss of power. Called by the native face, which does the spelling.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from monitor.access.principal import Principal
+from monitor.access.sealing import Sealer
+from monitor.clock import Clock
+from monitor.errors import InvalidWebhook, WebhookNotFound
+from monitor.journal.base import Journal
+from monitor.projections.filter import parse_json
+from monitor.store.base import AttemptRow, DeliveryRow, Reader, Store
+from monitor.webhooks.endpoint import EVENT_CHOICES, SECRET_PURPOSE, Endpoint
+from monitor.webhooks.signing import KEY_BYTES, secret_of
+from monitor.webhooks.targets import Targets
+
+_ID_BYTES: Final = 12
+"""Ids cannot be guessed, and never meet."""
+
+
+class Wish(NamedTuple):
+    """What somebody asks to be told, and where. Nothing of it is checked yet but its shape."""
+
+    url: str
+    events: Sequence[str]
+    filters: Mapping[str, Any]
+
+
+class Registered(NamedTuple):
+    """A new endpoint. The secret is shown this once."""
+
+    endpoint: Endpoint
+    secret: str
+
+    def __repr__(self) -> str:
+        return f"Registered({self.endpoint!r})"
+
+
+class EndpointPage(NamedTuple):
+    """Endpoints in order of registration."""
+
+    rows: Sequence[Endpoint]
+    has_more: bool
+    total: int
+
+
+class Delivered(NamedTuple):
+    """A delivery and every attempt at it."""
+
+    delivery: DeliveryRow
+    attempts: Sequence[AttemptRow]
+
+
+class Webhooks:
+    """The use cases of webhooks. Every method raises StoreUnavailable."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        journal: Journal,
+        sealer: Sealer,
+        targets: Targets,
+        clock: Clock,
+        random_bytes: Callable[[int], bytes],
+    ) -> None:
+        """`random_bytes` gives as many as it is asked for, fit for secrets."""
+        self._store, self._journal, self._sealer = store, journal, sealer
+        self._targets, self._clock, self._random_bytes = targets, clock, random_bytes
+
+    async def register(self, who: Principal, wish: Wish) -> Registered:
+        """A new endpoint of the team, which hears of everything that is appended after this call began.
+
+        Raises InvalidWebhook or InvalidFilter, naming the member at fault, and JournalUnavailable.
+        """
+        self._targets.check_url(wish.url)
+        events = _checked_events(wish.events)
+        filter_ = parse_json(wish.filters)
+        since = {partition: held.end for partition, held in (await self._journal.bounds()).items()}
+        key = self._random_bytes(KEY_BYTES)
+        endpoint = Endpoint(
+            key=0,
+            id=f"wh_{self._random_bytes(_ID_BYTES).hex()}",
+            team=who.team,
+            url=wish.url,
+            events=events,
+            filter=filter_,
+            status="active",
+            created_us=self._clock.now_us(),
+            sealed_secret=self._sealer.seal(SECRET_PURPOSE, key),
+            since=since,
+        )
+        stored = await self._store.write(lambda writer: writer.add_endpoint(endpoint), durable=True)
+        return Registered(stored, secret_of(key))
+
+    async def listed(self, who: Principal, limit: int, after_key: int) -> EndpointPage:
+        """The first `limit` of the team's endpoints behind the one with `after_key`."""
+        registered = await self._store.read(lambda reader: reader.endpoints(who.team))
+        left = [endpoint for endpoint in registered if endpoint.key > after_key]
+        return EndpointPage(left[:limit], len(left) > limit, len(registered))
+
+    async def endpoint(self, who: Principal, endpoint_id: str) -> Endpoint:
+        """One endpoint. Raises WebhookNotFound."""
+        return await self._store.read(lambda reader: _find(reader, who, endpoint_id))
+
+    async def remove(self, who: Principal, endpoint_id: str) -> None:
+        """Remove an endpoint and cancel what is owed to it. Raises WebhookNotFound."""
+        if not await self._store.write(lambda writer: writer.remove_endpoint(who.team, endpoint_id), durable=True):
+            raise _not_found(endpoint_id)
+
+    async def deliveries(self, who: Principal, endpoint_id: str, limit: int) -> Sequence[Delivered]:
+        """The latest deliveries of an endpoint, newest first. Raises WebhookNotFound."""
+
+        def work(reader: Reader) -> list[Delivered]:
+            endpoint = _find(reader, who, endpoint_id)
+            return [Delivered(row, reader.attempts(row.id)) for row in reader.deliveries(endpoint.key, limit)]
+
+        return await self._store.read(work)
+
+
+def _checked_events(events: Sequence[str]) -> tuple[str, ...]:
+    choices = ", ".join(EVENT_CHOICES)
+    if not events:
+        raise InvalidWebhook(f"'events' names what to send: one or more of {choices}", field="events")
+    for place, name in enumerate(events):
+        if name not in EVENT_CHOICES:
+            raise InvalidWebhook(f"'events' does not know '{name}'; it takes {choices}", field=f"events.{place}")
+    return tuple(dict.fromkeys(events))
+
+
+def _find(reader: Reader, who: Principal, endpoint_id: str) -> Endpoint:
+    for endpoint in reader.endpoints(who.team):
+        if endpoint.id == endpoint_id:
+            return endpoint
+    raise _not_found(endpoint_id)
+
+
+def _not_found(endpoint_id: str) -> WebhookNotFound:
+    return WebhookNotFound(f"Webhook with ID '{endpoint_id}' not found", webhookId=endpoint_id)
