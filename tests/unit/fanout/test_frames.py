@@ -1,0 +1,112 @@
+"""Frames: one JSON per release, a few bytes of protocol around it, a token behind it."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from monitor.events.position import Position
+from monitor.fanout.frames import SSE, WEBSOCKET, Frame, encode_body, frames_of
+from monitor.projections.fold import Release
+from tests.support.webhooks import make_release
+
+ZERO = Position("00" * 6, (0,))
+
+
+def at(release: Release, offset: int, **changes: Any) -> Release:
+    """The release as if its record stood at `offset`, its event changed."""
+    record = release.event.record._replace(partition=0, offset=offset)
+    event = msgspec.structs.replace(release.event, record=record, **changes)
+    return msgspec.structs.replace(release, event=event)
+
+
+RELEASE = at(make_release("node.completed"), 4)
+
+
+def test_members_that_say_nothing_are_left_out() -> None:
+    """No source, no sequence, no trace: as the producer wrote it."""
+    bare = at(RELEASE, 4, source="", sequence=0, traceparent=None)
+    full = at(RELEASE, 4, source="n8n:1", sequence=7, traceparent="00-1-2-01")
+    assert json.loads(encode_body(bare) + b"}").keys() & {"source", "sequence", "traceparent"} == set()
+    document = json.loads(encode_body(full) + b"}")
+    assert (document["source"], document["sequence"], document["traceparent"]) == ("n8n:1", 7, "00-1-2-01")
+
+
+def test_the_workflow_is_the_one_that_the_execution_belongs_to() -> None:
+    """Also where the event names none."""
+    release = at(msgspec.structs.replace(RELEASE, workflow_id="wf_9"), 4, workflow_id=None)
+    assert json.loads(encode_body(release) + b"}")["workflowId"] == "wf_9"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"number": 123456789012345678901234567890},
+        {"deep": json.loads("[" * 300 + "]" * 300)},
+        {"text": "\u2028 \r\n \x00 \x7f \ufeff 🚀"},
+        {"id: forged\n\ndata": "event: stream.reset\n\n"},
+    ],
+)
+def test_whatever_the_codec_took_can_be_sent(data: dict[str, Any]) -> None:
+    """Long integers and deep nesting as well; never a raw line break, which would end an SSE line."""
+    body = encode_body(at(RELEASE, 4, data=data))
+    assert json.loads(body + b"}")["data"] == data
+    assert not {10, 13} & set(body)
+
+
+def test_a_websocket_message_is_the_document() -> None:
+    """Nothing around it."""
+    message = Frame(RELEASE, ZERO).encoded(WEBSOCKET, lambda _: "token")
+    assert json.loads(message)["position"] == "token"
+
+
+def test_an_sse_block_carries_its_id_and_one_line_of_data() -> None:
+    """Without an event name, so that `onmessage` gets it."""
+    block = Frame(RELEASE, ZERO).encoded(SSE, lambda _: "token")
+    first, second, *rest = block.split(b"\n")
+    assert (first, second[:6], rest) == (b"id: token", b"data: ", [b"", b""])
+    assert json.loads(second[6:])["position"] == "token"
+
+
+def test_a_release_is_encoded_once_for_everybody() -> None:
+    """Whatever the wire and whatever the token; and sealed once."""
+    sealed = []
+
+    def seal(position: Position) -> str:
+        sealed.append(position)
+        return "token"
+
+    frame = Frame(RELEASE, ZERO)
+    frame.encoded(SSE, seal)
+    body = frame._body
+    frame.encoded(SSE, seal)
+    frame.encoded_at(WEBSOCKET, "other")
+    assert frame._body is body
+    assert sealed == [ZERO]
+
+
+def test_joining_makes_one_write_of_sse_and_keeps_websocket_messages_apart() -> None:
+    """One message per event is what WebSocket clients expect."""
+    assert SSE.joined([b"a", b"b"]) == (b"ab",)
+    assert WEBSOCKET.joined([b"a", b"b"]) == (b"a", b"b")
+
+
+def test_checkpoints_move_a_position_and_fire_nothing() -> None:
+    """An SSE block without data; over WebSocket a control frame."""
+    assert SSE.checkpoint("token") == b"id: token\n\n"
+    assert json.loads(WEBSOCKET.checkpoint("token")) == {"type": "stream.checkpoint", "position": "token"}
+
+
+def test_only_the_last_frame_of_a_record_covers_it() -> None:
+    """A derived event goes ahead of its cause: whoever is cut off between the two gets both again."""
+    derived, cause, other = at(RELEASE, 4, type="execution.conflict"), RELEASE, at(RELEASE, 6)
+    frames = list(frames_of([derived, cause, other], ZERO))
+    assert [frame.position.offsets for frame in frames] == [(0,), (5,), (7,)]
+
+
+def test_covered_releases_are_left_out() -> None:
+    """Whole records, their derived events included."""
+    derived, cause, other = at(RELEASE, 4, type="execution.conflict"), RELEASE, at(RELEASE, 6)
+    frames = list(frames_of([derived, cause, other], ZERO.advanced(0, 5)))
+    assert [frame.offset for frame in frames] == [6]

@@ -1,0 +1,292 @@
+"""The hub publishes without waiting, wakes readers in its own time, and says what it lost."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from monitor.access.positions import open_position
+from monitor.errors import InvalidPosition
+from monitor.events.position import Position
+from monitor.fanout.attachment import Attachment
+from monitor.fanout.channels import Selection, Subscription
+from monitor.fanout.feed import Limits
+from monitor.fanout.frames import SSE, WEBSOCKET
+from monitor.fanout.hub import Hub
+from tests.support.clocks import ManualClock, settle
+from tests.support.released import SEALER, World
+
+
+def select(*channels: str, team: str = "default", **members: Any) -> Selection:
+    """One subscription to these channels; to everything when none is named."""
+    return Selection(team, frozenset({Subscription(frozenset(channels or {"executions"}), **members)}))
+
+
+@pytest.fixture
+def world() -> World:
+    """One partition, time by hand."""
+    return World()
+
+
+async def told(hub: Hub, attachment: Attachment) -> list[dict[str, Any]]:
+    """Every frame that there is to read now."""
+    frames: list[dict[str, Any]] = []
+    await hub._flush()
+    while True:
+        reading = asyncio.create_task(attachment.next())
+        await settle()
+        if not reading.done():
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+            return frames
+        chunk = reading.result()
+        if chunk is None:
+            return frames
+        frames += map(json.loads, chunk.messages)
+
+
+async def ids(hub: Hub, attachment: Attachment) -> list[str]:
+    """The ids of the events that there are to read now."""
+    return [frame["id"] for frame in await told(hub, attachment)]
+
+
+async def test_equal_selections_share_a_group_and_its_bytes(world: World) -> None:
+    """One chunk, whoever reads it; another kind of connection is another group."""
+    hub = world.hub()
+    attachments = [hub.subscribe(select(), wire) for wire in (SSE, SSE, WEBSOCKET)]
+    reading = [asyncio.create_task(attachment.next()) for attachment in attachments]
+    await settle()
+    await world.append()
+    world.publish(hub)
+    await hub._flush()
+    one, same, other = await asyncio.gather(*reading)
+    assert one is same
+    assert one is not other
+    assert hub.statistics().groups == 2
+
+
+async def test_an_event_reaches_only_who_wants_it(world: World) -> None:
+    """By channel, type, filter and team."""
+    hub = world.hub()
+    attachments = {
+        "all": hub.subscribe(select(), WEBSOCKET),
+        "workflow": hub.subscribe(select("workflow:wf_2"), WEBSOCKET),
+        "execution": hub.subscribe(select("execution:exec_1"), WEBSOCKET),
+        "progress": hub.subscribe(select(events=frozenset({"execution.progress"})), WEBSOCKET),
+        "blue": hub.subscribe(select(team="blue"), WEBSOCKET),
+    }
+    for attachment in attachments.values():
+        await told(hub, attachment)
+    await world.append()
+    await world.append(execution_id="exec_2", workflow_id="wf_2")
+    await world.append("execution.progress", data={"completed": 1})
+    await world.append(team="blue")
+    world.publish(hub)
+    seen = {name: await ids(hub, attachment) for name, attachment in attachments.items()}
+    assert seen == {
+        "all": ["e1", "e2"],
+        "workflow": ["e2"],
+        "execution": ["e1"],
+        "progress": ["e3"],
+        "blue": ["e4"],
+    }
+
+
+async def test_a_commit_that_is_published_again_changes_nothing(world: World) -> None:
+    """After a fence a pipeline may repeat what it released."""
+    hub = world.hub()
+    attachment = hub.subscribe(select(), WEBSOCKET)
+    await world.append()
+    world.publish(hub)
+    hub.publish(world._released[0][0], world.beginning)
+    assert (hub.position, await ids(hub, attachment)) == (world.end, ["e1"])
+
+
+async def test_a_new_selection_begins_where_the_connection_stands(world: World) -> None:
+    """Nothing between the two is missed, nothing of the old one comes twice."""
+    hub = world.hub()
+    attachment = hub.subscribe(select("execution:exec_1"), WEBSOCKET)
+    await world.append()
+    world.publish(hub)
+    assert await ids(hub, attachment) == ["e1"]
+    await world.append()
+    await world.append(execution_id="exec_2")
+    world.publish(hub)
+    position = attachment.change(select("execution:exec_1", "execution:exec_2"))
+    assert position == world.beginning.advanced(0, 1)
+    assert await ids(hub, attachment) == ["e2", "e3"]
+
+
+async def test_a_resumed_client_that_everything_was_filtered_from_gets_a_checkpoint(world: World) -> None:
+    """Its position moves on, so that it does not have to be scanned again."""
+    hub = world.hub()
+    await world.append()
+    world.publish(hub)
+    attachment = hub.subscribe(select("execution:other"), WEBSOCKET, world.beginning)
+    [checkpoint] = await told(hub, attachment)
+    assert checkpoint["type"] == "stream.checkpoint"
+    assert open_position(SEALER, checkpoint["position"]) == world.end
+
+
+async def test_groups_far_behind_get_a_checkpoint_before_the_heartbeat(world: World) -> None:
+    """Or a busy hour would take a filtered client out of the reach of replay."""
+    hub = world.hub(Limits(checkpoint_records=10))
+    attachment = hub.subscribe(select("execution:other"), WEBSOCKET)
+    assert await told(hub, attachment) == []
+    for _ in range(9):
+        await world.append()
+    world.publish(hub)
+    hub._beat()
+    assert await told(hub, attachment) == []
+    await world.append()
+    world.publish(hub)
+    hub._beat()
+    assert [frame["type"] for frame in await told(hub, attachment)] == ["stream.checkpoint"]
+
+
+async def test_what_replay_cannot_bring_is_a_gap(world: World) -> None:
+    """Records that retention has taken: told with a position, then live."""
+    hub = world.hub(Limits(backlog_bytes=1))
+    for _ in range(5):
+        await world.append()
+    world.publish(hub)
+    await world.journal.trim(0, 3)
+    attachment = hub.subscribe(select(), WEBSOCKET, world.beginning)
+    await world.append()
+    [gap] = await told(hub, attachment)
+    assert (gap["type"], gap["reason"]) == ("stream.gap", "retention")
+    assert open_position(SEALER, gap["position"]).offsets == (5,)
+    world.publish(hub)
+    assert await ids(hub, attachment) == ["e6"]
+
+
+@pytest.mark.parametrize("limits", [Limits(backlog_bytes=1, replay_records=3), Limits(backlog_bytes=1, replay_bytes=1)])
+async def test_a_replay_that_would_cost_too_much_is_a_gap(world: World, limits: Limits) -> None:
+    """By records before it begins, by bytes as soon as they are spent."""
+    hub = world.hub(limits)
+    for _ in range(205):
+        await world.append()
+    world.publish(hub)
+    attachment = hub.subscribe(select(), WEBSOCKET, world.beginning)
+    frames = await told(hub, attachment)
+    gaps = [frame["reason"] for frame in frames if frame["type"] == "stream.gap"]
+    assert gaps == ["budget"]
+    assert hub.statistics().tally.gaps == 1
+
+
+async def test_a_cut_of_the_journal_is_told_to_everybody_once(world: World) -> None:
+    """Live, and to whoever comes back to the place of the cut."""
+    hub = world.hub()
+    live = hub.subscribe(select("execution:other"), WEBSOCKET)
+    assert await told(hub, live) == []
+    hub.announce_cut(0, 0, 5)
+    returned = hub.subscribe(select(), WEBSOCKET, world.beginning)
+    for attachment in (live, returned):
+        [gap] = await told(hub, attachment)
+        assert (gap["type"], gap["reason"]) == ("stream.gap", "retention")
+        assert open_position(SEALER, gap["position"]).offsets == (5,)
+
+
+async def test_after_a_start_the_backlog_holds_the_journals_tail(world: World) -> None:
+    """Clients that come back cost no query, in partitions' order and across them by time."""
+    world = World(partitions=3)
+    for number in range(60):
+        await world.append(execution_id=f"exec_{number % 7}")
+    hub = world.hub(start=world.end)
+    await hub.refill()
+    reads = world.store.reads
+    attachment = hub.subscribe(select(), WEBSOCKET, world.beginning)
+    seen = await ids(hub, attachment)
+    assert sorted(seen) == sorted(f"e{number}" for number in range(1, 61))
+    assert (world.store.reads, hub.statistics().tally.pages) == (reads, 0)
+
+
+async def test_a_refill_takes_no_more_than_the_tail(world: World) -> None:
+    """What lies before comes by replay, which begins where the backlog does."""
+    for _ in range(30):
+        await world.append()
+    hub = world.hub(Limits(replay_records=30, backlog_bytes=20_000), start=world.end)
+    await hub.refill()
+    assert hub.statistics().backlog_bytes <= 20_000
+    attachment = hub.subscribe(select(), WEBSOCKET, world.beginning)
+    assert await ids(hub, attachment) == [f"e{number}" for number in range(1, 31)]
+    assert hub.statistics().tally.pages > 0
+
+
+async def test_a_position_can_be_waited_for(world: World) -> None:
+    """True at once where it is reached, true as soon as it is, false after the time."""
+    hub = world.hub()
+    await world.append()
+    assert await hub.reached(world.beginning, 0)
+    waiting = asyncio.create_task(hub.reached(world.end, 5))
+    await settle()
+    assert not waiting.done()
+    world.publish(hub)
+    assert await waiting is True
+    assert await hub.reached(world.end.advanced(0, 9), 0.001) is False
+    with pytest.raises(InvalidPosition):
+        await hub.reached(Position("00" * 6, (0,)), 1)
+    assert hub._awaited == []
+
+
+async def test_the_first_event_goes_at_once_and_a_slow_flush_pauses_as_long(world: World) -> None:
+    """So that a busy hub leaves the loop to others half of the time."""
+    clock = ManualClock()
+    world = World(clock=clock)
+    hub = world.hub()
+    attachment = hub.subscribe(select(), WEBSOCKET)
+    reading = asyncio.create_task(attachment.next())
+    running = asyncio.create_task(hub.run())
+    await settle()
+    await world.append()
+    world.publish(hub)
+    await settle()
+    assert reading.done()
+    reading = asyncio.create_task(attachment.next())
+    await settle()
+    await world.append()
+    world.publish(hub)
+    await settle()
+    assert not reading.done()
+    await clock.advance(0.002)
+    await settle()
+    assert reading.done()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_draining_ends_everybody_and_sends_newcomers_away(world: World) -> None:
+    """Each is told where it stands."""
+    hub = world.hub()
+    attachment = hub.subscribe(select(), WEBSOCKET)
+
+    async def read_to_the_end() -> list[str]:
+        types = []
+        while (chunk := await attachment.next()) is not None:
+            types += [json.loads(message)["type"] for message in chunk.messages]
+        attachment.leave()
+        return types
+
+    reading = asyncio.create_task(read_to_the_end())
+    await settle()
+    await hub.drain()
+    assert await reading == ["stream.drain"]
+    late = hub.subscribe(select(), WEBSOCKET)
+    assert [frame["type"] for frame in await told(hub, late)] == ["stream.drain"]
+    assert await late.next() is None
+
+
+async def test_replies_that_nobody_reads_hold_the_asker_up(world: World) -> None:
+    """Not the hub: the client's own messages wait."""
+    attachment = world.hub().attach(WEBSOCKET)
+    for number in range(32):
+        await asyncio.wait_for(attachment.room(), 1)
+        attachment.say("stream.pong", {"id": number})
+    blocked = asyncio.create_task(attachment.room())
+    await settle()
+    assert not blocked.done()
+    chunk = await attachment.next()
+    assert chunk is not None
+    assert len(chunk.messages) == 32
+    await asyncio.wait_for(blocked, 1)
