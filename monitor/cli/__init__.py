@@ -1,0 +1,125 @@
+"""The command line: arguments in, exit codes out. What a command does stands in the module of its name.
+
+Exit codes: 0 it is done; 1 it ran, and something is wrong (an event was rejected, a check failed, a loop died); 2 it
+could not start, for a reason that one line on stderr names together with the cure. Modules load inside their commands,
+so that `monitor --help` answers at once.
+"""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from monitor import __version__
+from monitor.errors import MonitorError, StartupError
+
+app: Final = typer.Typer(
+    name="monitor",
+    help="Live state of workflow executions, told to everybody at once. Settings are MONITOR_* variables.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+imports: Final = typer.Typer(help="Bring in what other programs have recorded.", no_args_is_help=True)
+app.add_typer(imports, name="import")
+
+Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+DEFAULT_URL: Final = "http://127.0.0.1:8080"
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    try:
+        app(prog_name="monitor")
+    except MonitorError as error:
+        typer.echo(f"monitor: {error.message}", err=True)
+        sys.exit(error.exit_code if isinstance(error, StartupError) else 1)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _everywhere(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Live state of workflow executions, told to everybody at once. Settings are MONITOR_* variables."""
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Port = None,
+) -> None:
+    """Run the service until SIGTERM or SIGINT, then drain."""
+    from monitor.cli.serve import run_service
+    from monitor.settings import read_settings
+
+    raise typer.Exit(run_service(read_settings(host=host, port=port)))
+
+
+@app.command()
+def demo(
+    *,
+    once: Annotated[bool, typer.Option("--once", help="Run for some seconds, check what came out, exit.")] = False,
+    rate: Annotated[float, typer.Option(min=0.1, max=5000, help="Events per second, about.")] = 20.0,
+    port: Port = None,
+) -> None:
+    """Run the service with its demo workflows and show the live frames."""
+    from monitor.cli.demo import run_demo
+    from monitor.cli.demo_check import run_demo_once
+    from monitor.settings import read_settings
+
+    raise typer.Exit(run_demo_once() if once else run_demo(read_settings(port=port), rate))
+
+
+@app.command()
+def send(
+    file: Annotated[typer.FileBinaryRead, typer.Argument(help="A JSON array, NDJSON or one event; - is stdin.")],
+    *,
+    url: Annotated[str, typer.Option(help="The service.")] = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Send the events of a file or a pipe to a running service."""
+    from monitor.cli.send import send_file
+
+    raise typer.Exit(asyncio.run(send_file(file, url, as_json=as_json)))
+
+
+@imports.command("n8n-log")
+def import_n8n_log(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            exists=True, dir_okay=False, readable=True, help="n8nEventLog*.log of main, workers, rotations."
+        ),
+    ],
+    *,
+    instance: Annotated[str, typer.Option(help="Name of the n8n instance; ids begin with it.")] = "n8n",
+    live: Annotated[bool, typer.Option("--live", help="As news, which webhooks hear; otherwise as history.")] = False,
+    url: Annotated[str | None, typer.Option(help="A running service; without it, the data folder itself.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Turn event logs of n8n into executions. Doing it again adds only what is new."""
+    from monitor.cli.n8n_import import import_n8n_logs
+    from monitor.settings import read_settings
+
+    importing = import_n8n_logs(files, instance, backfill=not live, url=url, settings=read_settings(), as_json=as_json)
+    raise typer.Exit(asyncio.run(importing))
+
+
+@app.command()
+def doctor(*, as_json: AsJson = False) -> None:
+    """Look over installation, settings, data folder, journal and store; name a cure for what is wrong."""
+    from monitor.cli.doctor import examine
+
+    raise typer.Exit(asyncio.run(examine(as_json=as_json)))

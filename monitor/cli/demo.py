@@ -1,0 +1,105 @@
+"""`monitor demo`: the service with its built-in workflows at work, and what a subscriber sees of them.
+
+The workflows' events come in by HTTP and go out by WebSocket, as everybody's do: nothing here looks inside the service.
+"""
+
+import asyncio
+import json
+import random
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from itertools import cycle
+from typing import Any, Final
+
+import msgspec
+from rich.console import Console
+from websockets.asyncio.client import connect
+
+from monitor.app import Parts
+from monitor.cli.door import http_door
+from monitor.cli.frame_line import Frame, line_of
+from monitor.cli.serve import run_to_exit_code
+from monitor.clock import SystemClock
+from monitor.engines.base import Execute
+from monitor.engines.demo import DemoEngine
+from monitor.engines.demo.workflows import WORKFLOWS
+from monitor.serving import serve
+from monitor.settings import Settings
+
+_EVENTS_PER_EXECUTION: Final = 34
+"""What the built-in workflows tell on average; one alone tells 24 to 64."""
+
+STREAM_PATH: Final = "/v1/executions/stream"
+
+_INTRODUCTION: Final = """\
+The service is at {url}/ and runs its demo workflows. Ctrl-C ends it. Watch them from another terminal:
+
+  curl -N {url}{path}
+
+or in a browser's console on that page:
+
+  ws = new WebSocket("{ws_url}"); ws.onopen = () => ws.send('{{"type":"subscribe","channels":["executions"]}}'); \
+ws.onmessage = (event) => console.log(event.data)
+"""
+
+
+def run_demo(settings: Settings, rate: float) -> int:
+    """Serve, run workflows at about `rate` events per second and show their frames, until SIGTERM or SIGINT.
+
+    Returns the exit code. Raises StartupError when the service cannot start.
+    """
+    console = Console(highlight=False)
+
+    async def show(_: Parts, url: str) -> None:
+        console.print(
+            _INTRODUCTION.format(url=url, path=STREAM_PATH, ws_url=stream_url(url)), soft_wrap=True, markup=False
+        )
+        async with working_engine(url) as engine, asyncio.TaskGroup() as group:
+            group.create_task(_run_again_and_again(engine, rate))
+            async for frame in frames_of(url):
+                console.print(line_of(frame), soft_wrap=True)
+
+    return run_to_exit_code(serve(settings, on_ready=show), settings.log)
+
+
+@asynccontextmanager
+async def working_engine(url: str, speed: float = 1.0) -> AsyncIterator[DemoEngine]:
+    """A demo engine that tells the service at `url` what it does; what still runs at the end is cancelled."""
+    async with http_door(url) as push:
+
+        async def publish(events: Sequence[Mapping[str, Any]]) -> None:
+            await push([msgspec.json.encode(event) for event in events])
+
+        engine = DemoEngine(publish, SystemClock(), random.Random(), speed=speed)  # noqa: S311 - a play, no secret
+        async with asyncio.TaskGroup() as group:
+            work = group.create_task(engine.run())
+            await asyncio.sleep(0)  # its first step: from then on it takes commands
+            try:
+                yield engine
+            finally:
+                work.cancel()
+
+
+async def execute(engine: DemoEngine, workflow_id: str) -> None:
+    """Start a built-in workflow; an engine that runs as many as it may leaves this one out."""
+    await engine.submit(Execute(uuid.uuid4().hex, workflow_id))
+
+
+async def frames_of(url: str, **more: Any) -> AsyncGenerator[Frame, None]:
+    """Every frame that a WebSocket subscriber of all executions gets; `more` are further members of its message."""
+    async with connect(stream_url(url), proxy=None) as socket:
+        await socket.send(json.dumps({"type": "subscribe", "channels": ["executions"], **more}))
+        async for message in socket:
+            yield json.loads(message)
+
+
+def stream_url(url: str) -> str:
+    """The stream's WebSocket address of the service at `url`."""
+    return url.replace("http", "ws", 1) + STREAM_PATH
+
+
+async def _run_again_and_again(engine: DemoEngine, rate: float) -> None:
+    for workflow_id in cycle(WORKFLOWS):
+        await execute(engine, workflow_id)
+        await asyncio.sleep(_EVENTS_PER_EXECUTION / rate)

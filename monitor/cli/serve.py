@@ -1,0 +1,43 @@
+"""`monitor serve`: runs the service until a signal drains it, and says by its exit code how that went."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import structlog
+
+from monitor.errors import StartupError
+from monitor.serving import serve
+from monitor.settings import Settings
+from monitor.telemetry.logs import Form, configure_logs
+
+
+def run_service(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit code. Raises StartupError when it cannot start."""
+    return run_to_exit_code(serve(settings), settings.log)
+
+
+def run_to_exit_code(service: Coroutine[Any, Any, None], log: Form) -> int:
+    """Run a service to its end: 0 after a drain; 1, and the reason in the log, when something in it died.
+
+    Raises StartupError when it cannot start.
+    """
+    configure_logs(log)
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(service)
+    except StartupError:
+        raise
+    except Exception:  # noqa: BLE001 - the rim: it is logged, and the process ends
+        structlog.get_logger("serving").exception("ended by an error")
+        return 1
+    return 0
+
+
+def _loop_factory() -> Any:
+    """uvloop where it is installed, which answers sooner; otherwise asyncio's own."""
+    try:
+        import uvloop  # noqa: PLC0415 - not on every platform
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

@@ -1,0 +1,162 @@
+"""The README does what it says: its commands run as written, its examples are events, its tables are complete."""
+
+import asyncio
+import json
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from monitor.events.codec import decode
+from monitor.events.model import DEFAULT_TEAM, Event, Record
+from monitor.settings import keys
+from monitor.webhooks.signing import secret_of, signed_headers
+from tests.support.service import Service
+
+TOP = Path(__file__).parents[2]
+README = (TOP / "README.md").read_text()
+ADDRESS = "127.0.0.1:8080"
+FRAMES_WITHIN_S = 20.0
+
+
+def blocks(mark: str) -> list[str]:
+    """The fenced blocks that open with ```mark."""
+    return re.findall(rf"^```{mark}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    """A service to paste commands against, with the demo's own workflows at hand."""
+    running = Service(tmp_path / "data")
+    running.launch()
+    try:
+        yield running
+    finally:
+        running.close()
+
+
+async def shell(script: str) -> str:
+    """What the script prints; fails with its complaints when a command of it does."""
+    process = await asyncio.create_subprocess_exec(
+        "bash",
+        *("-euo", "pipefail", "-c", script),
+        cwd=TOP,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    assert (process.returncode, err.decode()) == (0, ""), script
+    return out.decode()
+
+
+def answers_in(printed: str) -> list[Any]:
+    """The JSON documents that several curls printed after each other."""
+    decoder, found, at = json.JSONDecoder(), [], 0
+    while at < len(printed):
+        document, at = decoder.raw_decode(printed, at)
+        found.append(document)
+    return found
+
+
+async def test_commands_work_as_written_one_after_the_other(service: Service) -> None:
+    """Each block runs against a running service; only the port is another."""
+    assert shutil.which("curl"), "the README's commands need curl"
+    await service.ready()
+    tell, ask, register, send = [block.replace(ADDRESS, f"127.0.0.1:{service.port}") for block in blocks("bash run")]
+    [told] = answers_in(await shell(tell))
+    assert [result["verdict"] for result in told["results"]] == ["accepted"] * 4
+    await visible(service, told["position"])
+    execution, logs, page = answers_in(await shell(ask))
+    assert (execution["id"], execution["status"], execution["duration"]) == ("exec_42", "success", 5.3)
+    assert [node["nodeName"] for node in execution["executionData"]] == ["Send to Slack"]
+    assert [line["message"] for line in logs["logs"]] == ["Sending message to Slack"]
+    assert [row["id"] for row in page["data"]] == ["exec_42"]
+    registered, listed = answers_in(await shell(register))
+    assert registered["secret"].startswith("whsec_")
+    assert [row["id"] for row in listed["data"]] == [registered["id"]]
+    assert "secret" not in listed["data"][0]
+    assert await shell(send) == "1 accepted, 0 duplicate, 0 rejected\n"
+
+
+async def test_stream_shows_what_is_sent(service: Service) -> None:
+    """`curl -N` stays open and prints a frame as soon as something happens."""
+    await service.ready()
+    [command] = blocks("bash stream")
+    process = await asyncio.create_subprocess_exec(
+        "bash",
+        *("-c", f"exec {command.replace(ADDRESS, f'127.0.0.1:{service.port}')}"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(FRAMES_WITHIN_S):
+            await line_with(process.stdout, "stream.subscribed")
+            await send_minimal_event(service)
+            frame = json.loads((await line_with(process.stdout, "execution.started")).removeprefix("data: "))
+    finally:
+        process.kill()
+        await process.wait()
+    assert (frame["executionId"], frame["state"]["status"]) == ("exec_42", "running")
+    assert frame["position"]
+
+
+async def visible(service: Service, position: str) -> None:
+    """Return when reads show what was taken in up to `position`: nobody pastes as fast as a test does."""
+    async with httpx.AsyncClient(trust_env=False) as client:
+        answer = await client.get(f"{service.url}/v1/executions", params={"minPosition": position})
+    assert answer.status_code == 200
+
+
+async def line_with(stream: asyncio.StreamReader, text: str) -> str:
+    """The next line that contains `text`."""
+    async for line in stream:
+        if text in line.decode():
+            return line.decode()
+    raise AssertionError(f"the stream ended before it said {text}")
+
+
+async def send_minimal_event(service: Service) -> None:
+    """Post the README's smallest event."""
+    async with httpx.AsyncClient(trust_env=False) as client:
+        answer = await client.post(
+            f"{service.url}/v1/events", content=blocks("json")[0], headers={"content-type": "application/json"}
+        )
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("block", blocks("json"), ids=["minimal", "full"])
+def test_examples_are_events(block: str) -> None:
+    """As the service reads them, without a member that it does not know."""
+    event = decode(Record(0, 0, None, block.encode(), (), 0), lambda _record, _said: DEFAULT_TEAM)
+    assert isinstance(event, Event)
+    members = json.loads(block).keys()
+    assert members >= {"type", "executionId", "timestamp"}
+    assert [name for name in members if f"`{name}`" not in README] == []
+
+
+def test_verification_takes_our_signatures_and_no_others() -> None:
+    """The snippet is what receivers will paste."""
+    [snippet] = blocks("python")
+    pasted: dict[str, Any] = {}
+    exec(snippet, pasted)  # noqa: S102 - our own text
+    key, body = bytes(32), b'{"event":"execution.failed"}'
+    headers = signed_headers("d1", int(time.time()), body, [b"another key of at least 24 bytes", key])
+    pasted["verify"](secret_of(key), headers, body)
+    for forged_headers, forged_body in [
+        (headers, body + b" "),
+        (headers | {"webhook-id": "d2"}, body),
+        (signed_headers("d1", int(time.time()) - 3600, body, [key]), body),
+    ]:
+        with pytest.raises(ValueError, match=r"not ours|old"):
+            pasted["verify"](secret_of(key), forged_headers, forged_body)
+
+
+def test_every_setting_is_in_the_table() -> None:
+    """And nothing else."""
+    assert set(re.findall(r"^\| `(MONITOR_\w+)` \|", README, re.MULTILINE)) == set(keys().values())
