@@ -86,8 +86,8 @@ class Feed:
         self.position = start
         self.seal, self.limits = seal, limits
         self.backlog: Ring[Entry] = Ring(limits.backlog_bytes)
-        # Where the backlog begins: it holds whatever this position does not cover.
-        self.base = start
+        # Where the backlog began.
+        self._start = start
         self.groups: dict[tuple[Selection, Wire], Group] = {}
         self.dirty: set[Group] = set()
         # Attachments that wait for any news: ahead of this process, or without a subscription.
@@ -102,7 +102,7 @@ class Feed:
     def publish(self, releases: Sequence[Release], position: Position) -> None:
         """Take what a commit released; `position` is where the store stands after it. Repeats are left out."""
         for frame in frames_of(releases, self.position):
-            self._keep(frame)
+            self.backlog.append(frame, frame.size_bytes)
             self.position = frame.position
             if self._routes:
                 self._route(frame)
@@ -113,22 +113,15 @@ class Feed:
         """Tell everybody that records below `next_offset` are gone."""
         self.position = self.position.advanced(partition, next_offset)
         entry = Cut(partition, next_offset, self.position)
-        self._keep(entry)
+        self.backlog.append(entry, entry.size_bytes)
         for group in self.groups.values():
             self._append(group, entry)
 
     def restore(self, base: Position, releases: Sequence[Release]) -> None:
         """Fill the empty backlog with `releases`, which are all that lie between `base` and the position."""
-        self.base = base
+        self._start = base
         for frame in frames_of(releases, base):
-            self._keep(frame)
-
-    def _keep(self, entry: Entry) -> None:
-        self.backlog.append(entry, entry.size_bytes)
-        dropped = self.backlog.dropped
-        if dropped is not None:
-            # Past the whole record, also where only the first of its frames was dropped.
-            self.base = self.base.merged(dropped.position.advanced(dropped.partition, dropped.offset + 1))
+            self.backlog.append(frame, frame.size_bytes)
 
     def _route(self, frame: Frame) -> None:
         team = frame.release.event.team
@@ -197,6 +190,15 @@ class Feed:
             self.flush(group)
 
     # --- out ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def base(self) -> Position:
+        """Where the backlog begins: it holds whatever this position does not cover."""
+        dropped = self.backlog.dropped
+        if dropped is None:
+            return self._start
+        # Past the whole record, also where only the first of its frames was dropped.
+        return dropped.position.advanced(dropped.partition, dropped.offset + 1)
 
     def since(self, position: Position) -> list[Entry]:
         """Entries of the backlog from the first one that `position` does not cover; `position` includes `base`."""

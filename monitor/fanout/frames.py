@@ -5,7 +5,6 @@ frames (`stream.*`) are the service's own words; no producer can send one, since
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import zip_longest
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -98,8 +97,9 @@ class Frame:
 
     def __init__(self, release: Release, position: Position) -> None:
         """`position` is where the sender stands behind it."""
+        record = release.event.record
         self.release, self.position = release, position
-        self.partition, self.offset = release.event.record.partition, release.event.record.offset
+        self.partition, self.offset = record.partition, record.offset
         self._body: bytes | None = None
         self._token: str | None = None
 
@@ -163,18 +163,14 @@ def frames_of(releases: Sequence[Release], position: Position) -> Iterator[Frame
     Only the last frame of a record covers it. A derived event goes ahead of its cause, which has the same record:
     whoever is cut off between the two gets both again.
     """
-    for release, after in zip_longest(releases, releases[1:]):
-        partition, offset = _place(release)
-        if position.covers(partition, offset):
+    last = len(releases) - 1
+    for index, release in enumerate(releases):
+        record = release.event.record
+        if position.covers(record.partition, record.offset):
             continue
-        if after is None or _place(after) != (partition, offset):
-            position = position.advanced(partition, offset + 1)
+        if index == last or releases[index + 1].event.record != record:
+            position = position.advanced(record.partition, record.offset + 1)
         yield Frame(release, position)
-
-
-def _place(release: Release) -> tuple[int, int]:
-    record = release.event.record
-    return record.partition, record.offset
 
 
 def encode_body(release: Release) -> bytes:
