@@ -41,7 +41,6 @@ class Settings(BaseSettings):
     log: Literal["console", "json"] = Field("console", description="Form of the program's log lines.")
     create_topics: bool = Field(True, description="Create a missing Kafka topic; off refuses to start instead.")
     trust_team: bool = Field(False, description="Believe the teamId in the body of events read from Kafka.")
-    demo: bool = Field(True, description="Offer the built-in demo workflows.")
     journal_keep_s: int = Field(
         7 * _DAY_S,
         alias="MONITOR_JOURNAL_KEEP",

@@ -1,7 +1,7 @@
 """Sealing: bytes that strangers carry but can neither read nor forge (positions), and secrets at rest.
 
-AES-SIV (RFC 5297): deterministic, so equal bytes give equal tokens and no nonce can ever repeat; authenticated, so a changed
-token does not open. The purpose is authenticated too: a token of one kind never opens as another.
+AES-SIV (RFC 5297): deterministic, so equal bytes give equal tokens and no nonce can ever repeat; authenticated, so a
+changed token does not open. The purpose is authenticated too: a token of one kind never opens as another.
 """
 
 import base64
@@ -66,7 +66,7 @@ def load_key(path: Path) -> bytes:
     Raises DataFolderUnusable when the file holds no key.
     """
     try:
-        with open(path, "xb", opener=_private) as file:  # noqa: PTH123 - pathlib's open takes no opener
+        with open(path, "xb", opener=_private) as file:
             file.write(secrets.token_bytes(KEY_BYTES))
     except FileExistsError:
         pass

@@ -43,7 +43,7 @@ def test_settings_of_test_runs_are_left_alone() -> None:
         ("MONITOR_STORE", "mysql://x"),
         ("MONITOR_JOURNAL_KEEP", "a week"),
         ("MONITOR_WEBHOOK_ALLOW", "10.0.0.0/40"),
-        ("MONITOR_DEMO", "perhaps"),
+        ("MONITOR_CREATE_TOPICS", "perhaps"),
     ],
 )
 def test_unusable_value_is_refused_by_name(key: str, value: str) -> None:

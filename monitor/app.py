@@ -1,0 +1,201 @@
+"""The only wiring: `open_parts` makes every part from the settings and closes it again, `create_app` joins the routes.
+
+Nobody else constructs anything; tests use the same two doors.
+"""
+
+import fcntl
+import os
+import random
+import secrets
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from starlette.applications import Starlette
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from monitor.access.sealing import Sealer, load_key
+from monitor.access.teams import team_rule
+from monitor.api import data, executions, ingest, operations, webhooks
+from monitor.clock import Clock, SystemClock
+from monitor.deliverer import Deliverer
+from monitor.errors import DataFolderBusy, DataFolderUnusable
+from monitor.executions.reads import Reads
+from monitor.executions.webhooks import Webhooks
+from monitor.fanout.hub import Hub
+from monitor.fanout.replay import Replay
+from monitor.intake import Intake
+from monitor.janitor import Janitor
+from monitor.journal import open_sqlite_journal
+from monitor.journal.base import Journal
+from monitor.journal.kafka import open_kafka_journal
+from monitor.pipeline import Pipeline, check_anchors
+from monitor.settings import Settings
+from monitor.store import Store, open_sqlite_store
+from monitor.streams.endpoint import Streams
+from monitor.telemetry.health import Health
+from monitor.telemetry.metrics import Metrics
+from monitor.web.auth import authenticate
+from monitor.web.problems import exception_handlers
+from monitor.web.traffic import CountRequests
+from monitor.webhooks.sender import open_sender
+from monitor.webhooks.targets import Targets
+
+GROUP: Final = "execution-monitor"
+"""Consumer group of the projectors of a deployment, for Kafka's own tools; the store's offsets decide."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything that a running service consists of."""
+
+    settings: Settings
+    clock: Clock
+    metrics: Metrics
+    sealer: Sealer
+    journal: Journal
+    store: Store
+    hub: Hub
+    intake: Intake
+    pipeline: Pipeline
+    deliverer: Deliverer
+    janitor: Janitor
+    webhooks: Webhooks
+
+    @property
+    def loops(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, None]]]:
+        """What runs beside the server, by name."""
+        return {
+            "hub": self.hub.run,
+            "pipeline": self.pipeline.run,
+            "deliverer": self.deliverer.run,
+            "janitor": self.janitor.run,
+        }
+
+    def health(self) -> Health:
+        """Whether work may be sent here."""
+        return Health((self.pipeline.trouble,) if self.pipeline.trouble else ())
+
+
+@asynccontextmanager
+async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Parts]:
+    """Every part, open and fitting together; closed in reverse order when the block ends.
+
+    Raises StartupError with the cure: data folder in use or unusable, journal and store that do not belong together.
+    """
+    clock = clock or SystemClock()
+    async with AsyncExitStack() as opened:
+        _lock(settings.data, opened)
+        sealer = Sealer(load_key(settings.data / "key"))
+        journal = await _open_journal(settings, clock)
+        opened.push_async_callback(journal.close)
+        store = await open_sqlite_store(settings.data / "store.db")
+        opened.push_async_callback(store.close)
+        await _bind(journal, store)
+        sender = await opened.enter_async_context(open_sender(targets := Targets(settings.webhook_allow)))
+        position = await store.read(lambda reader: reader.position())
+        metrics = Metrics()
+        team_of = team_rule(exclusive=journal.exclusive, trust_body=settings.trust_team)
+        hub = Hub(start=position, replay=Replay(journal, store, team_of), sealer=sealer, clock=clock)
+        await hub.refill()
+        deliverer = Deliverer(
+            name=f"{socket.gethostname()}-{settings.data.resolve()}",
+            store=store,
+            sender=sender,
+            sealer=sealer,
+            clock=clock,
+            chance=random.random,
+            metrics=metrics,
+        )
+        yield Parts(
+            settings=settings,
+            clock=clock,
+            metrics=metrics,
+            sealer=sealer,
+            journal=journal,
+            store=store,
+            hub=hub,
+            intake=Intake(journal, metrics),
+            pipeline=Pipeline(
+                journal=journal,
+                store=store,
+                hub=hub,
+                team_of=team_of,
+                on_deliveries=deliverer.wake,
+                clock=clock,
+                metrics=metrics,
+            ),
+            deliverer=deliverer,
+            janitor=Janitor(journal=journal, store=store, clock=clock, keep_s=settings.journal_keep_s),
+            webhooks=Webhooks(
+                store=store,
+                journal=journal,
+                sealer=sealer,
+                targets=targets,
+                clock=clock,
+                random_bytes=secrets.token_bytes,
+            ),
+        )
+
+
+def create_app(parts: Parts) -> ASGIApp:
+    """The application: streams in front, so that nothing lies between a frame and its socket; then the routes."""
+    reads = Reads(parts.store, parts.hub)
+    sealer, clock = parts.sealer, parts.clock
+    routes = [
+        *operations.routes(health=parts.health, observe=parts.pipeline.observe, metrics=parts.metrics),
+        *ingest.routes(intake=parts.intake, sealer=sealer, authenticate=authenticate),
+        *executions.routes(reads=reads, clock=clock, sealer=sealer, authenticate=authenticate),
+        *data.routes(reads=reads, sealer=sealer, authenticate=authenticate),
+        *webhooks.routes(webhooks=parts.webhooks, sealer=sealer, authenticate=authenticate),
+    ]
+    web = CountRequests(Starlette(routes=routes, exception_handlers=exception_handlers(clock)), parts.metrics)
+    streams = Streams(
+        parts.hub,
+        sealer=sealer,
+        clock=clock,
+        authenticate=authenticate,
+        chance=random.Random(),  # noqa: S311 - spreads clients in time, guards nothing
+    )
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await (streams if streams.serves(scope) else web)(scope, receive, send)
+
+    return app
+
+
+async def _open_journal(settings: Settings, clock: Clock) -> Journal:
+    if settings.journal:
+        return await open_kafka_journal(settings.journal, clock=clock, group=GROUP, create=settings.create_topics)
+    return await open_sqlite_journal(settings.data / "journal.db", clock=clock)
+
+
+async def _bind(journal: Journal, store: Store) -> None:
+    """Tie a new store to its journal, and make sure that an old one belongs to it."""
+    bounds = await journal.bounds()
+    starts = [bounds[partition].start for partition in range(journal.partitions)]
+    await store.write(lambda writer: writer.bind(journal.incarnation, starts), durable=True)
+    await check_anchors(journal, store)
+
+
+def _lock(folder: Path, opened: AsyncExitStack) -> None:
+    """Make the data folder and hold its lock: the system takes it back however the process ends."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = opened.enter_context((folder / "lock").open("a+"))
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise DataFolderBusy(
+            f"process {(folder / 'lock').read_text().strip() or 'unknown'} works on {folder.absolute()}; stop it, "
+            "or name another folder with MONITOR_DATA"
+        ) from None
+    except OSError as error:
+        raise DataFolderUnusable(
+            f"cannot use the data folder {folder.absolute()}: {error.strerror}; name another one with MONITOR_DATA"
+        ) from error
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()

@@ -1,0 +1,291 @@
+"""The hot path on one screen: read, decode, fold, plan, commit, release.
+
+One pipeline folds the partitions that its consumer is assigned. A batch is ONE store transaction that also moves the
+offsets by compare-and-set, so replays, zombies and rebalances change nothing (`Fenced`: forget what was cached and read
+on from where the store stands). Frames are released after the commit that contains them. `serving` runs it beside the
+server.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from hashlib import blake2b
+from typing import Final, NamedTuple, Protocol
+
+import structlog
+
+from monitor.clock import Clock
+from monitor.errors import Fenced, JournalMismatch, JournalUnavailable, RetentionCut, StoreUnavailable
+from monitor.events.codec import TeamOf, decode
+from monitor.events.model import Event, Poison, Record
+from monitor.events.position import Position
+from monitor.journal.base import Bounds, Consumer, Journal
+from monitor.projections.execution import Execution
+from monitor.projections.fold import Changes, ExecutionId, Release, fold
+from monitor.store.base import Commit, Moved, Store, Writer
+from monitor.telemetry.health import Concern
+from monitor.telemetry.metrics import Metrics
+from monitor.webhooks.planner import Planner
+
+MAX_BATCH: Final = 2000
+"""Records of a batch under pressure: measured optimum 1000 to 5000; this end keeps the event loop's neighbours
+awake.
+"""
+
+POLL_WAIT_S: Final = 1.0
+"""How long an idle poll waits for a first record; it only bounds how late a stop is noticed."""
+
+RETRY_S: Final = (0.1, 0.5, 1.0, 2.0, 5.0)
+"""Backoff after the journal or the store did not answer; the last one repeats."""
+
+CACHED_EXECUTIONS: Final = 10_000
+"""About 40 MB of executions that were touched last; the rest is loaded again when an event names it."""
+
+
+class Outlet(Protocol):
+    """Where releases go: the hub, which must not wait for anybody."""
+
+    def publish(self, releases: Sequence[Release], position: Position) -> None:
+        """Take what a commit contains; `position` is where the store stands after it."""
+        ...
+
+    def announce_cut(self, partition: int, expected: int, first: int) -> None:
+        """Records `expected` to `first - 1` of `partition` are gone before anybody read them."""
+        ...
+
+
+class Batch(NamedTuple):
+    """What one transaction did."""
+
+    changes: Changes
+    position: Position
+    deliveries: int
+
+
+class Pipeline:
+    """Folds the journal into the store and releases what it committed."""
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        store: Store,
+        hub: Outlet,
+        team_of: TeamOf,
+        on_deliveries: Callable[[], None],
+        clock: Clock,
+        metrics: Metrics,
+        max_batch: int = MAX_BATCH,
+    ) -> None:
+        """`on_deliveries` is called on the event loop after a commit that planned deliveries."""
+        self._journal, self._store, self._hub = journal, store, hub
+        self._team_of, self._on_deliveries = team_of, on_deliveries
+        self._clock, self._metrics, self._max_batch = clock, metrics, max_batch
+        self._log = structlog.get_logger("pipeline")
+        self._working = WorkingSet(CACHED_EXECUTIONS)
+        self._next: dict[int, int] = {}
+        self._planned: dict[int, int] = {}
+        self._planner = Planner(())
+        self._planner_version = -1
+        # What stands against sending work here; None while all is well.
+        self.trouble: Concern | None = Concern("starting", "the journal has not been read yet")
+
+    async def run(self) -> None:
+        """Fold until cancelled. A step that fails for a while is retried; anything else ends the run by its
+        exception.
+        """
+        ends = await self._journal.bounds()
+        consumer = await self._journal.consumer(self._find_offsets)
+        failures = 0
+        try:
+            while True:
+                self.trouble = self._backlog(ends)
+                try:
+                    await self.step(consumer)
+                    failures = 0
+                except (JournalUnavailable, StoreUnavailable) as error:
+                    self.trouble = Concern(error.code.lower(), error.message)
+                    self._log.warning("cannot fold for the moment", code=error.code, reason=error.message)
+                    await self._clock.sleep(RETRY_S[min(failures, len(RETRY_S) - 1)])
+                    failures += 1
+        finally:
+            await consumer.close()
+
+    async def catch_up(self, on_progress: Callable[[int], None] = lambda _: None) -> None:
+        """Fold what the journal holds now, then return; `on_progress` hears how many records each step took.
+
+        For work on the files of a service that does not run, such as an import.
+        """
+        ends = await self._journal.bounds()
+        consumer = await self._journal.consumer(self._find_offsets)
+        try:
+            while any(self._next.get(partition, -1) < held.end for partition, held in ends.items()):
+                on_progress(await self.step(consumer))
+        finally:
+            await consumer.close()
+
+    async def observe(self) -> None:
+        """Bring the lag metrics up to date. Raises Unavailable."""
+        ends = await self._journal.bounds()
+        for partition, row in (await self._store.read(lambda reader: reader.offsets())).items():
+            self._metrics.lag.labels(partition=str(partition)).set(max(0, ends[partition].end - row.next))
+
+    async def step(self, consumer: Consumer) -> int:
+        """Fold what is there, at most one batch; returns how many records it took."""
+        try:
+            records = await consumer.poll(self._max_batch, POLL_WAIT_S)
+        except RetentionCut as cut:
+            await self._pass_cut(consumer, cut)
+            return 0
+        if not records:
+            return 0
+        try:
+            batch = await self._store.write(lambda writer: self._project(writer, records))
+        except Fenced:
+            self._metrics.fenced.inc()
+            self._forget()
+            await consumer.reload()
+            return 0
+        except BaseException:
+            # Cancelled or failed: the folded executions may be ahead of the store.
+            self._forget()
+            raise
+        self._hub.publish(batch.changes.releases, batch.position)
+        if batch.deliveries:
+            self._on_deliveries()
+        self._count(records, batch)
+        return len(records)
+
+    # --- inside the store's transaction ------------------------------------------------------------------------------
+
+    def _project(self, writer: Writer, records: Sequence[Record]) -> Batch:
+        events = self._decode(records)
+        executions = self._working.take(writer, events)
+        changes = fold(events, executions)
+        deliveries = self._plan(writer).plan(changes.releases, self._planned, self._clock.now_us())
+        moved = self._moves(records)
+        writer.commit(Commit(changes, moved, deliveries))
+        self._working.keep(executions)
+        self._next.update({partition: move.next for partition, move in moved.items()})
+        return Batch(changes, writer.position(), len(deliveries))
+
+    def _decode(self, records: Sequence[Record]) -> list[Event | Poison]:
+        return [decode(record, self._team_of) for record in records]
+
+    def _plan(self, writer: Writer) -> Planner:
+        version = writer.endpoints_version()
+        if version != self._planner_version:
+            self._planner, self._planner_version = Planner(writer.endpoints(None)), version
+        return self._planner
+
+    def _moves(self, records: Sequence[Record]) -> dict[int, Moved]:
+        last = {record.partition: record for record in records}
+        return {
+            partition: Moved(self._next[partition], record.offset + 1, anchor_of(record))
+            for partition, record in last.items()
+        }
+
+    # --- offsets -----------------------------------------------------------------------------------------------------
+
+    async def _find_offsets(self, partitions: Collection[int]) -> Mapping[int, int]:
+        """The store's offsets of partitions that were just assigned; what was cached of before is forgotten."""
+        rows = await self._store.read(lambda reader: reader.offsets())
+        self._forget()
+        for partition in partitions:
+            self._next[partition], self._planned[partition] = rows[partition].next, rows[partition].planned
+        return {partition: self._next[partition] for partition in partitions}
+
+    async def _pass_cut(self, consumer: Consumer, cut: RetentionCut) -> None:
+        """Records are gone for good: say so in quarantine, log and streams, then go on with the first one left."""
+        self._log.error(
+            "records are gone from the journal", partition=cut.partition, first=cut.expected, left=cut.first
+        )
+        try:
+            await self._store.write(lambda writer: writer.pass_cut(cut.partition, cut.expected, cut.first))
+        except Fenced:
+            await consumer.reload()
+            return
+        self._metrics.lost.inc(cut.first - cut.expected)
+        self._next[cut.partition] = cut.first
+        self._hub.announce_cut(cut.partition, cut.expected, cut.first)
+        await consumer.seek(cut.partition, cut.first)
+
+    def _backlog(self, ends: Mapping[int, Bounds]) -> Concern | None:
+        """What is still to be folded of the records that were there at the start."""
+        records = sum(max(0, ends[partition].end - offset) for partition, offset in self._next.items())
+        return Concern("catching_up", f"{records} records to fold") if records else None
+
+    def _forget(self) -> None:
+        self._working.clear()
+
+    def _count(self, records: Sequence[Record], batch: Batch) -> None:
+        metrics, changes = self._metrics, batch.changes
+        metrics.batches.inc()
+        metrics.applied.inc(len(records) - changes.duplicates - len(changes.poison))
+        metrics.duplicates.inc(changes.duplicates)
+        metrics.quarantined.inc(len(changes.poison))
+
+
+class WorkingSet:
+    """Executions in memory across batches, the least recently touched ones dropped first. Used by one thread at a
+    time.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._kept: OrderedDict[ExecutionId, Execution] = OrderedDict()
+
+    def take(self, writer: Writer, events: Sequence[Event | Poison]) -> dict[ExecutionId, Execution]:
+        """Every execution that `events` name: kept, else stored, else new."""
+        ids = {(event.team, event.execution_id) for event in events if isinstance(event, Event)}
+        missing = [id_ for id_ in ids if id_ not in self._kept]
+        stored = writer.load(missing) if missing else {}
+        taken = {}
+        for id_ in ids:
+            execution = self._kept.get(id_) or stored.get(id_)
+            taken[id_] = execution if execution is not None else Execution(*id_)
+        return taken
+
+    def keep(self, executions: Mapping[ExecutionId, Execution]) -> None:
+        """Remember what was committed."""
+        for id_, execution in executions.items():
+            self._kept[id_] = execution
+            self._kept.move_to_end(id_)
+        while len(self._kept) > self._limit:
+            self._kept.popitem(last=False)
+
+    def clear(self) -> None:
+        """Forget everything: the store knows better."""
+        self._kept.clear()
+
+
+def anchor_of(record: Record) -> bytes:
+    """Eight bytes that recognise a record when the journal is opened again."""
+    mark = blake2b(digest_size=8, person=b"monitor-anchor")
+    mark.update(b"%d\0" % record.offset)
+    mark.update(record.value or b"")
+    return mark.digest()
+
+
+async def check_anchors(journal: Journal, store: Store) -> None:
+    """Raise JournalMismatch unless the store was folded from this very journal.
+
+    Each stored offset must lie inside the journal, and the record before it must be the one that was folded. A record
+    that retention has removed since cannot be compared and is taken on trust.
+    """
+    rows = await store.read(lambda reader: reader.offsets())
+    bounds = await journal.bounds()
+    for partition, row in rows.items():
+        end = bounds[partition].end
+        if row.next > end:
+            raise _mismatch(f"partition {partition} is folded up to {row.next}, but its journal ends at {end}")
+        if row.anchor and bounds[partition].start < row.next:
+            records = await journal.read(partition, row.next - 1, row.next, 1)
+            if records and anchor_of(records[0]) != row.anchor:
+                raise _mismatch(f"record {row.next - 1} of partition {partition} is not the one that was folded")
+
+
+def _mismatch(what: str) -> JournalMismatch:
+    return JournalMismatch(
+        f"the store was not folded from this journal: {what}. It was recreated or restored from an older copy; "
+        "restore both from one backup, or start with a new data folder"
+    )

@@ -1,0 +1,99 @@
+"""A real `monitor serve` in a process of its own, that tests start, kill and start again."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.support.processes import dying_with_us, free_ports
+
+READY_WITHIN_S = 20.0
+ENDED_WITHIN_S = 15.0
+
+
+class Service:
+    """`monitor serve` on a data folder; the port stays the same from start to start."""
+
+    def __init__(self, data: Path, **settings: str) -> None:
+        """`settings`: further `MONITOR_*` variables, without the prefix."""
+        self.data, self.port = data, free_ports(1)[0]
+        self.log = data.parent / f"{data.name}.log"
+        self._settings = {f"MONITOR_{name.upper()}": value for name, value in settings.items()}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """Of the process that runs now."""
+        return self._running().pid
+
+    def launch(self) -> None:
+        """Start the process; call it from the main thread, with which it dies."""
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("MONITOR_")}
+        command = [sys.executable, "-m", "monitor", "serve", "--port", str(self.port)]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                dying_with_us(command),
+                env=inherited | {"MONITOR_DATA": str(self.data)} | self._settings,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    async def ready(self) -> None:
+        """Return when it is ready; fails with its log when it ends or takes too long."""
+
+        async def is_ready() -> bool:
+            assert self._running().poll() is None, f"the service ended:\n{self.log.read_text()}"
+            try:
+                async with httpx.AsyncClient(trust_env=False) as client:
+                    return (await client.get(f"{self.url}/readyz")).status_code == 200
+            except httpx.TransportError:
+                return False
+
+        await eventually(is_ready, within_s=READY_WITHIN_S, what=lambda: self.log.read_text())
+
+    def kill(self) -> None:
+        """SIGKILL, at whatever instruction it is."""
+        process = self._running()
+        process.kill()
+        process.wait()
+        self._process = None
+
+    async def stop(self) -> int:
+        """SIGTERM; returns the exit code."""
+        process = self._running()
+        process.send_signal(signal.SIGTERM)
+        code = await asyncio.to_thread(process.wait, ENDED_WITHIN_S)
+        self._process = None
+        return code
+
+    def close(self) -> None:
+        """End what may still run."""
+        if self._process is not None:
+            self.kill()
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None, "the service was not launched"
+        return self._process
+
+
+async def eventually(
+    condition: Callable[[], Awaitable[Any]], *, within_s: float = 10.0, what: Callable[[], str] = str
+) -> Any:
+    """The first true answer of `condition`, asked again and again; fails with `what()` after `within_s` seconds."""
+    deadline = time.monotonic() + within_s
+    while not (answer := await condition()):
+        assert time.monotonic() < deadline, f"not within {within_s} s: {what()}"
+        await asyncio.sleep(0.01)  # the pace of asking, not a wait for something to have happened
+    return answer
