@@ -1,7 +1,7 @@
-"""CloudEvents 1.0 in: structured (everything in the JSON) and binary (attributes as headers) become our canonical members.
+"""CloudEvents 1.0 in: structured (all in the JSON) and binary (attributes as headers) become our canonical members.
 
-Rules: the CloudEvents 1.0.2 core specification and its Kafka and HTTP bindings. Our extension attributes are lower-case by
-that specification: `executionid`, `workflowid`, `nodeid`, `teamid`, `sequence`, `epoch`, `backfill`. Called by `codec` only.
+Rules: the CloudEvents 1.0.2 core specification and its Kafka and HTTP bindings, by which our extension attributes are
+lower-case: `executionid`, `workflowid`, `nodeid`, `teamid`, `sequence`, `epoch`, `backfill`. Called by `codec` only.
 """
 
 from typing import Any, Final
@@ -56,7 +56,7 @@ def from_structured(document: dict[str, Any]) -> dict[str, Any]:
         if document.get(name) is not None:
             members[name] = _number(name, document[name])
     if document.get("backfill") is not None:
-        members["backfill"] = document["backfill"] in (True, "true")
+        members["backfill"] = _flag("backfill", document["backfill"])
     members["type"] = _own_name(document.get("type"))
     _add_subject(document, members)
     return members
@@ -69,6 +69,15 @@ def _number(name: str, said: Any) -> int:
     if isinstance(said, str) and said.isascii() and said.isdigit() and len(said) <= 20:
         return int(said)
     raise Refusal("invalid_field", name, f"'{name}' is not a whole number")
+
+
+def _flag(name: str, said: Any) -> bool:
+    """A header carries `true` or `false` in letters."""
+    if isinstance(said, bool):
+        return said
+    if said in ("true", "false"):
+        return bool(said == "true")
+    raise Refusal("invalid_field", name, f"'{name}' is not true or false")
 
 
 def _own_name(said: Any) -> Any:

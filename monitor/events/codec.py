@@ -1,7 +1,8 @@
 """Bytes to events and back. `decode` never raises: strangers' bytes become an Event or a Poison that says why.
 
-Accepted forms: the canonical JSON event, CloudEvents 1.0 structured (`specversion` in the JSON) and binary (`ce_`/`ce-` headers).
-The hot decoder is msgspec; `EventDocument` (schema.py) is the same contract in pydantic, and a differential test holds them equal.
+Accepted forms: the canonical JSON event, CloudEvents 1.0 structured (`specversion` in the JSON) and binary (`ce_` or
+`ce-` headers). The hot decoder is msgspec; `EventDocument` (schema.py) is the same contract in pydantic, and a
+differential test holds them equal. What comes in can go out again, whichever JSON writer writes it.
 """
 
 import zlib
@@ -11,11 +12,12 @@ from hashlib import blake2b
 from typing import Annotated, Any, Final
 
 import msgspec
+import orjson
 from msgspec import Meta
 
 from monitor.events import cloudevents
 from monitor.events.model import MAX_EVENT_BYTES, MAX_ID_CHARACTERS, Event, Poison, Record, Refusal
-from monitor.events.types import CONTROL_PREFIX, DERIVED, TYPES
+from monitor.events.types import CONTROL_PREFIX, DERIVED, TYPES, Family
 
 TeamOf = Callable[[Record, str | None], str | None]
 """Team of a record, given the `teamId` of its body; None when the body claims a team that it must not."""
@@ -71,11 +73,9 @@ def decode(record: Record, team_of: TeamOf) -> Event | Poison:
 
 def parse_time_us(text: str) -> int:
     """Microseconds since 1970-01-01 UTC of an RFC 3339 time with an offset. Raises ValueError with a plain sentence."""
-    if len(text) < 20 or text[4] != "-" or text[10] not in "Tt ":
-        raise ValueError("is not an RFC 3339 time such as 2026-11-22T10:30:01.204Z")
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
+        moment = msgspec.convert(text, datetime)
+    except msgspec.ValidationError:
         raise ValueError("is not an RFC 3339 time such as 2026-11-22T10:30:01.204Z") from None
     if moment.tzinfo is None:
         raise ValueError("names no offset from UTC; append Z or +00:00")
@@ -112,28 +112,42 @@ def derived_id(source: str, value: bytes, ordinal: int = 0) -> str:
 def _read(record: Record, value: bytes) -> _Wire:
     if record.headers and cloudevents.is_binary(record.headers):
         return _convert(cloudevents.from_binary(record.headers, _loads(value)))
+    if not value.isascii():
+        # The decoder skips members that it does not know, so it would not see that their text is none.
+        _check_utf8(value)
     try:
         wire = _decoder.decode(value)
-    except msgspec.ValidationError as error:
+    except msgspec.ValidationError:
+        # A CloudEvent may lack our members, and of members that occur twice the last one holds.
         document = _loads(value)
-        if isinstance(document, dict) and "specversion" in document:
-            return _convert(cloudevents.from_structured(document))
-        raise _refusal(error) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Refusal("malformed_json", None, f"the event is not JSON: {error}") from None
+        is_foreign = isinstance(document, dict) and "specversion" in document
+        return _convert(cloudevents.from_structured(document) if is_foreign else document)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise _malformed(error) from None
     if wire.specversion is not None:
         return _convert(cloudevents.from_structured(_loads(value)))
     return wire
+
+
+def _check_utf8(value: bytes) -> None:
+    try:
+        value.decode()
+    except UnicodeDecodeError as error:
+        raise _malformed(error) from None
 
 
 def _loads(value: bytes) -> Any:
     try:
         return msgspec.json.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Refusal("malformed_json", None, f"the event is not JSON: {error}") from None
+        raise _malformed(error) from None
 
 
-def _convert(document: dict[str, Any]) -> _Wire:
+def _malformed(error: Exception) -> Refusal:
+    return Refusal("malformed_json", None, f"the event is not JSON: {error}")
+
+
+def _convert(document: Any) -> _Wire:
     try:
         return msgspec.convert(document, _Wire)
     except msgspec.ValidationError as error:
@@ -141,7 +155,7 @@ def _convert(document: dict[str, Any]) -> _Wire:
 
 
 def _refusal(error: msgspec.ValidationError) -> Refusal:
-    """msgspec says `Expected ... - at `$.member`` or `Object missing required field `member``: keep member and sentence."""
+    """msgspec says `Expected ... - at `$.member``, or `Object missing required field `member``: keep both parts."""
     text, _, path = str(error).partition(" - at `$")
     if text.startswith("Object missing required field"):
         field = text.split("`")[1]
@@ -150,12 +164,12 @@ def _refusal(error: msgspec.ValidationError) -> Refusal:
 
 
 def _event(record: Record, value: bytes, wire: _Wire, team_of: TeamOf) -> Event:
-    _check_text("type", wire.type)
-    _check_text("executionId", wire.execution_id)
-    if wire.workflow_id is not None:
-        _check_text("workflowId", wire.workflow_id)
-    if wire.type.startswith(CONTROL_PREFIX) or wire.type in DERIVED:
-        raise Refusal("forbidden_type", "type", f"'{wire.type}' is reserved for the monitor itself")
+    name, source, data = wire.type, wire.source or "", wire.data or {}
+    event_id = wire.id or derived_id(source, value, _ordinal(record))
+    if not f"{name}{wire.execution_id}{wire.workflow_id}{event_id}{source}{wire.team_id}".isprintable():
+        raise _unprintable(wire)
+    if name.startswith(CONTROL_PREFIX) or name in DERIVED:
+        raise Refusal("forbidden_type", "type", f"'{name}' is reserved for the monitor itself")
     try:
         time_us = parse_time_us(wire.timestamp)
     except ValueError as error:
@@ -163,17 +177,11 @@ def _event(record: Record, value: bytes, wire: _Wire, team_of: TeamOf) -> Event:
     team = team_of(record, wire.team_id)
     if team is None:
         raise Refusal("foreign_team", "teamId", "'teamId' is not the team that this event came in for")
-    data = wire.data or {}
-    _check_nesting(value, data)
-    _check_data(wire.type, data)
-    source = wire.source or ""
-    event_id = wire.id or derived_id(source, value, _ordinal(record))
-    _check_text("id", event_id)
-    _check_text("source", source)
+    _check_data(value, name, data)
     return Event(
         record,
         team,
-        wire.type,
+        name,
         wire.execution_id,
         wire.workflow_id,
         time_us,
@@ -198,15 +206,34 @@ def _ordinal(record: Record) -> int:
     return 0
 
 
-def _check_text(field: str, text: str) -> None:
-    if not text.isprintable():
-        raise Refusal("invalid_field", field, f"'{field}' holds characters that cannot be printed")
+def _unprintable(wire: _Wire) -> Refusal:
+    texts = {
+        "type": wire.type,
+        "executionId": wire.execution_id,
+        "workflowId": wire.workflow_id,
+        "id": wire.id,
+        "source": wire.source,
+        "teamId": wire.team_id,
+    }
+    field = next(field for field, text in texts.items() if text is not None and not text.isprintable())
+    return Refusal("invalid_field", field, f"'{field}' holds characters that cannot be printed")
 
 
-def _check_nesting(value: bytes, data: dict[str, Any]) -> None:
+# --- data ------------------------------------------------------------------------------------------------------------
+
+
+def _check_data(value: bytes, name: str, data: dict[str, Any]) -> None:
+    """Only what identifies a fact must be right, and everything must be fit to be written again."""
     # Hardly an event has so many brackets at all; only those that do are walked.
     if value.count(b"{") + value.count(b"[") > MAX_NESTING and _is_deeper(data, MAX_NESTING):
         raise Refusal("invalid_field", "data", f"'data' is nested more than {MAX_NESTING} levels deep")
+    try:
+        orjson.dumps(data)
+    except TypeError:
+        raise Refusal("invalid_field", "data", "'data' holds a whole number of more than 64 bits") from None
+    kind = TYPES.get(name)
+    if kind is not None and (check := _CHECKS.get(kind.family)):
+        check(data)
 
 
 def _is_deeper(data: Any, levels: int) -> bool:
@@ -219,35 +246,38 @@ def _is_deeper(data: Any, levels: int) -> bool:
     return True
 
 
-def _check_data(name: str, data: dict[str, Any]) -> None:
-    kind = TYPES.get(name)
-    if kind is None:
-        return
-    if kind.family == "node":
-        _check_node(data)
-    elif kind.family == "log" and not _are_lines(data.get("lines")):
-        raise Refusal(
-            "invalid_field",
-            "data.lines",
-            "'data.lines' is required: a list of log lines, each with a message",
-        )
-    elif kind.family == "command" and not isinstance(data.get("commandId"), str):
-        raise Refusal("invalid_field", "data.commandId", "'data.commandId' is required: a string")
-
-
 def _check_node(data: dict[str, Any]) -> None:
-    node_id = data.get("nodeId")
-    if not isinstance(node_id, str) or not 0 < len(node_id) <= MAX_ID_CHARACTERS or not node_id.isprintable():
-        raise Refusal("invalid_field", "data.nodeId", "'data.nodeId' is required: 1 to 256 printable characters")
+    _check_id("nodeId", data)
     for field, least in (("iteration", 0), ("attempt", 1)):
         number = data.get(field)
         if number is not None and (type(number) is not int or not least <= number <= _LARGEST_INTEGER):
             raise Refusal("invalid_field", f"data.{field}", f"'data.{field}' is a whole number from {least}")
 
 
-def _are_lines(lines: object) -> bool:
-    return (
-        isinstance(lines, list)
-        and bool(lines)
-        and all(isinstance(line, dict) and isinstance(line.get("message"), str) for line in lines)
-    )
+def _check_command(data: dict[str, Any]) -> None:
+    _check_id("commandId", data)
+
+
+def _check_id(field: str, data: dict[str, Any]) -> None:
+    said = data.get(field)
+    if not isinstance(said, str) or not 0 < len(said) <= MAX_ID_CHARACTERS or not said.isprintable():
+        raise Refusal("invalid_field", f"data.{field}", f"'data.{field}' is required: 1 to 256 printable characters")
+
+
+def _check_lines(data: dict[str, Any]) -> None:
+    lines = data.get("lines")
+    if not isinstance(lines, list) or not lines or not all(map(_is_line, lines)):
+        message = "'data.lines' is required: a list of log lines, each with a message"
+        raise Refusal("invalid_field", "data.lines", message)
+
+
+def _is_line(line: object) -> bool:
+    return isinstance(line, dict) and isinstance(line.get("message"), str)
+
+
+_CHECKS: Final[dict[Family, Callable[[dict[str, Any]], None]]] = {
+    "node": _check_node,
+    "log": _check_lines,
+    "command": _check_command,
+}
+"""What `data` must hold, by family of types; executions ask for nothing."""

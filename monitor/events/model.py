@@ -1,7 +1,7 @@
 """The words that every room shares: a record of the journal, the event inside it, and the poison that is none.
 
-Wire names and shapes are those of the canonical JSON event: `type`, `executionId`, `timestamp` are required, all else is
-optional. Times inside the service are integers: microseconds since 1970-01-01 UTC, named `..._us`.
+Wire names and shapes are those of the canonical JSON event: `type`, `executionId`, `timestamp` are required, all else
+is optional. Times inside the service are integers: microseconds since 1970-01-01 UTC, named `..._us`.
 """
 
 from typing import Any, Final, NamedTuple

@@ -1,9 +1,9 @@
 """Positions: how far somebody has read the journal, as a set of records.
 
-A position is the journal's incarnation and, for every partition, the next offset: it covers each record below. Positions
-of one incarnation form a lattice: `merged` takes the component-wise maximum, `covers` asks for containment. Ingest
-answers name only the partitions that they touched; the others stand at 0, which covers nothing and delays nobody.
-The bytes made here are sealed before strangers see them (`access/sealing`).
+A position is the journal's incarnation and, for every partition, the next offset: it covers each record below.
+Positions of one incarnation form a lattice: `merged` is the union, `includes` asks for containment. Ingest answers
+name only the partitions that they touched; the others stand at 0, which covers nothing and delays nobody. The bytes
+made here are sealed before strangers see them (`access/sealing`).
 """
 
 from typing import Final, NamedTuple
@@ -12,7 +12,9 @@ from monitor.errors import InvalidPosition
 
 _VERSION: Final = 1
 INCARNATION_BYTES: Final = 6
-"""48 bits name a journal's life; short, because every frame carries them, and never guessed, because tokens are sealed."""
+"""48 bits name a journal's life: few, because every frame carries them; never guessed, because tokens are sealed."""
+
+_LARGEST_OFFSET: Final = (1 << 63) - 1
 
 
 class Position(NamedTuple):
@@ -72,9 +74,11 @@ def from_bytes(raw: bytes) -> Position:
     for _ in range(count):
         number, at = _take_varint(raw, at)
         offsets.append(number)
-    if at != len(raw):
+    position = Position(raw[1:start].hex(), tuple(offsets))
+    # Also refuses rests, and numbers that are spelled longer than need be.
+    if to_bytes(position) != raw:
         raise InvalidPosition
-    return Position(raw[1:start].hex(), tuple(offsets))
+    return position
 
 
 def _put_varint(out: bytearray, number: int) -> None:
@@ -87,11 +91,11 @@ def _put_varint(out: bytearray, number: int) -> None:
 def _take_varint(raw: bytes, at: int) -> tuple[int, int]:
     number = shift = 0
     while True:
-        if at >= len(raw) or shift > 63:  # an offset has at most 63 bits
+        if at >= len(raw) or number > _LARGEST_OFFSET:
             raise InvalidPosition
         byte = raw[at]
         number |= (byte & 0x7F) << shift
         at += 1
-        if byte < 0x80:
+        if byte < 0x80 and number <= _LARGEST_OFFSET:
             return number, at
         shift += 7

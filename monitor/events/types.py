@@ -1,7 +1,8 @@
 """The closed catalogue of event types. Types outside it are kept and forwarded, but change no state.
 
-`status` is what a type says about the execution (or node) by itself; where a type has several outcomes, `data.status` decides
-(`outcomes` lists what it may say). `rank` orders facts that carry the same time: later phases, then stronger ends, win.
+`status` is what a type says about the execution (or node) by itself; where a type has several outcomes, `data.status`
+decides (`outcomes` lists what it may say). `rank` orders facts that carry the same time: later phases, then stronger
+ends, win.
 """
 
 from typing import Final, Literal, NamedTuple

@@ -1,0 +1,73 @@
+"""The files of schemas/, generated from monitor/: `python -m tests.support.schemas` writes them.
+
+`GENERATED` is the whole list: a file is a name and what makes its content, so a new one is a new row.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from monitor.errors import ClientError, MonitorError, Unavailable
+from monitor.events.schema import event_schema
+from monitor.events.types import DERIVED, TYPES
+
+FOLDER: Final = Path(__file__).parents[2] / "schemas"
+
+
+def errors() -> list[dict[str, Any]]:
+    """Every error that a client can meet, by code."""
+    kinds: list[type[MonitorError]] = [MonitorError, *_family(ClientError), *_family(Unavailable)]
+    rows = [
+        {
+            "code": kind.code,
+            "status": kind.status,
+            "retryable": kind.retryable,
+            "name": kind.__name__,
+            "message": (kind.__doc__ or "").partition("\n")[0],
+        }
+        for kind in kinds
+    ]
+    return sorted(rows, key=lambda row: (row["code"], row["name"]))
+
+
+def _family(kind: type[MonitorError]) -> Iterator[type[MonitorError]]:
+    yield kind
+    for child in kind.__subclasses__():
+        if child.__module__ == MonitorError.__module__:
+            yield from _family(child)
+
+
+def _event(name: str) -> Callable[[], Any]:
+    return lambda: event_schema(TYPES[name])
+
+
+GENERATED: Final[dict[str, Callable[[], Any]]] = {
+    "errors.json": errors,
+    # What only the monitor concludes is never taken from outside, so it has no schema of its own.
+    **{f"events/{name}.json": _event(name) for name in TYPES if name not in DERIVED},
+}
+
+
+def rendered(name: str) -> str:
+    """The content of a file."""
+    return json.dumps(GENERATED[name](), indent=2, ensure_ascii=False) + "\n"
+
+
+def write() -> None:
+    """Write every file anew and remove those that are no longer made."""
+    for stale in files() - set(GENERATED):
+        (FOLDER / stale).unlink()
+    for name in GENERATED:
+        path = FOLDER / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(rendered(name))
+
+
+def files() -> set[str]:
+    """What is there now, relative to schemas/."""
+    return {path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.json")}
+
+
+if __name__ == "__main__":
+    write()
