@@ -1,9 +1,8 @@
 """A journal, what the commits said about its records, and hubs that release them in orders of their own."""
 
 import json
-from collections import defaultdict
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 from monitor.access.sealing import KEY_BYTES, Sealer
 from monitor.access.teams import team_rule
@@ -11,42 +10,19 @@ from monitor.clock import Clock
 from monitor.events.codec import decode
 from monitor.events.model import TEAM_HEADER, Entry, Event, Poison
 from monitor.events.position import Position, beginning
-from monitor.events.types import DERIVED
 from monitor.fanout.feed import Limits
 from monitor.fanout.hub import Hub
 from monitor.fanout.replay import Replay
 from monitor.journal import MemoryJournal
 from monitor.journal.base import Place
 from monitor.projections.execution import Execution
-from monitor.projections.fold import ExecutionId, Release, fold
-from monitor.store.base import StoredRelease, stored_release
+from monitor.projections.fold import Release, fold
+from monitor.store.base import Commit, Moved, Writer
+from monitor.store.memory import MemoryStore
 from tests.support.clocks import NOON_US, ManualClock
-
-T = TypeVar("T")
 
 SEALER = Sealer(b"k" * KEY_BYTES)
 TIMESTAMP = "2026-11-22T10:30:00.000Z"
-
-
-class Committed:
-    """The one question that replay asks of a store, answered from what was folded."""
-
-    def __init__(self) -> None:
-        self.reads = 0
-        self._rows: dict[int, list[StoredRelease]] = defaultdict(list)
-
-    def add(self, partition: int, release: Release) -> None:
-        """Keep what a commit released."""
-        self._rows[partition].append(stored_release(release, release.event.type in DERIVED))
-
-    def releases(self, partition: int, start: int, end: int) -> list[StoredRelease]:
-        """As the Reader port has it."""
-        return [row for row in self._rows[partition] if start <= row.offset < end]
-
-    async def read(self, work: Callable[[Any], T]) -> T:
-        """As the Store port has it."""
-        self.reads += 1
-        return work(self)
 
 
 class World:
@@ -55,9 +31,8 @@ class World:
     def __init__(self, partitions: int = 1, clock: Clock | None = None) -> None:
         self.clock = clock or ManualClock(NOON_US)
         self.journal = MemoryJournal(partitions, clock=self.clock)
-        self.store = Committed()
+        self.store = MemoryStore()
         self._team_of = team_rule(exclusive=True, trust_body=False)
-        self._executions: dict[ExecutionId, Execution] = {}
         self._released: dict[int, list[list[Release]]] = {partition: [] for partition in range(partitions)}
         self._count = 0
 
@@ -91,7 +66,7 @@ class World:
 
     def hub(self, limits: Limits | None = None, start: Position | None = None) -> Hub:
         """A hub that has released nothing yet."""
-        replay = Replay(self.journal, self.store, self._team_of)  # type: ignore[arg-type]
+        replay = Replay(self.journal, self.store, self._team_of)
         return Hub(start=start or self.beginning, replay=replay, sealer=SEALER, clock=self.clock, limits=limits)
 
     @property
@@ -118,17 +93,19 @@ class World:
 
     async def _commit(self, key: str, value: bytes, team: str) -> None:
         [place] = await self.journal.append([Entry(key.encode(), value, ((TEAM_HEADER, team.encode()),))])
-        releases = self._fold(await self._event(place))
+        event = await self._event(place)
+        releases = await self.store.write(lambda writer: self._project(writer, place, event))
         self._released[place.partition].append(releases)
-        for release in releases:
-            self.store.add(place.partition, release)
 
     async def _event(self, place: Place) -> Event | Poison:
         [record] = await self.journal.read(place.partition, place.offset, place.offset + 1, 1)
         return decode(record, self._team_of)
 
-    def _fold(self, event: Event | Poison) -> list[Release]:
-        if isinstance(event, Event):
-            id_ = (event.team, event.execution_id)
-            self._executions.setdefault(id_, Execution(*id_))
-        return fold([event], self._executions).releases
+    def _project(self, writer: Writer, place: Place, event: Event | Poison) -> list[Release]:
+        """What the pipeline does in its transaction, for one record."""
+        writer.bind(self.journal.incarnation, self.beginning.offsets)
+        ids = [(event.team, event.execution_id)] if isinstance(event, Event) else []
+        executions = {id_: Execution(*id_) for id_ in ids} | writer.load(ids)
+        changes = fold([event], executions)
+        writer.commit(Commit(changes, {place.partition: Moved(place.offset, place.offset + 1, b"")}, []))
+        return changes.releases
