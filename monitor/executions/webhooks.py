@@ -73,7 +73,7 @@ class Webhooks:
         self._targets, self._clock, self._random_bytes = targets, clock, random_bytes
 
     async def register(self, who: Principal, wish: Wish) -> Registered:
-        """A new endpoint of the team, which hears of everything that is appended after this call began.
+        """A new endpoint of the team. It hears of what is appended once this returned, and of nothing from before.
 
         Raises InvalidWebhook or InvalidFilter, naming the member at fault, and JournalUnavailable.
         """
