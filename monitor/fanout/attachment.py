@@ -38,6 +38,7 @@ class Attachment:
         self.position = feed.position
         # Why it ended: `drain`, `unavailable`, or the closer's own word.
         self.ended: str | None = None
+        self._is_parted = False
         self._feed, self._replay, self._wire, self._on_leave = feed, replay, wire, on_leave
         self._group: Group | None = None
         self._cursor = 0
@@ -97,14 +98,11 @@ class Attachment:
             self._replies.append(self._wire.heartbeat)
             self.wake()
 
-    def drain(self) -> None:
-        """Say where the client stands, then end."""
-        if self.ended is None:
-            self.say("stream.drain", {}, at=self.position)
-            self.end("drain")
-
     def end(self, reason: str) -> None:
-        """Let `next` return None once the replies are out. The first reason holds."""
+        """Let `next` return None once the replies are out; with `drain`, the client is first told where it stands.
+
+        The first reason holds.
+        """
         self.ended = self.ended or reason
         self.wake()
 
@@ -124,7 +122,7 @@ class Attachment:
         """
         while not self._replies:
             if self.ended is not None:
-                return None
+                return self._farewell()
             chunk = await self._advance()
             if chunk is not None:
                 return chunk
@@ -132,6 +130,12 @@ class Attachment:
         self._replies.clear()
         self._room.set()
         return self._chunk(replies)
+
+    def _farewell(self) -> Chunk | None:
+        if self.ended != "drain" or self._is_parted:
+            return None
+        self._is_parted = True
+        return self._chunk([self._wire.control("stream.drain", {}, self._feed.seal(self.position))])
 
     async def _advance(self) -> Chunk | None:
         if self._group is not None:

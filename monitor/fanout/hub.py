@@ -91,7 +91,7 @@ class Hub:
         attachment = Attachment(self._feed, self._replay, wire, self._left)
         self._attachments.add(attachment)
         if self._draining:
-            attachment.drain()
+            attachment.end("drain")
         return attachment
 
     def subscribe(self, selection: Selection, wire: Wire, start: Position | None = None) -> Attachment:
@@ -150,7 +150,7 @@ class Hub:
         """
         self._draining = True
         for attachment in tuple(self._attachments):
-            attachment.drain()
+            attachment.end("drain")
         try:
             async with asyncio.timeout(grace_s):
                 while self._attachments:

@@ -60,6 +60,7 @@ async def listening(app: ASGIApp) -> AsyncIterator[Address]:
     with socket.socket() as listener:
         # Small, and inherited by accepted sockets: a reader that stalls is noticed after kilobytes, not megabytes.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16 * 1024)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listener.bind(("127.0.0.1", 0))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:

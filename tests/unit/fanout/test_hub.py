@@ -271,8 +271,9 @@ async def test_draining_ends_everybody_and_sends_newcomers_away(world: World) ->
     await settle()
     await hub.drain()
     assert await reading == ["stream.drain"]
-    late = hub.subscribe(select(), WEBSOCKET)
-    assert [frame["type"] for frame in await told(hub, late)] == ["stream.drain"]
+    late = hub.attach(WEBSOCKET)
+    late.say("stream.hello", {})
+    assert [frame["type"] for frame in await told(hub, late)] == ["stream.hello", "stream.drain"]
     assert await late.next() is None
 
 
@@ -289,3 +290,24 @@ async def test_replies_that_nobody_reads_hold_the_asker_up(world: World) -> None
     assert chunk is not None
     assert len(chunk.messages) == 32
     await asyncio.wait_for(blocked, 1)
+
+
+async def test_who_is_sent_away_in_the_middle_of_a_replay_is_told_how_far_it_got(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not how far it was when the page was asked for: it would get the page again."""
+    hub = world.hub(Limits(backlog_bytes=1))
+    for _ in range(5):
+        await world.append()
+    world.publish(hub)
+    attachment = hub.subscribe(select(), WEBSOCKET, world.beginning)
+    read = world.journal.read
+
+    async def drained_meanwhile(*arguments: int) -> Any:
+        attachment.end("drain")
+        return await read(*arguments)
+
+    monkeypatch.setattr(world.journal, "read", drained_meanwhile)
+    *events, drain = await told(hub, attachment)
+    assert drain["type"] == "stream.drain"
+    assert drain["position"] == events[-1]["position"]
