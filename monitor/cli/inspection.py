@@ -10,7 +10,7 @@ from typing import Final
 
 from monitor.cli.checks import Finding
 from monitor.clock import SystemClock
-from monitor.errors import JournalMismatch, MonitorError
+from monitor.errors import JournalMismatch, MonitorError, Unavailable
 from monitor.journal import open_sqlite_journal
 from monitor.journal.base import Bounds, Journal
 from monitor.journal.kafka import open_kafka_journal
@@ -40,7 +40,8 @@ async def inspect_journal_and_store(settings: Settings) -> AsyncIterator[Finding
             if settings.journal:
                 yield await inspect_topic(Address.parse(settings.journal))
         except MonitorError as error:
-            yield Finding("fail", "journal", error.message)
+            cure = "see that it runs, and that MONITOR_JOURNAL names it" if isinstance(error, Unavailable) else ""
+            yield Finding("fail", "journal", error.message, cure)
         try:
             store = await _open_store(settings, opened)
             yield await _store_finding(store)

@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 
-from monitor.errors import StartupError
+from monitor.errors import MonitorError
 from monitor.serving import serve
 from monitor.settings import Settings
 from monitor.telemetry.logs import Form, configure_logs
@@ -20,13 +20,13 @@ def run_service(settings: Settings) -> int:
 def run_to_exit_code(service: Coroutine[Any, Any, None], log: Form) -> int:
     """Run a service to its end: 0 after a drain; 1, and the reason in the log, when something in it died.
 
-    Raises StartupError when it cannot start.
+    Raises MonitorError when it does not start: StartupError, or Unavailable where a later try may succeed.
     """
     configure_logs(log)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(service)
-    except StartupError:
+    except MonitorError:
         raise
     except Exception:  # noqa: BLE001 - the rim: it is logged, and the process ends
         structlog.get_logger("serving").exception("ended by an error")
