@@ -56,7 +56,7 @@ class Commit(msgspec.Struct, frozen=True):
     deliveries: Sequence[Planned]
 
 
-class StoredRelease(NamedTuple):
+class StoredRelease(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A release at rest. The event itself is in the journal; `derived` names one that the fold concluded from it."""
 
     offset: int

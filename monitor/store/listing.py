@@ -4,11 +4,11 @@ A page starts where the last one ended, so that page 1000 costs what page 1 does
 what is compiled here; the suite of stores holds the two equal.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, func, literal, or_, select, union_all
+from sqlalchemy import ColumnElement, Connection, Select, func, literal, or_, select, union_all
 from sqlalchemy.sql import operators
 
 from monitor.projections.filter import FIELDS, Condition, Filter
@@ -19,11 +19,11 @@ from monitor.store.base import ListQuery
 COUNTED_ROWS: Final = 10_000
 """How far a list without a rollup is counted: some 10 ms of index walking."""
 
-_FEW_ROWS: Final = 2_000
-"""So few matches are found and sorted faster than met by walking along the sort's index."""
+_FEW_ROWS: Final = 8_000
+"""So few matches among a million are sooner found and sorted than met by walking along the sort's index."""
 
-_MAX_RANGES: Final = 160
-"""Index ranges of one list: twenty workflows in all eight statuses. Doubled by a cursor; SQLite merges 500 at most."""
+_MAX_RANGES: Final = 400
+"""Index ranges of one list: fifty workflows in all eight statuses. SQLite merges 500 at most."""
 
 _E: Final = tables.executions.c
 
@@ -52,18 +52,33 @@ def total(connection: Connection, query: ListQuery) -> tuple[int, bool]:
 
 def keys(connection: Connection, query: ListQuery, total: int) -> list[int]:
     """Keys of the page and, where there is one, of the row after it, in order; `total` as counted above."""
-    column, descending = _E.at_us if _by_time(query) else _E.duration_us, query.sort.startswith("-")
-    base = select(_E.key, column.label("value")).where(*_listed(query))
-    parts = [
-        base.where(*conditions, *after)
-        .order_by(*_order(column, _E.key, descending=descending, nullable=not _by_time(query)))
-        .limit(query.limit + 1)
-        .subquery()
-        for conditions, after in product(_ranges(query, total), _after(column, query, descending=descending))
-    ]
+    column = _E.at_us if _by_time(query) else _E.duration_us
+    # Few matches are found by whatever index the database likes, as long as it is not the one of the sort.
+    value, ranges = (column + 0, [_plain(query.filter)]) if _is_few(query, total) else (column, _ranges(query))
+    found: list[int] = []
+    for after in _after(query, value):
+        missing = query.limit + 1 - len(found)
+        if missing:
+            found += connection.scalars(_next_keys(query, value, [[*range_, *after] for range_ in ranges], missing))
+    return found
+
+
+def _next_keys(query: ListQuery, value: Any, ranges: Sequence[Conditions], limit: int) -> Select[tuple[int]]:
+    """The first keys of all ranges by (value, key)."""
+    base = select(_E.key, value.label("value")).where(*_listed(query)).order_by(*_order(query, value, _E.key))
+    parts = (base.where(*range_).limit(limit).subquery() for range_ in ranges)
     merged = union_all(*(select(part) for part in parts)).subquery().c
-    order = _order(merged.value, merged.key, descending=descending, nullable=not _by_time(query))
-    return list(connection.scalars(select(merged.key).order_by(*order).limit(query.limit + 1)))
+    return select(merged.key).order_by(*_order(query, merged.value, merged.key)).limit(limit)
+
+
+def _is_few(query: ListQuery, total: int) -> bool:
+    """Whether it pays to find all matches and to sort them."""
+    in_order = _by_time(query) and {test.field for test in query.filter.tests} <= {"status", "workflowId"}
+    return total <= _FEW_ROWS and not in_order
+
+
+def _is_falling(query: ListQuery) -> bool:
+    return query.sort.startswith("-")
 
 
 def _by_time(query: ListQuery) -> bool:
@@ -74,47 +89,46 @@ def _listed(query: ListQuery) -> Conditions:
     return [_E.team == query.team, tables.LISTED]
 
 
-def _order(value: Any, key: Any, *, descending: bool, nullable: bool) -> Sequence[ColumnElement[Any]]:
+def _order(query: ListQuery, value: Any, key: Any) -> Sequence[ColumnElement[Any]]:
     """By (value, key). A missing duration is smaller than any, in both databases."""
-    if descending:
+    nullable = not _by_time(query)
+    if _is_falling(query):
         return (value.desc().nulls_last() if nullable else value.desc(), key.desc())
     return (value.asc().nulls_first() if nullable else value.asc(), key.asc())
 
 
-def _after(column: Any, query: ListQuery, *, descending: bool) -> Sequence[Conditions]:
-    """Ranges that begin behind the page before; each can be sought in the index by itself."""
+def _after(query: ListQuery, column: Any) -> Sequence[Conditions]:
+    """What lies behind the page before, in parts that follow each other; each can be sought in the index by itself."""
     if query.after is None:
         return [[]]
     value, key = query.after
-    beyond = operators.lt if descending else operators.gt
-    ranges: list[Conditions] = [[column.is_(None) if value is None else column == value, beyond(_E.key, key)]]
+    beyond = operators.lt if _is_falling(query) else operators.gt
+    parts: list[Conditions] = [[column.is_(None) if value is None else column == value, beyond(_E.key, key)]]
     if value is not None:
-        ranges.append([beyond(column, value)])
-    if column is _E.duration_us and descending is (value is not None):
-        ranges.append([column.is_(None) if descending else column.is_not(None)])
-    return ranges
+        parts.append([beyond(column, value)])
+    if not _by_time(query) and _is_falling(query) is (value is not None):
+        parts.append([column.is_(None) if _is_falling(query) else column.is_not(None)])
+    return parts
 
 
 # --- the filter tree -------------------------------------------------------------------------------------------------
 
 
-def _ranges(query: ListQuery, total: int) -> Iterable[Conditions]:
+def _ranges(query: ListQuery) -> Sequence[Conditions]:
     """Sets of conditions that together are the filter, each read along an index that has the order of the list.
 
     By time, every wanted (workflow, status) is a range of its own in an index that ends in time. By duration, or when
-    there are too many ranges, the list walks along the sort's own index and passes by what does not match. That is fast
-    unless matches are few; then the database is free to find them by their own index, and to sort.
+    there are too many ranges, the list walks along the sort's own index and passes by what does not match.
     """
-    if total <= _FEW_ROWS:
-        return [_plain(query.filter)]
+    tests = query.filter.tests
     statuses, workflows = _wanted_statuses(query.filter), _wanted_workflows(query.filter)
-    rest = [_walked(test) for test in query.filter.tests if test.field not in ("status", "workflowId")]
-    if _by_time(query) and workflows and len(workflows) * len(statuses) <= _MAX_RANGES:
+    rest = [_walked(test) for test in tests if test.field not in ("status", "workflowId")]
+    if _by_time(query) and workflows and statuses and len(workflows) * len(statuses) <= _MAX_RANGES:
         return [[_E.workflow_id == w, _E.status == s, *rest] for w, s in product(workflows, statuses)]
-    unwanted = [_walked(test) for test in query.filter.tests if test.field == "workflowId"]
-    if _by_time(query) and len(statuses) < len(STATUSES):
-        return [[_E.status == status, *unwanted, *rest] for status in statuses]
-    return [[_walked(test) for test in query.filter.tests]]
+    if _by_time(query) and 0 < len(statuses) < len(STATUSES):
+        others = [_walked(test) for test in tests if test.field == "workflowId"]
+        return [[_E.status == status, *others, *rest] for status in statuses]
+    return [[_walked(test) for test in tests]]
 
 
 def _wanted_statuses(found: Filter) -> list[str]:

@@ -5,6 +5,7 @@ through once. An execution that was stored or loaded carries a `Kept` from one c
 writes the row that lists are made of only when that row changes.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
@@ -44,7 +45,7 @@ class Listed(NamedTuple):
     tags: list[str]
 
 
-class Kept(NamedTuple):
+class Kept(msgspec.Struct, gc=False):
     """What is stored of an execution now."""
 
     listed: Listed
@@ -94,11 +95,10 @@ def pack(changes: Changes, next_key: int) -> Batch:
     known = [touched for touched in changes.touched.values() if touched.execution.key]
     for touched in sorted(known, key=lambda touched: touched.execution.key):
         _pack_known(batch, touched)
-    for touched in changes.touched.values():
-        if not touched.execution.key:
-            touched.execution.key = next_key
-            next_key += 1
-            _pack_new(batch, touched)
+    new = (touched for touched in changes.touched.values() if not touched.execution.key)
+    for key, touched in enumerate(new, next_key):
+        touched.execution.key = key
+        _pack_new(batch, touched)
     return batch
 
 
@@ -123,13 +123,14 @@ def _pack_new(batch: Batch, touched: Touched) -> None:
         )
     )
     _pack_contents(batch, touched)
-    _settle(execution, listed, tail)
+    execution.stored_version = execution.version
+    execution.kept = Kept(listed, tail)
 
 
 def _pack_known(batch: Batch, touched: Touched) -> None:
     execution, kept = touched.execution, touched.execution.kept
     events, progress = len(execution.seen), execution.progress
-    tail = _add_seen(batch, touched, kept.tail)
+    kept.tail = _add_seen(batch, touched, kept.tail)
     batch.progress.append(
         (
             execution.version,
@@ -138,25 +139,20 @@ def _pack_known(batch: Batch, touched: Touched) -> None:
             progress.completed,
             progress.total,
             _encode(execution.registers),
-            tail,
+            kept.tail,
             execution.key,
             execution.stored_version,
             events - len(touched.fresh),
         )
     )
-    listed = kept.listed
     # What has not started stands in lists by its first evidence, which any event may be.
     if touched.restated or execution.started_us is None:
         listed = _listed(execution)
         if listed != kept.listed:
             _relist(batch, execution, kept.listed, listed)
+            kept.listed = listed
     _pack_contents(batch, touched)
-    _settle(execution, listed, tail)
-
-
-def _settle(execution: Execution, listed: Listed, tail: bytes) -> None:
     execution.stored_version = execution.version
-    execution.kept = Kept(listed, tail)
 
 
 def _listed(execution: Execution) -> Listed:
@@ -236,10 +232,10 @@ def _pack_payload(batch: Batch, key: int, slot: str, value: bytes | None) -> Non
 
 def pack_releases(releases: Iterable[Release]) -> dict[int, bytes]:
     """The body of each partition's row of `releases`."""
-    packed: dict[int, list[StoredRelease]] = {}
+    packed: dict[int, list[StoredRelease]] = defaultdict(list)
     for release in releases:
         event = release.event
-        packed.setdefault(event.record.partition, []).append(stored_release(release, event.type in DERIVED))
+        packed[event.record.partition].append(stored_release(release, event.type in DERIVED))
     return {partition: _encode(body) for partition, body in packed.items()}
 
 
