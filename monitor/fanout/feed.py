@@ -138,7 +138,8 @@ class Feed:
         group.pending_bytes += len(frame)
         group.told = entry.position
         self.dirty.add(group)
-        if group.pending_bytes >= self.limits.chunk_bytes:
+        # A chunk never ends between the frames of one record: where it ends, its readers can be told to stand.
+        if group.pending_bytes >= self.limits.chunk_bytes and entry.covered_by(self.position):
             self.flush(group)
 
     # --- groups ------------------------------------------------------------------------------------------------------

@@ -311,3 +311,30 @@ async def test_who_is_sent_away_in_the_middle_of_a_replay_is_told_how_far_it_got
     *events, drain = await told(hub, attachment)
     assert drain["type"] == "stream.drain"
     assert drain["position"] == events[-1]["position"]
+
+
+async def test_a_reader_that_cannot_be_caught_up_for_the_moment_is_sent_away(world: World) -> None:
+    """Nothing is lost: it comes back with the position that it has."""
+    hub = world.hub(Limits(backlog_bytes=1))
+    for _ in range(5):
+        await world.append()
+    world.publish(hub)
+    await world.journal.close()
+    attachment = hub.subscribe(select(), WEBSOCKET, world.beginning)
+    assert await told(hub, attachment) == []
+    assert attachment.ended == "unavailable"
+
+
+async def test_chunks_end_with_whole_records(world: World) -> None:
+    """A derived event and its cause are never torn apart, however small the chunks."""
+    hub = world.hub(Limits(chunk_bytes=1))
+    attachment = hub.subscribe(select(), WEBSOCKET)
+    assert await told(hub, attachment) == []
+    await world.append("execution.completed")
+    await world.append("execution.failed")
+    world.publish(hub)
+    await hub._flush()
+    first, second = await attachment.next(), await attachment.next()
+    assert first is not None
+    assert second is not None
+    assert [len(first.messages), len(second.messages)] == [1, 2]

@@ -219,6 +219,18 @@ async def test_a_message_that_is_too_large_ends_the_connection(client: ClientCon
     assert client.close_code == 1009
 
 
+async def test_a_journal_that_does_not_answer_is_said_and_the_client_sent_away(
+    client: ClientConnection, world: World
+) -> None:
+    """With the code that means: try again later."""
+    await world.journal.close()
+    error = await ask(client, {"type": "subscribe", "channels": ["executions"], "position": "earliest"})
+    assert (error["type"], error["code"]) == ("stream.error", "JOURNAL_UNAVAILABLE")
+    with pytest.raises(ConnectionClosed):
+        await frame(client)
+    assert client.close_code == 1013
+
+
 async def test_draining_tells_everybody_where_they_stand(client: ClientConnection, hub: Hub) -> None:
     """And closes with the code that means: come back."""
     reply = await ask(client, SEED_MESSAGE)
