@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from monitor import __version__
+from tests.support.kafka import Kafka
 from tests.support.service import Service, eventually
 
 N8N = Path(__file__).parents[1] / "data" / "n8n"
@@ -163,6 +164,16 @@ def test_port_in_use_names_the_cure(tmp_path: Path) -> None:
     assert "--port" in answer.err
 
 
+def test_journal_that_is_away_is_said_at_the_end(tmp_path: Path) -> None:
+    """Exit code 1: it may be there at the next try, so whoever watches over the process may start it again."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+        answer = monitor("serve", "--port", "0", data=tmp_path / "data", journal=f"kafka://{address}/events")
+    assert answer.code == 1
+    assert answer.err.splitlines()[-1].startswith(f"monitor: Kafka at {address} does not answer")
+
+
 async def test_second_process_on_a_data_folder_is_refused(service: Service) -> None:
     """Two writers would tear the journal; the first goes on undisturbed."""
     service.launch()
@@ -232,6 +243,31 @@ def test_missing_file_is_a_wrong_argument(tmp_path: Path) -> None:
     assert "nothing" in answer.err
 
 
+def monitor_on_a_terminal(*arguments: str | Path) -> tuple[str, str]:
+    """What a command prints, and what it draws on the terminal that its stderr is."""
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "monitor", *map(str, arguments)]
+    environment = INHERITED | {"TERM": "xterm"}
+    try:
+        done = subprocess.run(
+            command, env=environment, stdout=subprocess.PIPE, stderr=theirs, text=True, timeout=60, check=True
+        )
+        return done.stdout, os.read(ours, 10_000).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+async def test_progress_is_shown_on_a_terminal_only(service: Service, tmp_path: Path) -> None:
+    """The bar goes to stderr, so that the result can be piped on."""
+    service.launch()
+    await service.ready()
+    (tmp_path / "event").write_text(LINE)
+    printed, drawn = monitor_on_a_terminal("send", tmp_path / "event", "--url", service.url)
+    assert printed == "1 accepted, 0 duplicate, 0 rejected\n"
+    assert "Sending" in drawn
+
+
 # --- import ----------------------------------------------------------------------------------------------------------
 
 
@@ -269,6 +305,21 @@ async def test_instance_names_the_executions(service: Service) -> None:
     service.launch()
     await service.ready()
     await expect(service.url, {name.replace("n8n:", "prod-1:"): status for name, status in EXPECTED.items()})
+
+
+async def test_n8n_logs_by_way_of_kafka_give_the_same(kafka: Kafka, tmp_path: Path) -> None:
+    """The folder's store is caught up although the events went to a topic."""
+    journal = f"kafka://{kafka.bootstrap}/{await kafka.create_topic(partitions=3)}"
+    service = Service(tmp_path / "data", journal=journal)
+    first = import_logs(data=service.data, journal=journal)
+    assert first["executions"] == Counter(EXPECTED.values())
+    assert import_logs(data=service.data, journal=journal)["accepted"] == 0
+    service.launch()
+    try:
+        await service.ready()
+        assert await statuses(service.url) == EXPECTED
+    finally:
+        service.close()
 
 
 def test_lines_that_are_no_log_are_refused_by_place(tmp_path: Path) -> None:
@@ -333,6 +384,18 @@ def test_doctor_finds_a_journal_that_is_not_the_stores(tmp_path: Path) -> None:
     answer = monitor("doctor", "--json", data=data)
     assert answer.code == 1
     assert findings(answer)["anchors"][0] == "fail"
+
+
+async def test_doctor_looks_into_kafka(kafka: Kafka, tmp_path: Path) -> None:
+    """The topic's weaknesses are warnings; nothing is created, and a topic that is missing is a failure."""
+    topic = await kafka.create_topic(partitions=3)
+    there = monitor("doctor", "--json", data=tmp_path / "data", journal=f"kafka://{kafka.bootstrap}/{topic}")
+    assert there.code == 0
+    assert findings(there)["journal"][1].endswith("3 partition(s)")
+    assert findings(there)["topic"][0] == "warn"
+    missing = monitor("doctor", "--json", data=tmp_path / "data", journal=f"kafka://{kafka.bootstrap}/no-such-topic")
+    assert missing.code == 1
+    assert "no topic no-such-topic" in findings(missing)["journal"][1]
 
 
 def test_doctor_names_a_wrong_setting(tmp_path: Path) -> None:
