@@ -9,16 +9,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import NewPartitions, NewTopic, RecordsToDelete
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import NewPartitions
 
 from monitor.clock import SystemClock
 from monitor.errors import IncarnationChanged, JournalError, JournalUnavailable, RetentionCut, StartupError
 from monitor.events.model import Entry, Record
-from monitor.journal import Consumer, Place, ensure_topic, open_kafka_journal
+from monitor.journal import Consumer, Place, ensure_topic
 from monitor.journal.kafka.consumer import KafkaConsumer, Patience
-from monitor.journal.kafka.journal import KafkaJournal
-from monitor.journal.kafka.topics import describe_topic
 from monitor.journal.partitioner import partition_for
 from tests.contracts.journal_contract import (
     DEADLINE_S,
@@ -28,28 +26,7 @@ from tests.contracts.journal_contract import (
     read_all,
 )
 from tests.support.kafka import Kafka
-
-QUICK = Patience(stalled_s=0.5, look_s=0.1, life_s=0.5)
-
-
-@asynccontextmanager
-async def opened(
-    kafka: Kafka, topic: str, *, group: str = "test", patience: Patience = QUICK
-) -> AsyncIterator[KafkaJournal]:
-    """The journal in `topic`, for as long as the block runs."""
-    url = f"kafka://{kafka.bootstrap}/{topic}"
-    journal = await open_kafka_journal(url, clock=SystemClock(), group=group, create=False, patience=patience)
-    try:
-        yield journal
-    finally:
-        await journal.close()
-
-
-@asynccontextmanager
-async def raw_producer(kafka: Kafka, **settings: Any) -> AsyncIterator[AIOKafkaProducer]:
-    """Another program that writes to the topic, in its own way."""
-    async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, **settings) as producer:
-        yield producer
+from tests.support.kafka_topics import delete_before, opened, raw_producer, recreate
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -464,26 +441,6 @@ async def committed_offset(kafka: Kafka, topic: str, *, group: str) -> int | Non
     async with kafka.admin() as admin:
         offsets = await admin.list_consumer_group_offsets(group, partitions=[place])
     return None if offsets[place].offset < 0 else int(offsets[place].offset)
-
-
-async def delete_before(kafka: Kafka, topic: str, offset: int) -> None:
-    """Cut the topic as retention does."""
-    async with kafka.admin() as admin:
-        await admin.delete_records({TopicPartition(topic, 0): RecordsToDelete(offset)})
-
-
-async def recreate(kafka: Kafka, topic: str, *, partitions: int) -> None:
-    """Delete the topic and make another one of the same name."""
-    async with kafka.admin() as admin:
-        await admin.delete_topics([topic])
-        deadline_s = time.monotonic() + DEADLINE_S
-        while True:
-            answer = await admin.create_topics([NewTopic(topic, partitions, 1)])
-            if answer.topic_errors[0][1] == 0:
-                break
-            assert time.monotonic() < deadline_s, answer
-    while await describe_topic(kafka.bootstrap, topic) is None:
-        assert time.monotonic() < deadline_s
 
 
 async def stays_empty(consumer: Consumer, *, seconds: float) -> bool:
