@@ -145,10 +145,15 @@ class Pipeline:
             self._forget()
             await consumer.reload()
             return 0
+        except StoreUnavailable:
+            self._forget()
+            await self._read_again(consumer, records)
+            raise
         except BaseException:
             # Cancelled or failed: the folded executions may be ahead of the store.
             self._forget()
             raise
+        self._next.update({record.partition: batch.position.offsets[record.partition] for record in records})
         self._hub.publish(batch.changes.releases, batch.position)
         if batch.deliveries:
             self._on_deliveries()
@@ -162,10 +167,8 @@ class Pipeline:
         executions = self._working.take(writer, events)
         changes = fold(events, executions)
         deliveries = self._plan(writer).plan(changes.releases, self._planned, self._clock.now_us())
-        moved = self._moves(records)
-        writer.commit(Commit(changes, moved, deliveries))
+        writer.commit(Commit(changes, self._moves(records), deliveries))
         self._working.keep(executions)
-        self._next.update({partition: move.next for partition, move in moved.items()})
         return Batch(changes, writer.position(), len(deliveries))
 
     def _decode(self, records: Sequence[Record]) -> list[Event | Poison]:
@@ -193,6 +196,11 @@ class Pipeline:
         for partition in partitions:
             self._next[partition], self._planned[partition] = rows[partition].next, rows[partition].planned
         return {partition: self._next[partition] for partition in partitions}
+
+    async def _read_again(self, consumer: Consumer, records: Sequence[Record]) -> None:
+        """Nothing of the batch was stored, so it has to come once more."""
+        for partition in {record.partition for record in records}:
+            await consumer.seek(partition, self._next[partition])
 
     async def _pass_cut(self, consumer: Consumer, cut: RetentionCut) -> None:
         """Records are gone for good: say so in quarantine, log and streams, then go on with the first one left."""

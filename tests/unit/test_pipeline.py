@@ -1,7 +1,8 @@
 """The pipeline: journal in, state and releases out, exactly once in effect."""
 
-from collections.abc import Sequence
-from typing import Any
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import pytest
 
@@ -9,15 +10,19 @@ from monitor.access.teams import team_rule
 from monitor.clock import SystemClock
 from monitor.engines.histories import VARIED
 from monitor.engines.traffic import traffic
-from monitor.errors import JournalMismatch
+from monitor.errors import JournalMismatch, StoreUnavailable
 from monitor.events.model import Entry
 from monitor.events.position import Position
 from monitor.journal import MemoryJournal
 from monitor.pipeline import WorkingSet, check_anchors
 from monitor.projections.execution import Execution
 from monitor.projections.fold import Release
+from monitor.store.base import Store, Writer
 from monitor.store.memory import MemoryStore
 from tests.support.replay import contents, quiet_pipeline
+from tests.support.service import eventually
+
+T = TypeVar("T")
 
 TEAM_OF = team_rule(exclusive=True, trust_body=False)
 
@@ -53,7 +58,7 @@ async def filled(entries: Sequence[Entry], partitions: int = 1) -> MemoryJournal
     return journal
 
 
-def pipeline(journal: MemoryJournal, store: MemoryStore, outlet: RecordingOutlet, **options: Any) -> Any:
+def pipeline(journal: MemoryJournal, store: Store, outlet: RecordingOutlet, **options: Any) -> Any:
     """A pipeline whose releases are kept."""
     made = quiet_pipeline(journal, store, TEAM_OF, **options)
     made._hub = outlet
@@ -117,6 +122,47 @@ async def test_two_pipelines_on_one_store_change_nothing_twice() -> None:
     await pipeline(journal, clean, RecordingOutlet()).catch_up()
     assert await contents(store) == await contents(clean)
     told = [(r.event.execution_id, r.event.id) for outlet in outlets for r in outlet.releases]
+    assert len(told) == len(set(told))
+
+
+class FailingStore:
+    """A store whose disk is full now and then: of five transactions one fails early and one late, undone."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self.read, self.close = store.read, store.close
+        self._store = store
+        self._writes = 0
+
+    async def write(self, work: Callable[[Writer], T], *, durable: bool = False) -> T:
+        self._writes += 1
+        if self._writes % 5 == 0:
+            raise StoreUnavailable("disk full")
+
+        def fail_late(writer: Writer) -> T:
+            work(writer)
+            raise StoreUnavailable("disk full")
+
+        return await self._store.write(fail_late if self._writes % 5 == 2 else work, durable=durable)
+
+
+async def test_batch_that_could_not_be_stored_is_folded_again() -> None:
+    """A store that fails for a while loses nothing and doubles nothing: the batch is read once more."""
+    journal = await filled(ENTRIES, partitions=2)
+    store, outlet = await opened(journal), RecordingOutlet()
+    folding = pipeline(journal, FailingStore(store), outlet, max_batch=100)
+    running = asyncio.create_task(folding.run())
+    ends = tuple(held.end for held in (await journal.bounds()).values())
+
+    async def is_folded() -> bool:
+        return (await store.read(lambda reader: reader.position())).offsets == ends
+
+    await eventually(is_folded)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    clean = await opened(journal)
+    await pipeline(journal, clean, RecordingOutlet()).catch_up()
+    assert await contents(store) == await contents(clean)
+    told = [(release.event.execution_id, release.event.id) for release in outlet.releases]
     assert len(told) == len(set(told))
 
 
