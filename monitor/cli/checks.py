@@ -61,11 +61,16 @@ def check_settings(settings: Settings) -> Finding:
     """Which settings differ from the defaults."""
     fields = type(settings).model_fields
     chosen = [
-        f"{key}={getattr(settings, name)}"
+        f"{key}={_spelt(getattr(settings, name))}"
         for name, key in keys().items()
         if getattr(settings, name) != fields[name].default
     ]
     return Finding("ok", "settings", ", ".join(chosen) or "all at their defaults")
+
+
+def _spelt(value: object) -> str:
+    """As it would stand in the environment."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def check_folder(folder: Path) -> Iterator[Finding]:

@@ -53,8 +53,8 @@ def test_missing_package_is_a_failure_unless_it_is_optional(monkeypatch: pytest.
 def test_settings_are_told_where_they_differ() -> None:
     """Under the names of their variables."""
     assert check_settings(read_settings({})).text == "all at their defaults"
-    chosen = {"MONITOR_PORT": "1234", "MONITOR_JOURNAL_KEEP": "2h"}
-    assert check_settings(read_settings(chosen)).text == "MONITOR_PORT=1234, MONITOR_JOURNAL_KEEP=7200"
+    chosen = {"MONITOR_PORT": "1234", "MONITOR_WEBHOOK_ALLOW": "10.0.0.0/8, ::1/128"}
+    assert check_settings(read_settings(chosen)).text == "MONITOR_PORT=1234, MONITOR_WEBHOOK_ALLOW=10.0.0.0/8,::1/128"
 
 
 def test_folder_that_is_there_or_can_be_made_is_well(tmp_path: Path) -> None:
