@@ -25,6 +25,9 @@ _B: Final = bodies_table.c
 _D: Final = deliveries_table.c
 _E: Final = endpoints_table.c
 
+_VALUES: Final = 5_000
+"""Values in one statement; SQLite as distributed takes 32,766."""
+
 _decode_endpoint: Final = msgspec.msgpack.Decoder(Endpoint).decode
 
 # --- endpoints -------------------------------------------------------------------------------------------------------
@@ -87,7 +90,7 @@ def _raise_version(connection: Connection) -> None:
 
 def plan(connection: Connection, planned: Sequence[Planned]) -> None:
     """Store deliveries that are not there yet, to endpoints that still are; equal bodies of an event once."""
-    known = set(connection.scalars(select(_D.id).where(_D.id.in_([delivery.id for delivery in planned]))))
+    known = _known(connection, [delivery.id for delivery in planned])
     addressees = set(connection.scalars(select(_E.key)))
     fresh = {
         delivery.id: delivery
@@ -108,6 +111,12 @@ def plan(connection: Connection, planned: Sequence[Planned]) -> None:
             for place, delivery in enumerate(fresh.values())
         ],
     )
+
+
+def _known(connection: Connection, ids: Sequence[str]) -> set[str]:
+    """Those of `ids` that are stored, asked for in portions, since a statement takes only so many values."""
+    portions = (ids[at : at + _VALUES] for at in range(0, len(ids), _VALUES))
+    return {id_ for portion in portions for id_ in connection.scalars(select(_D.id).where(_D.id.in_(portion)))}
 
 
 def _delivery_row(key: int, delivery: Planned, body_key: int) -> dict[str, Any]:
@@ -235,26 +244,38 @@ def _claimed(row: Any, endpoint: Endpoint, lease: str) -> Claimed:
     )
 
 
+_END_ATTEMPT: Final = (
+    update(attempts_table)
+    .where(_A.delivery_key == select(_D.key).where(_D.id == bindparam("of")).scalar_subquery(), _A.n == bindparam("at"))
+    .values({name: bindparam(name) for name in ("finished_us", "status", "error", "answer")})
+)
+_MOVE_ON: Final = (
+    update(deliveries_table)
+    .where(_D.id == bindparam("of"), _D.lease == bindparam("under"), LEASED)
+    .values(state=bindparam("state"), due_us=bindparam("due_us"), lease=None, lease_until_us=None)
+)
+
+
 def finish(connection: Connection, outcomes: Sequence[Outcome]) -> int:
     """Record ended attempts; a delivery moves on only where its lease still holds. Returns how many held."""
-    return sum(_finish(connection, outcome) for outcome in outcomes)
-
-
-def _finish(connection: Connection, outcome: Outcome) -> int:
-    key = select(_D.key).where(_D.id == outcome.delivery_id).scalar_subquery()
+    if not outcomes:
+        return 0
     connection.execute(
-        update(attempts_table)
-        .where(_A.delivery_key == key, _A.n == outcome.n)
-        .values(
-            finished_us=outcome.finished_us,
-            status=outcome.status,
-            error=outcome.error,
-            answer=outcome.answer,
-        )
+        _END_ATTEMPT,
+        [
+            {
+                "of": it.delivery_id,
+                "at": it.n,
+                "finished_us": it.finished_us,
+                "status": it.status,
+                "error": it.error,
+                "answer": it.answer,
+            }
+            for it in outcomes
+        ],
     )
-    held = update(deliveries_table).where(_D.id == outcome.delivery_id, _D.lease == outcome.lease, LEASED)
-    moved = held.values(state=outcome.state, due_us=outcome.due_us, lease=None, lease_until_us=None)
-    return connection.execute(moved).rowcount
+    moves = [{"of": it.delivery_id, "under": it.lease, "state": it.state, "due_us": it.due_us} for it in outcomes]
+    return connection.execute(_MOVE_ON, moves).rowcount
 
 
 def release_leases(connection: Connection, lease_prefix: str) -> int:

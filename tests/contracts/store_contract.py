@@ -673,6 +673,15 @@ class StoreContract:
         assert [row.id for row in await store.read(lambda reader: reader.deliveries(2, 10))] == ["dlv_2"]
         assert await store.read(lambda reader: reader.deliveries(9, 10)) == []
 
+    async def test_batch_may_owe_any_number(self, store: Store, feed: Feed, lanes: list[int]) -> None:
+        """Ten thousand deliveries of one batch, planned twice, are owed once each."""
+        many = [planned(f"dlv_{number}", 1 + number % 3, body=b"%d" % (number // 3)) for number in range(10_000)]
+        await feed.send(deliveries=many)
+        await feed.send(deliveries=many)
+        rows = await store.read(lambda reader: [row for key in lanes for row in reader.deliveries(key, 9999)])
+        assert sorted(row.id for row in rows) == sorted(it.id for it in many)
+        assert {row.id: row.body for row in rows} == {it.id: it.body for it in many}
+
     async def test_claim_hands_out_what_is_due_once(self, store: Store, feed: Feed, lanes: list[int]) -> None:
         """A claimed delivery carries what is needed to send it, and is nobody else's until its lease ends."""
         later = NOW_US + 60 * SECOND_US
@@ -719,6 +728,7 @@ class StoreContract:
         [current] = await claim(store, now_us=NOW_US + 31 * SECOND_US, lease="lease_2")
         assert current.n == 2
         assert await store.write(lambda writer: writer.finish([outcome(late)])) == 0
+        assert await store.write(lambda writer: writer.finish([])) == 0
         assert [row.state for row in await store.read(lambda reader: reader.deliveries(1, 1))] == ["leased"]
         assert await store.write(lambda writer: writer.finish([outcome(current), outcome(current)])) == 1
         attempts = await store.read(lambda reader: reader.attempts("dlv_1"))
