@@ -45,7 +45,7 @@ from monitor.webhooks.sender import open_sender
 from monitor.webhooks.targets import Targets
 
 GROUP: Final = "execution-monitor"
-"""Consumer group of the projectors of a deployment, for Kafka's own tools; the store's offsets decide."""
+"""Consumer group under which Kafka's own tools see how far this service is; the store's offsets decide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +169,10 @@ def create_app(parts: Parts) -> ASGIApp:
 
 async def _open_journal(settings: Settings, clock: Clock) -> Journal:
     if settings.journal:
-        return await open_kafka_journal(settings.journal, clock=clock, group=GROUP, create=settings.create_topics)
+        # The data folder's lock keeps other projectors of an embedded store out: nobody shares the partitions.
+        return await open_kafka_journal(
+            settings.journal, clock=clock, group=GROUP, alone=True, create=settings.create_topics
+        )
     return await open_sqlite_journal(settings.data / "journal.db", clock=clock)
 
 

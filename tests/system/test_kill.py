@@ -1,10 +1,9 @@
-"""SIGKILL at any instruction: afterwards the store equals a clean replay, nothing acknowledged is lost, nothing doubled."""
+"""SIGKILL at any instruction: the store then equals a clean replay; nothing acknowledged is lost, nothing doubled."""
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,8 @@ import pytest
 from monitor.access.teams import team_rule
 from monitor.clock import SystemClock
 from monitor.engines.histories import VARIED
-from monitor.engines.traffic import traffic
-from monitor.events.codec import decode
+from monitor.engines.traffic import paced, traffic
+from monitor.events.codec import TeamOf, decode
 from monitor.events.model import Entry, Event
 from monitor.journal import Journal, open_kafka_journal, open_sqlite_journal
 from monitor.store import open_sqlite_store
@@ -29,6 +28,12 @@ from tests.support.service import Service, eventually
 ENDS = ("execution.completed", "execution.failed", "execution.cancelled")
 ROUNDS, LONG_ROUNDS = 10, 100
 
+EVENTS_PER_S = 1000
+"""Enough that every instant finds the service at work, and little enough that its start does not only catch up."""
+
+# A hundred kills take longer than a test usually may.
+pytestmark = pytest.mark.timeout(3600)
+
 Acknowledged = set[tuple[str, str]]
 """(execution id, event id) of what the service, or Kafka, said it has."""
 
@@ -37,7 +42,7 @@ async def test_embedded_service_killed_at_random(tmp_path: Path, long_form: bool
     """Events are acknowledged over HTTP by a service that is killed again and again."""
     acknowledged: Acknowledged = set()
     service = Service(tmp_path / "data", webhook_allow=",".join(LOOPBACK))
-    async with receiving() as receiver, httpx.AsyncClient(base_url=service.url, trust_env=False) as client:
+    async with receiving() as receiver, service.client() as client:
         await _killed_again_and_again(service, receiver, _post(client, acknowledged), long_form)
     journal = await open_sqlite_journal(service.data / "journal.db", clock=SystemClock())
     await _check(service, journal, exclusive=True, acknowledged=acknowledged, receiver=receiver)
@@ -66,7 +71,7 @@ async def _killed_again_and_again(
     try:
         await service.ready()
         await _register(service, receiver)
-        load = asyncio.create_task(_feed_forever(feed, _batches(chance)))
+        load = asyncio.create_task(_feed_forever(feed))
         for number in range(rounds):
             await asyncio.sleep(chance.uniform(0.02, 0.4))  # the random instant; nothing is awaited by it
             assert not load.done(), load.exception()
@@ -82,15 +87,10 @@ async def _killed_again_and_again(
         service.close()
 
 
-async def _feed_forever(feed: Callable[[list[Entry]], Awaitable[None]], batches: Iterator[list[Entry]]) -> None:
-    for batch in batches:
-        await feed(batch)
-
-
-def _batches(chance: random.Random) -> Iterator[list[Entry]]:
+async def _feed_forever(feed: Callable[[list[Entry]], Awaitable[None]]) -> None:
     entries = traffic(7, mix=VARIED, active=40, window=30, duplicates=0.05, gaps=0.01)
-    while True:
-        yield list(islice(entries, chance.randint(1, 60)))
+    async for batch in paced(entries, EVENTS_PER_S, SystemClock()):
+        await feed(batch)
 
 
 def _post(client: httpx.AsyncClient, acknowledged: Acknowledged) -> Callable[[list[Entry]], Awaitable[None]]:
@@ -145,14 +145,14 @@ async def _producer(url: str) -> AsyncIterator[_Producer]:
 
 
 async def _register(service: Service, receiver: Receiver) -> None:
-    async with httpx.AsyncClient(base_url=service.url, trust_env=False) as client:
+    async with service.client() as client:
         answer = await client.post("/v1/webhooks", json={"url": receiver.url, "events": list(ENDS)})
         assert answer.status_code == 201, answer.text
 
 
 async def _is_settled(service: Service) -> bool:
     """Whether everything in the journal is folded and every delivery is made."""
-    async with httpx.AsyncClient(base_url=service.url, trust_env=False) as client:
+    async with service.client() as client:
         metrics = (await client.get("/metrics")).text
         hooks = (await client.get("/v1/webhooks")).json()["data"]
         owed = (await client.get(f"/v1/webhooks/{hooks[0]['id']}/deliveries", params={"limit": 100})).json()
@@ -185,25 +185,17 @@ async def _check(
         await journal.close()
 
 
-async def _held(journal: Journal, team_of: Any) -> Acknowledged:
+async def _held(journal: Journal, team_of: TeamOf) -> Acknowledged:
     held = set()
     for partition, (start, end) in (await journal.bounds()).items():
-        while start < end:
-            records = await journal.read(partition, start, end, 1000)
-            if not records:
-                break
+        at = start
+        while records := await journal.read(partition, at, end, 1000):
             decoded = [decode(record, team_of) for record in records]
             held |= {(event.execution_id, event.id) for event in decoded if isinstance(event, Event)}
-            start = records[-1].offset + 1
+            at = records[-1].offset + 1
     return held
 
 
 async def _quarantined(store: Store) -> list[str]:
     rows = await store.read(lambda reader: reader.quarantine(10))
     return [row.message for row in rows]
-
-
-@pytest.fixture(autouse=True)
-def _long_timeout(request: pytest.FixtureRequest, long_form: bool) -> None:
-    """A hundred kills take longer than a test usually may."""
-    request.node.add_marker(pytest.mark.timeout(1800 if long_form else 240))

@@ -33,6 +33,7 @@ class KafkaJournal:
         *,
         clock: Clock,
         group: str,
+        alone: bool,
         confirm_s: float,
         patience: Patience,
         chance: Callable[[], float],
@@ -41,6 +42,7 @@ class KafkaJournal:
         self._address = address
         self._clock = clock
         self._group = group
+        self._taken = frozenset(range(topic.partitions)) if alone else None
         self._patience = patience
         self._chance = chance
         self._reader = KafkaReader(*address, topic.partitions)
@@ -57,7 +59,7 @@ class KafkaJournal:
         return await self._reader.read(partition, start, end, max_records)
 
     async def consumer(self, find_offsets: FindOffsets) -> KafkaConsumer:
-        membership = Membership(*self._address, self._group, clock=self._clock, chance=self._chance)
+        membership = Membership(*self._address, self._group, taken=self._taken, clock=self._clock, chance=self._chance)
         consumer = KafkaConsumer(
             self._address.topic,
             membership,
@@ -103,6 +105,7 @@ async def open_kafka_journal(
     *,
     clock: Clock,
     group: str,
+    alone: bool = False,
     create: bool = True,
     partitions: int = 12,
     replication: int | None = None,
@@ -113,7 +116,8 @@ async def open_kafka_journal(
     """The journal in the topic at `kafka://host:port,host:port/topic`, created when missing if `create`.
 
     `partitions` and `replication` (None: three, or one per broker) hold for a topic that is created; one that exists
-    keeps its own. `group` is the consumer group that shares the partitions. `confirm_s` bounds an append.
+    keeps its own. `group` is the consumer group that shares the partitions; with `alone` nobody shares them, so that a
+    consumer reads all at once, and the group only hears how far it is. `confirm_s` bounds an append.
 
     Raises StartupError with the cure when the address, the topic or the installation is not fit for it, and
     JournalUnavailable when Kafka does not answer.
@@ -129,6 +133,7 @@ async def open_kafka_journal(
         topic,
         clock=clock,
         group=group,
+        alone=alone,
         confirm_s=confirm_s,
         patience=patience or Patience(),
         chance=chance,

@@ -1,4 +1,4 @@
-"""One consumer's place in the group: its client, and which partitions it was given.
+"""One consumer's place in the group: its client, and which partitions it was given, or took where it is alone.
 
 A client that has failed is left behind and replaced by a new one, after a jittered pause. Used by the consumer alone.
 """
@@ -25,10 +25,24 @@ _FETCH_WAIT_MS: Final = 100
 class Membership:
     """Joins, rejoins and leaves. Read `generation` before acting on `assigned`, and compare it afterwards."""
 
-    def __init__(self, bootstrap: str, topic: str, group: str, *, clock: Clock, chance: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        bootstrap: str,
+        topic: str,
+        group: str,
+        *,
+        taken: frozenset[int] | None,
+        clock: Clock,
+        chance: Callable[[], float],
+    ) -> None:
+        """`taken`: partitions that are ours without asking, since nobody shares them; None = the group decides.
+
+        A group would wait for a killed predecessor until its session ends, 45 s, before it gives anything to us.
+        """
         self._bootstrap = bootstrap
         self._topic = topic
         self._group = group
+        self._taken = taken
         self._clock = clock
         self._chance = chance
         self.client: Any = None
@@ -42,7 +56,7 @@ class Membership:
 
     async def join(self) -> None:
         """Bring a new client into the group. Raises KafkaError; the next call then waits longer before it tries."""
-        from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener  # noqa: PLC0415
+        from aiokafka import AIOKafkaConsumer  # noqa: PLC0415
 
         if self._failures:
             pause_s = min(_BACKOFF_LIMIT_S, _BACKOFF_S * 2**self._failures)
@@ -65,6 +79,22 @@ class Membership:
             await lifetime.stop(client)
             raise
         self.client = client
+        if self._taken is None:
+            self._ask_the_group(client)
+        else:
+            self._take(client, self._taken)
+
+    def _take(self, client: Any, partitions: frozenset[int]) -> None:
+        from aiokafka import TopicPartition  # noqa: PLC0415
+
+        places = [TopicPartition(self._topic, partition) for partition in partitions]
+        client.assign(places)
+        client.pause(*places)  # until the store's offsets are sought
+        self.change(partitions, is_settled=True)
+
+    def _ask_the_group(self, client: Any) -> None:
+        from aiokafka import ConsumerRebalanceListener  # noqa: PLC0415
+
         # The listener need not be one of aiokafka's classes, only pass for one.
         ConsumerRebalanceListener.register(_Listener)
         # After `start`, which would wait for the assignment if it knew the topic.
