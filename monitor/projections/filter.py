@@ -111,10 +111,15 @@ def parse_query(pairs: Iterable[tuple[str, str]], now_us: int) -> Filter:
 
 
 def parse_json(document: Mapping[str, Any]) -> Filter:
-    """The filter in a JSON object, as webhooks and subscriptions carry it. Relative date ranges mean nothing there."""
+    """The filter in a JSON object, as webhooks and subscriptions carry it. Relative date ranges mean nothing there.
+
+    Raises InvalidFilter as `parse_query` does.
+    """
     said = {}
     for field, value in document.items():
         ops = value if isinstance(value, Mapping) else {"eq": value}
+        if not ops:
+            raise InvalidFilter(f"'{field}' names no test", field=f"filter[{field}]")
         said[field] = {op: values if isinstance(values, list) else [values] for op, values in ops.items()}
     return _build(said, None)
 
@@ -169,7 +174,8 @@ def _test(field: str, op: str, values: list[Any]) -> Condition:
         raise InvalidFilter(f"'{field}' does not take '{op}'{_nearest(op, known)}", field=f"filter[{field}]")
     if not 0 < len(values) <= MAX_VALUES or (op not in ("eq", "ne") and len(values) > 1):
         raise InvalidFilter(f"'{field}' takes 1 to {MAX_VALUES} values, and one with '{op}'", field=f"filter[{field}]")
-    return Condition(field, candidate, tuple(_value(field, value) for value in values))
+    # In one order and once each, so that equal filters are equal.
+    return Condition(field, candidate, tuple(sorted({_value(field, value) for value in values})))
 
 
 def _value(field: str, said: Any) -> Value:
@@ -191,7 +197,7 @@ def _value(field: str, said: Any) -> Value:
 def _seconds_us(said: Any) -> int:
     try:
         seconds = float(said) if not isinstance(said, bool) else -1.0
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         seconds = -1.0
     if not 0 <= seconds < 1e10:
         raise ValueError("takes seconds from 0")
@@ -239,7 +245,7 @@ def _date(name: str, said: str) -> int:
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, list(known), 1)
+    near = difflib.get_close_matches(word[:40], list(known), 1)
     return f"; did you mean '{near[0]}'?" if near else ""
 
 
@@ -248,5 +254,6 @@ def _shown(field: str, value: Value) -> Any:
     if kind == "seconds" and isinstance(value, int):
         return value / 1_000_000
     if kind == "time" and isinstance(value, int):
-        return format_time(value)
+        # Answers carry milliseconds; a filter keeps the microseconds that it was given.
+        return f"{format_time(value)[:-1]}{value % 1000:03d}Z"
     return value
