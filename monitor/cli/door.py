@@ -44,7 +44,7 @@ async def http_door(url: str) -> AsyncIterator[Push]:
         async def push(events: Sequence[bytes]) -> list[Verdict]:
             try:
                 status, body = await _post(session, f"{url.rstrip('/')}/v1/events", b"\n".join(events))
-            except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            except (aiohttp.ClientError, TimeoutError) as error:
                 reason = str(error) or "no answer in time"
                 raise Unavailable(
                     f"nobody answers at {url} ({reason}); start `monitor serve`, or name its address with --url; "

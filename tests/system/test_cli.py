@@ -11,9 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from monitor import __version__
+from monitor.app import open_parts
+from monitor.events.model import DEFAULT_TEAM
+from monitor.settings import read_settings
+from monitor.sources.n8n_log import translate
 from tests.support.kafka import Kafka
 from tests.support.service import Service, eventually
 
@@ -278,6 +283,12 @@ def import_logs(*options: str | Path, files: Sequence[str] = LOGS, **settings: s
     return answer.document
 
 
+def events_of_logs() -> list[bytes]:
+    """What an import of the logs sends."""
+    named = [(log, Path(log).read_bytes().splitlines()) for log in LOGS]
+    return [msgspec.json.encode(event) for event in translate(named).events]
+
+
 async def test_n8n_logs_into_a_folder_give_what_n8n_reported(service: Service) -> None:
     """No service runs; the one that starts later has nothing left to do, and a second import adds nothing."""
     first = import_logs(data=service.data)
@@ -296,6 +307,19 @@ async def test_n8n_logs_through_a_service_give_the_same(service: Service) -> Non
     import_logs("--url", service.url, files=LOGS[:1])
     import_logs("--url", service.url)
     assert import_logs("--url", service.url)["accepted"] == 0
+    await expect(service.url, EXPECTED)
+
+
+async def test_interrupted_import_goes_on_where_it_was(service: Service) -> None:
+    """What had reached the journal, and was not folded any more, is not appended again."""
+    events = events_of_logs()
+    reached = events[: len(events) // 2]
+    async with open_parts(read_settings({}, data=service.data)) as parts:
+        await parts.intake.accept(reached, team=DEFAULT_TEAM)
+    report = import_logs(data=service.data)
+    assert (report["duplicate"], report["accepted"]) == (len(reached), len(events) - len(reached))
+    service.launch()
+    await service.ready()
     await expect(service.url, EXPECTED)
 
 
