@@ -7,9 +7,9 @@ import msgspec
 
 from monitor.clock import SystemClock
 from monitor.events.codec import TeamOf
+from monitor.events.position import Position
 from monitor.journal.base import Journal
 from monitor.pipeline import Pipeline
-from monitor.events.position import Position
 from monitor.projections.filter import Filter
 from monitor.projections.fold import Release
 from monitor.store.base import ListQuery, Reader, Store, Writer
