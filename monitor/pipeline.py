@@ -139,7 +139,8 @@ class Pipeline:
         if not records:
             return 0
         try:
-            batch = await self._store.write(lambda writer: self._project(writer, records))
+            with self._metrics.seconds.time():
+                batch = await self._store.write(lambda writer: self._project(writer, records))
         except Fenced:
             self._metrics.fenced.inc()
             self._forget()

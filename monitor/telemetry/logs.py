@@ -21,8 +21,8 @@ _SHARED: Final[tuple[Any, ...]] = (
     structlog.processors.StackInfoRenderer(),
 )
 
-_QUIET: Final = ("uvicorn.access", "aiokafka", "httpx", "websockets.server")
-"""A line per request or heartbeat says less than a counter does."""
+_QUIET: Final = ("uvicorn.access", "uvicorn.error", "aiokafka", "httpx", "websockets.server")
+"""A line per request, connection or heartbeat says less than a counter does."""
 
 
 def configure_logs(form: Form, stream: TextIO = sys.stderr) -> None:

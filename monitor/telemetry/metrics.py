@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 """The Prometheus text format that `Metrics.text` writes."""
 
-_PHASE_BUCKETS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+_BATCH_BUCKETS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """From a commit of one event on a fast disk to one that users feel."""
 
 
@@ -35,17 +35,14 @@ CATALOGUE: Final = (
     Metric("lost", "monitor_records_lost", "counter", "Records that retention removed before they were read."),
     Metric("batches", "monitor_commit_batches", "counter", "Transactions of the pipeline."),
     Metric("fenced", "monitor_commits_fenced", "counter", "Transactions refused since somebody else moved the state."),
-    Metric(
-        "phases",
-        "monitor_pipeline_seconds",
-        "histogram",
-        "Time per batch of the pipeline by phase: fetch, decode, fold, write, release.",
-        ("phase",),
-    ),
+    Metric("seconds", "monitor_batch_seconds", "histogram", "Time of a batch from its records to its commit."),
     Metric("lag", "monitor_lag_records", "gauge", "Records in the journal that are not applied yet.", ("partition",)),
-    Metric("subscribers", "monitor_subscribers", "gauge", "Open streams by transport.", ("transport",)),
-    Metric("frames", "monitor_frames_sent", "counter", "Frames handed to subscribers' sockets."),
+    Metric("subscribers", "monitor_subscribers", "gauge", "Open streams."),
+    Metric("published", "monitor_stream_events", "counter", "Events released to streams."),
+    Metric("chunks", "monitor_stream_chunks", "counter", "Chunks of frames made for subscribers."),
     Metric("gaps", "monitor_stream_gaps", "counter", "Times a subscriber was told that it missed something."),
+    Metric("resets", "monitor_stream_resets", "counter", "Times a subscriber's position was of no use."),
+    Metric("fallen", "monitor_stream_slow", "counter", "Times a subscriber was too slow and went back to the journal."),
     Metric(
         "deliveries",
         "monitor_webhook_deliveries",
@@ -68,11 +65,14 @@ class Metrics:
     lost: Counter
     batches: Counter
     fenced: Counter
-    phases: Histogram
+    seconds: Histogram
     lag: Gauge
     subscribers: Gauge
-    frames: Counter
+    published: Counter
+    chunks: Counter
     gaps: Counter
+    resets: Counter
+    fallen: Counter
     deliveries: Counter
     requests: Counter
 
@@ -82,6 +82,12 @@ class Metrics:
         self._registry = CollectorRegistry()
         for row in CATALOGUE:
             setattr(self, row.attribute, self._instrument(row))
+        self._totals: dict[Counter, int] = {}
+
+    def raise_to(self, counter: Counter, total: int) -> None:
+        """Bring up to date a counter whose events are counted elsewhere, where they happen."""
+        counter.inc(total - self._totals.get(counter, 0))
+        self._totals[counter] = total
 
     def text(self) -> bytes:
         """Everything in the Prometheus text format."""
@@ -89,6 +95,6 @@ class Metrics:
 
     def _instrument(self, row: Metric) -> Counter | Gauge | Histogram:
         if row.kind == "histogram":
-            return Histogram(row.name, row.meaning, row.labels, registry=self._registry, buckets=_PHASE_BUCKETS_S)
+            return Histogram(row.name, row.meaning, row.labels, registry=self._registry, buckets=_BATCH_BUCKETS_S)
         kind = Counter if row.kind == "counter" else Gauge
         return kind(row.name, row.meaning, row.labels, registry=self._registry)

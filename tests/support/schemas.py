@@ -11,6 +11,8 @@ from typing import Any, Final
 from monitor.errors import ClientError, MonitorError, Unavailable
 from monitor.events.schema import event_schema
 from monitor.events.types import DERIVED, TYPES
+from monitor.settings import Settings, keys
+from monitor.telemetry.metrics import CATALOGUE
 
 FOLDER: Final = Path(__file__).parents[2] / "schemas"
 
@@ -31,6 +33,20 @@ def errors() -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (row["code"], row["name"]))
 
 
+def metrics() -> list[dict[str, Any]]:
+    """Every metric of `/metrics`, by name."""
+    rows = [
+        {"name": row.name, "kind": row.kind, "labels": list(row.labels), "meaning": row.meaning} for row in CATALOGUE
+    ]
+    return sorted(rows, key=lambda row: str(row["name"]))
+
+
+def settings() -> dict[str, Any]:
+    """Every setting under the name of its variable."""
+    schema = Settings.model_json_schema(by_alias=False)
+    return {key: schema["properties"][name] for name, key in keys().items()}
+
+
 def _family(kind: type[MonitorError]) -> Iterator[type[MonitorError]]:
     yield kind
     for child in kind.__subclasses__():
@@ -44,6 +60,8 @@ def _event(name: str) -> Callable[[], Any]:
 
 GENERATED: Final[dict[str, Callable[[], Any]]] = {
     "errors.json": errors,
+    "metrics.json": metrics,
+    "settings.json": settings,
     # What only the monitor concludes is never taken from outside, so it has no schema of its own.
     **{f"events/{name}.json": _event(name) for name in TYPES if name not in DERIVED},
 }

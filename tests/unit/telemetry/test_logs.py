@@ -29,7 +29,7 @@ def written(form: Form) -> list[str]:
     configure_logs(form, stream)
     secret = "hush"  # noqa: F841 - a local variable that no traceback may show
     structlog.get_logger("pipeline").warning("cannot fold", reason="a\nb\x1b[31m", lag=3)
-    logging.getLogger("uvicorn.error").info("Started %s", "server")
+    logging.getLogger("uvicorn.server").info("Started %s", "server")
     try:
         raise ZeroDivisionError("broken")
     except ZeroDivisionError:
@@ -42,7 +42,7 @@ def test_json_lines_are_objects() -> None:
     lines: list[dict[str, Any]] = [json.loads(line) for line in written("json")]
     assert [(line["event"], line["level"], line["logger"]) for line in lines] == [
         ("cannot fold", "warning", "pipeline"),
-        ("Started server", "info", "uvicorn.error"),
+        ("Started server", "info", "uvicorn.server"),
         ("a loop ended", "error", "serving"),
     ]
     assert (lines[0]["reason"], lines[0]["lag"]) == ("a\nb\x1b[31m", 3)

@@ -24,11 +24,11 @@ def test_counting_shows() -> None:
     metrics = Metrics()
     metrics.applied.inc(3)
     metrics.lag.labels(partition="0").set(7)
-    metrics.phases.labels(phase="write").observe(0.002)
+    metrics.seconds.observe(0.002)
     lines = metrics.text().decode().splitlines()
     assert "monitor_events_applied_total 3.0" in lines
     assert 'monitor_lag_records{partition="0"} 7.0' in lines
-    assert 'monitor_pipeline_seconds_count{phase="write"} 1.0' in lines
+    assert "monitor_batch_seconds_count 1.0" in lines
 
 
 def test_two_services_in_one_process_do_not_mix() -> None:
