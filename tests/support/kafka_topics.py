@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewTopic, RecordsToDelete
 
 from monitor.clock import SystemClock
@@ -39,6 +39,15 @@ async def raw_producer(kafka: Kafka, **settings: Any) -> AsyncIterator[AIOKafkaP
     """Another program that writes to the topic, in its own way."""
     async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, **settings) as producer:
         yield producer
+
+
+async def commit_offset(kafka: Kafka, topic: str, *, group: str, offset: int) -> None:
+    """Leave an offset of the group in Kafka, as another consumer would."""
+    place = TopicPartition(topic, 0)
+    client = AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap, group_id=group, enable_auto_commit=False)
+    async with client:
+        client.assign([place])
+        await client.commit({place: offset})
 
 
 async def delete_before(kafka: Kafka, topic: str, offset: int) -> None:

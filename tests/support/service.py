@@ -77,8 +77,12 @@ class Service:
 
     async def stop(self) -> int:
         """SIGTERM; returns the exit code."""
+        self._running().send_signal(signal.SIGTERM)
+        return await self.ended()
+
+    async def ended(self) -> int:
+        """The exit code, once it has ended by itself."""
         process = self._running()
-        process.send_signal(signal.SIGTERM)
         code = await asyncio.to_thread(process.wait, ENDED_WITHIN_S)
         self._process = None
         return code

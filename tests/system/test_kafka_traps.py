@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.admin import NewPartitions
 
 from monitor.clock import SystemClock
@@ -26,7 +26,7 @@ from tests.contracts.journal_contract import (
     read_all,
 )
 from tests.support.kafka import Kafka
-from tests.support.kafka_topics import delete_before, opened, raw_producer, recreate
+from tests.support.kafka_topics import commit_offset, delete_before, opened, raw_producer, recreate
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -424,15 +424,6 @@ async def test_record_larger_than_the_topic_takes(kafka: Kafka) -> None:
 
 
 # What another program does
-
-
-async def commit_offset(kafka: Kafka, topic: str, *, group: str, offset: int) -> None:
-    """Leave an offset of the group in Kafka, as another consumer would."""
-    place = TopicPartition(topic, 0)
-    client = AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap, group_id=group, enable_auto_commit=False)
-    async with client:
-        client.assign([place])
-        await client.commit({place: offset})
 
 
 async def committed_offset(kafka: Kafka, topic: str, *, group: str) -> int | None:
