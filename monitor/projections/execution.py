@@ -6,7 +6,7 @@ counted events by sequence, before uncounted ones by (time, rank, tie); the winn
 source), since sequences of two sources mean nothing to each other. `lifecycle` and `nodes` hold the rules.
 """
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -188,7 +188,8 @@ class Execution(msgspec.Struct, gc=False):
         self.ended_us = end[1].time_us if end else None
         self.duration_us = _duration_us(registers, end)
         self.tags = tags_of(registers)
-        self.report = _report(registers)
+        said = _latest(registers, "progress")
+        self.report = said.data if said else None
         self.declared = member_of(registers, "nodeCount") or 0
         self.progress = progress_of(self)
 
@@ -239,8 +240,12 @@ def status_of(registers: Registers) -> str:
 
 def winning_end(registers: Registers) -> tuple[str, Fact] | None:
     """(source, end) that decides: the earliest; any other end beats a crash; strongest rank at equal times."""
-    ends = [(name, source.end) for name, source in registers.sources.items() if source.end]
-    return min(ends, key=_end_order) if len(ends) > 1 else ends[0] if ends else None
+    winner = None
+    for name, source in registers.sources.items():
+        if source.end is not None:
+            end = (name, source.end)
+            winner = end if winner is None else min(winner, end, key=_end_order)
+    return winner
 
 
 def holds(registers: Registers) -> bool:
@@ -265,7 +270,7 @@ def summary(execution: Execution) -> Summary:
     """What everybody may see of `execution` now."""
     registers = execution.registers
     member = {name: entry[3] for name, entry in registers.members.items()}
-    end, now = winning_end(registers), _latest(registers)
+    end, now = winning_end(registers), _latest(registers, "now")
     said: dict[str, Any] = end[1].data if end else {}
     queued_us = min((s.queued_us for s in registers.sources.values() if s.queued_us is not None), default=None)
     verdict_us = registers.verdict.time_us if registers.verdict else None
@@ -357,7 +362,7 @@ def _status(registers: Registers, end: tuple[str, Fact] | None) -> str:
         return end[1].status
     if holds(registers):
         return "crashed"
-    now = _latest(registers)
+    now = _latest(registers, "now")
     if now is not None:
         return now.status
     return "queued" if registers.first_us is None else "running"
@@ -379,21 +384,20 @@ def _end_order(end: tuple[str, Fact]) -> tuple[bool, int, int, str]:
     return fact.status == "crashed", fact.time_us, -fact.rank, source
 
 
-def _latest(registers: Registers) -> Fact | None:
-    """The latest report that is not an end: of each source its latest, of these the latest by (time, rank, source)."""
-    facts = [(source.now, name) for name, source in registers.sources.items() if source.now]
-    return max(facts, key=_now_order)[0] if len(facts) > 1 else facts[0][0] if facts else None
+def _latest(registers: Registers, name: Literal["now", "progress"]) -> Fact | None:
+    """The latest report of a kind: of each source its latest, of these the latest by (time, rank, source)."""
+    latest = None
+    for source_name, source in registers.sources.items():
+        fact: Fact | None = getattr(source, name)
+        if fact is not None:
+            report = (fact, source_name)
+            latest = report if latest is None else max(latest, report, key=_now_order)
+    return None if latest is None else latest[0]
 
 
 def _now_order(entry: tuple[Fact, str]) -> tuple[int, int, str]:
     fact, source = entry
     return fact.time_us, fact.rank, source
-
-
-def _report(registers: Registers) -> dict[str, Any] | None:
-    """The latest progress report of any source."""
-    facts = [(source.progress, name) for name, source in registers.sources.items() if source.progress]
-    return max(facts, key=_now_order)[0].data if facts else None
 
 
 def _reported_progress(report: dict[str, Any], counted: Progress, is_final: bool) -> Progress:
