@@ -16,6 +16,7 @@ import uvicorn
 
 from monitor.app import Parts, create_app, open_parts
 from monitor.errors import StartupError
+from monitor.pipeline import relax_collector
 from monitor.settings import Settings
 
 GRACE_S: Final = 10
@@ -44,6 +45,7 @@ async def serve(
     Raises StartupError when it cannot start, and whatever ended a loop.
     """
     async with open_parts(settings) as parts, running(parts, settings) as base_url:
+        relax_collector()
         stop = _stop_signal()
         if on_ready is None:
             await stop.wait()

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import orjson
 import psutil
 
-from monitor.pipeline import MAX_BATCH
+from monitor.pipeline import MAX_BATCH, relax_collector
 from monitor.telemetry.logs import configure_logs
 from tests.perf import _baselines, _embedded, _growth, _machine
 from tests.perf._projection import PARTITIONS, Run, Stages, catch_up, chunks, endless, fetch_only, produce
@@ -60,6 +60,7 @@ _REAL_TIMERS = {
 async def main(report: Report, scale: Scale) -> None:
     """Measure everything and print it."""
     _machine.move_to(_machine.FIRST_CORE)
+    relax_collector()
     with _broker() as broker:
         await _measure_memory(report, scale, broker)
         await _measure_interleave(report, scale, broker, "tight", active=64, target=50_000)
