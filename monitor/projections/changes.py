@@ -43,8 +43,10 @@ class Touched(msgspec.Struct, gc=False):
     nodes: set[NodeKey] = set()
     # Digest and checksum of each fresh event, in order.
     fresh: list[tuple[bytes, int]] = []
-    # Payload bytes by slot; None removes the slot.
-    payloads: dict[str, bytes | None] = {}
+    # Payload bytes by slot.
+    payloads: dict[str, bytes] = {}
+    # Slots that were filled before: the store may hold something there. Most never are.
+    refilled: set[str] = set()
     lines: list[LogLine] = []
     # A new epoch or a deletion: nodes and payloads that were stored before this batch are void.
     cleared: bool = False
@@ -70,6 +72,8 @@ class Touched(msgspec.Struct, gc=False):
         held = slots.get(slot)
         if held is not None and held >= order:
             return False
+        if held is not None:
+            self.refilled.add(slot)
         slots[slot] = order
         self.payloads[slot] = msgspec.json.encode(value)
         return True

@@ -218,8 +218,7 @@ class _Session:
         tables.executions[id_] = deepcopy(execution)
         key = execution.key
         held = {} if touched.cleared else tables.payloads.get(key, {})
-        payloads = {**held, **touched.payloads}
-        tables.payloads[key] = {slot: value for slot, value in payloads.items() if value is not None}
+        tables.payloads[key] = {**held, **touched.payloads}
         lines = {} if touched.deleted else tables.log_lines.get(key, {})
         tables.log_lines[key] = {**lines, **{line[:3]: line for line in touched.lines}}
 

@@ -213,6 +213,7 @@ def _pack_contents(batch: Batch, touched: Touched) -> None:
         batch.silenced.append((key,))
     for node_key in touched.nodes:
         batch.nodes.append((key, *node_key, _encode(execution.nodes[node_key])))
+    batch.emptied += [(key, slot) for slot in touched.refilled]
     for slot, value in touched.payloads.items():
         _pack_payload(batch, key, slot, value)
     for line in touched.lines:
@@ -220,10 +221,7 @@ def _pack_contents(batch: Batch, touched: Touched) -> None:
         batch.log_lines.append((key, *line[:-1], data))
 
 
-def _pack_payload(batch: Batch, key: int, slot: str, value: bytes | None) -> None:
-    batch.emptied.append((key, slot))
-    if value is None:
-        return
+def _pack_payload(batch: Batch, key: int, slot: str, value: bytes) -> None:
     is_large = len(value) > LARGE_PAYLOAD_BYTES
     batch.payloads.append((key, slot, None if is_large else value))
     if is_large:
