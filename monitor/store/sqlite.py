@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import Connection, Engine, QueuePool, StaticPool, create_engine, event, insert, inspect, select
 from sqlalchemy.exc import DBAPIError
 
-from monitor.errors import DataFolderUnusable, StartupError, StoreUnavailable
+from monitor.errors import DataFolderUnusable, MonitorError, StartupError, StoreUnavailable
 from monitor.projections.fold import FOLD_VERSION
 from monitor.store.base import Reader, Writer
 from monitor.store.queries import Queries
@@ -35,6 +35,21 @@ _READER_CACHE_KIB: Final = 4 * 1024
 
 # 16 MiB of log between checkpoints: a page that changes in every batch is copied into the file once for many batches.
 _CHECKPOINT_PAGES: Final = 4_000
+
+# Trouble that may pass while the process runs: a full or failing disk, another process on the file, no memory.
+_PASSING: Final = frozenset(
+    (
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+    )
+)
 
 
 class SQLiteStore:
@@ -157,11 +172,19 @@ def _synchronous(driver: sqlite3.Connection, durable: bool) -> Iterator[None]:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Say the driver's errors in the store's words; the transaction inside is undone by then."""
+    """Say the driver's errors in the store's words; the transaction inside is undone by then.
+
+    What no later try will cure (damage, missing tables, an error of this program) is not `StoreUnavailable`: whoever
+    works on would try it for ever.
+    """
     try:
         yield
     except (sqlite3.Error, DBAPIError) as error:
-        raise StoreUnavailable(f"The store cannot be used now: {_driver_error(error)}.") from error
+        found = _driver_error(error)
+        # The extended codes carry the primary one in their lowest byte.
+        if getattr(found, "sqlite_errorcode", 0) & 0xFF in _PASSING:
+            raise StoreUnavailable(f"The store cannot be used now: {found}.") from error
+        raise MonitorError(f"The store cannot go on: {found}.") from error
 
 
 def _driver_error(error: BaseException) -> BaseException:
