@@ -86,7 +86,7 @@ def retry_after_s(header: str | None, now_us: int) -> float:
 def _until_s(header: str, now_us: int) -> float:
     try:
         date = parsedate_to_datetime(header)
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0
     # A date without a zone is in UTC: RFC 9110 knows no other.
     moment = date if date.tzinfo else date.replace(tzinfo=UTC)

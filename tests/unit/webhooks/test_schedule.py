@@ -78,6 +78,10 @@ def test_gone_ends_the_delivery_at_once() -> None:
         (str(10 * 365 * DAY_S), DAY_S),
         (format_datetime(datetime(2026, 11, 22, tzinfo=UTC) - timedelta(days=1), usegmt=True), 0),
         ("Fri, 31 Dec 9999 23:59:59 GMT", DAY_S),
+        # Numbers that no clock can hold.
+        ("Mon, 01 Jan 99999999999 00:00:00 GMT", 0),
+        ("Mon, 01 Jan 2024 99999999999:00:00 GMT", 0),
+        (f"Mon, 01 Jan 2024 00:00:00 +{'9' * 30}", 0),
     ],
 )
 def test_retry_after_is_read_as_written(header: str | None, asked_s: float) -> None:
