@@ -8,10 +8,9 @@ import ipaddress
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from monitor.errors import SettingsInvalid
 
@@ -23,10 +22,10 @@ _DAY_S: Final = 86_400
 _UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": _DAY_S}
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Everything that can be set. Defaults start a service on this machine with nothing but Python."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     data: Path = Field(Path("monitor-data"), description="Folder of the embedded journal and store, and of the key.")
     host: str = Field("127.0.0.1", description="Address to listen on.")
@@ -47,7 +46,7 @@ class Settings(BaseSettings):
         ge=60,
         description="How long the embedded journal keeps applied records: seconds, or a number with s, m, h or d.",
     )
-    webhook_allow: Annotated[tuple[str, ...], NoDecode] = Field(
+    webhook_allow: tuple[str, ...] = Field(
         (), description="Private networks (CIDR, comma-separated) that webhooks may reach over http and on any port."
     )
 
@@ -80,7 +79,7 @@ def read_settings(environment: Mapping[str, str] = os.environ, **given: Any) -> 
     known = {name: environment[key] for name, key in keys().items() if environment.get(key)}
     chosen = known | {name: value for name, value in given.items() if value is not None}
     try:
-        return Settings.model_validate({_input_name(name): value for name, value in chosen.items()})
+        return Settings.model_validate(chosen)
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else ""
@@ -101,10 +100,6 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _input_name(name: str) -> str:
-    return Settings.model_fields[name].alias or name
 
 
 def _refuse_unknown(environment: Mapping[str, str]) -> None:

@@ -21,6 +21,12 @@ def test_environment_is_read_and_the_command_line_wins() -> None:
     assert (settings.port, settings.log, settings.host) == (4321, "json", "127.0.0.1")
 
 
+def test_nothing_but_the_given_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A demo on a folder of its own must not write to the journal that this shell names for the real service."""
+    monkeypatch.setenv("MONITOR_JOURNAL", "kafka://broker:9092/executions.events.v1")
+    assert read_settings({}).journal == ""
+
+
 def test_unknown_setting_is_refused_with_the_nearest_known() -> None:
     """A misspelt setting must not be silently without effect."""
     with pytest.raises(SettingsInvalid, match=r"unknown setting MONITOR_JURNAL; did you mean MONITOR_JOURNAL\?"):
