@@ -85,6 +85,9 @@ class Pipeline:
         self._working = WorkingSet(CACHED_EXECUTIONS)
         self._next: dict[int, int] = {}
         self._planned: dict[int, int] = {}
+        # What was read to its end, as of the last poll that brought nothing: further than `_next` where the journal's
+        # last offsets hold no record.
+        self._reached: Mapping[int, int] = {}
         self._planner = Planner(())
         self._planner_version = -1
         # What stands against sending work here; None while all is well.
@@ -119,7 +122,7 @@ class Pipeline:
         ends = await self._journal.bounds()
         consumer = await self._journal.consumer(self._find_offsets)
         try:
-            while any(self._next.get(partition, -1) < held.end for partition, held in ends.items()):
+            while any(self._up_to(partition) < held.end for partition, held in ends.items()):
                 on_progress(await self.step(consumer))
         finally:
             await consumer.close()
@@ -128,7 +131,8 @@ class Pipeline:
         """Bring the lag metrics up to date. Raises Unavailable."""
         ends = await self._journal.bounds()
         for partition, row in (await self._store.read(lambda reader: reader.offsets())).items():
-            self._metrics.lag.labels(partition=str(partition)).set(max(0, ends[partition].end - row.next))
+            folded = max(row.next, self._reached.get(partition, 0))
+            self._metrics.lag.labels(partition=str(partition)).set(max(0, ends[partition].end - folded))
 
     async def step(self, consumer: Consumer) -> int:
         """Fold what is there, at most one batch; returns how many records it took."""
@@ -138,6 +142,7 @@ class Pipeline:
             await self._pass_cut(consumer, cut)
             return 0
         if not records:
+            self._reached = consumer.reached
             return 0
         try:
             with self._metrics.seconds.time():
@@ -221,8 +226,12 @@ class Pipeline:
 
     def _backlog(self, ends: Mapping[int, Bounds]) -> Concern | None:
         """What is still to be folded of the records that were there at the start."""
-        records = sum(max(0, ends[partition].end - offset) for partition, offset in self._next.items())
+        records = sum(max(0, ends[partition].end - self._up_to(partition)) for partition in self._next)
         return Concern("catching_up", f"{records} records to fold") if records else None
+
+    def _up_to(self, partition: int) -> int:
+        """Everything below is folded; -1 before anything is known."""
+        return max(self._next.get(partition, -1), self._reached.get(partition, -1))
 
     def _forget(self) -> None:
         self._working.clear()

@@ -59,6 +59,14 @@ class Consumer(Protocol):
         """Partitions that this consumer reads now."""
         ...
 
+    @property
+    def reached(self) -> Mapping[int, int]:
+        """By assigned partition: all records below have been handed out, also where the last offsets hold none.
+
+        It may lag a second behind the log; for reports, not for offsets that are stored.
+        """
+        ...
+
     async def close(self) -> None:
         """Leave; other members take over. Safe to call twice."""
         ...

@@ -5,7 +5,7 @@ Used by the memory and SQLite drivers.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 from monitor.clock import Clock
@@ -81,6 +81,10 @@ class EmbeddedConsumer:
     @property
     def assigned(self) -> frozenset[int]:
         return frozenset() if self._closed else frozenset(range(self._log.partitions))
+
+    @property
+    def reached(self) -> Mapping[int, int]:
+        return dict(self._expected)
 
     async def close(self) -> None:
         self._closed = True

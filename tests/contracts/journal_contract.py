@@ -203,6 +203,7 @@ class JournalContract:
         records = await poll_until(consumer, 500)
         assert await consumer.poll(10, 0.0) == []
         assert consumer.assigned == frozenset(range(journal.partitions))
+        assert consumer.reached == {partition: held.end for partition, held in (await journal.bounds()).items()}
         await consumer.close()
         assert sorted(places(records)) == sorted(appended)
         for partition in range(journal.partitions):

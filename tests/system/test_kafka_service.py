@@ -120,6 +120,18 @@ async def test_topic_that_was_recreated_is_refused_at_start(kafka: Kafka, tmp_pa
     assert "MONITOR_DATA" in line
 
 
+async def test_topic_that_ends_with_transaction_markers(kafka: Kafka, tmp_path: Path) -> None:
+    """Offsets that hold no record are no lag: the service gets ready, and says that it is up to date."""
+    topic = await kafka.create_topic()
+    async with raw_producer(kafka, transactional_id=topic) as producer:
+        for number in range(3):
+            async with producer.transaction():
+                await producer.send(topic, event(executionId=f"ok_{number}"), b"k")
+    async with serving(kafka, topic, tmp_path) as (_, client):
+        await settled(client)
+        assert len((await client.get("/v1/executions")).json()["data"]) == 3
+
+
 # --- the service -----------------------------------------------------------------------------------------------------
 
 

@@ -221,6 +221,10 @@ class KafkaConsumer:
     def assigned(self) -> frozenset[int]:
         return self._membership.assigned
 
+    @property
+    def reached(self) -> Mapping[int, int]:
+        return {partition: reading.reached for partition, reading in self._readings.items()}
+
     async def close(self) -> None:
         if self._closed:
             return
@@ -283,8 +287,8 @@ class KafkaConsumer:
         for partition, reading in list(self._readings.items()):
             if reading.trust is not Trust.CUT:
                 async with asyncio.timeout(self._patience.look_s):
-                    position = await client.position(TopicPartition(self._topic, partition))
-                if position < bounds[partition].end:
+                    reading.position = await client.position(TopicPartition(self._topic, partition))
+                if reading.position < bounds[partition].end:
                     return True
         return False
 

@@ -23,6 +23,13 @@ class Reading:
 
     expected: int
     trust: Trust = Trust.SOUGHT
+    # Where the client stood when it was last asked: it also passes what is no record.
+    position: int = 0
+
+    @property
+    def reached(self) -> int:
+        """Below it nothing is left to come."""
+        return max(self.expected, self.position)
 
     def accepts(self, head: int) -> bool:
         """Whether a batch that begins at `head` continues this partition: nothing repeated, nothing left out."""
