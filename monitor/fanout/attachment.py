@@ -165,9 +165,9 @@ class Attachment:
         return self._chunk([message for chunk in taken for message in chunk.messages])
 
     async def _read_backlog(self) -> Chunk | None:
-        entries = self._feed.since(self.position)
+        entries, are_all = self._feed.since(self.position, _SCANNED_ENTRIES)
         frames, scanned = self._encode(entries, _SCANNED_ENTRIES)
-        if scanned == len(entries):
+        if are_all and scanned == len(entries):
             self.position = self.position.merged(self._feed.position)
             if self.position == self._feed.position:
                 frames += self._join_group()

@@ -1,21 +1,26 @@
 """The feed: what this process has released, who wants it, and the latest of it kept for those who come back.
 
-Every release is appended once to the backlog (all teams, for resuming without a query) and once to each group whose
-selection wants it. The feed decides and remembers; `hub` adds time and waiting, `attachment` reads it for one client.
+Every commit's releases are appended once to the backlog (all teams, for resuming without a query), and each release
+once to every group whose selection wants it. The feed decides and remembers; `hub` adds time and waiting, `attachment`
+reads it for one client.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from monitor.events.position import Position
 from monitor.fanout.channels import Key, Selection, channels_of
-from monitor.fanout.frames import Cut, Entry, Frame, Seal, Wire, frames_of
+from monitor.fanout.frames import Cut, Entry, Released, Seal, Wire, in_pieces
 from monitor.fanout.ring import Ring
 from monitor.projections.fold import Release
 
 if TYPE_CHECKING:
     from monitor.fanout.attachment import Attachment
+
+
+_BACKLOG_PIECES: Final = 64
+"""The backlog forgets in pieces: what it holds is within some percent of its limit, however large a commit was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +90,7 @@ class Feed:
         """`start`: up to where releases were published before this process began."""
         self.position = start
         self.seal, self.limits = seal, limits
-        self.backlog: Ring[Entry] = Ring(limits.backlog_bytes)
+        self.backlog: Ring[Released] = Ring(limits.backlog_bytes)
         # Where the backlog began.
         self._start = start
         self.groups: dict[tuple[Selection, Wire], Group] = {}
@@ -101,36 +106,46 @@ class Feed:
 
     def publish(self, releases: Sequence[Release], position: Position) -> None:
         """Take what a commit released; `position` is where the store stands after it. Repeats are left out."""
-        for frame in frames_of(releases, self.position):
-            self.backlog.append(frame, frame.size_bytes)
-            self.position = frame.position
-            if self._routes:
-                self._route(frame)
-            self.tally.published += 1
-        self.position = self.position.merged(position)
+        after = self.position.merged(position)
+        for piece in self._in_pieces(releases, self.position, after):
+            self._keep(piece)
+        self.position = after
+        self.tally.published += len(releases)
 
     def cut(self, partition: int, next_offset: int) -> None:
         """Tell everybody that records below `next_offset` are gone."""
-        self.position = self.position.advanced(partition, next_offset)
-        entry = Cut(partition, next_offset, self.position)
-        self.backlog.append(entry, entry.size_bytes)
-        for group in self.groups.values():
-            self._append(group, entry)
+        position = self.position.advanced(partition, next_offset)
+        self._keep(Released.of_cut(Cut(partition, next_offset, position)))
 
     def restore(self, base: Position, releases: Sequence[Release]) -> None:
         """Fill the empty backlog with `releases`, which are all that lie between `base` and the position."""
         self._start = base
-        for frame in frames_of(releases, base):
-            self.backlog.append(frame, frame.size_bytes)
+        for piece in self._in_pieces(releases, base, self.position):
+            self.backlog.append(piece, piece.size_bytes)
 
-    def _route(self, frame: Frame) -> None:
-        team = frame.release.event.team
-        for name in channels_of(frame.release):
+    def _in_pieces(self, releases: Sequence[Release], before: Position, after: Position) -> Iterator[Released]:
+        return in_pieces(releases, before, after, self.limits.backlog_bytes // _BACKLOG_PIECES)
+
+    def _keep(self, batch: Released) -> None:
+        """Frames are made when somebody wants them: now for those who listen, later for those who come back."""
+        self.backlog.append(batch, batch.size_bytes)
+        for entry in batch.entries if self.groups else ():
+            self.position = entry.position
+            self._route(entry)
+        self.position = batch.after
+
+    def _route(self, entry: Entry) -> None:
+        if isinstance(entry, Cut):
+            for group in self.groups.values():
+                self._append(group, entry)
+            return
+        team = entry.release.event.team
+        for name in channels_of(entry.release):
             for group in self._routes.get((team, name), ()):
-                if group.latest is not frame:
-                    group.latest = frame
-                    if frame.wanted_by(group.selection):
-                        self._append(group, frame)
+                if group.latest is not entry:
+                    group.latest = entry
+                    if entry.wanted_by(group.selection):
+                        self._append(group, entry)
 
     def _append(self, group: Group, entry: Entry) -> None:
         frame = entry.encoded(group.wire, self.seal)
@@ -196,23 +211,22 @@ class Feed:
     def base(self) -> Position:
         """Where the backlog begins: it holds whatever this position does not cover."""
         dropped = self.backlog.dropped
-        if dropped is None:
-            return self._start
-        # Past the whole record, also where only the first of its frames was dropped.
-        return dropped.position.advanced(dropped.partition, dropped.offset + 1)
+        return self._start if dropped is None else dropped.after
 
-    def since(self, position: Position) -> list[Entry]:
-        """Entries of the backlog from the first one that `position` does not cover; `position` includes `base`."""
+    def since(self, position: Position, max_entries: int) -> tuple[list[Entry], bool]:
+        """Entries of the backlog from the first one that `position` does not cover, and whether these are all.
+
+        About `max_entries` of them; `position` includes `base`.
+        """
         low, high = self.backlog.first, self.backlog.next
         while low < high:
             middle = (low + high) // 2
-            if _lies_behind(self.backlog.at(middle), position):
+            if position.includes(self.backlog.at(middle).after):
                 low = middle + 1
             else:
                 high = middle
-        return self.backlog.since(low, len(self.backlog))
-
-
-def _lies_behind(entry: Entry, position: Position) -> bool:
-    """Whether this entry and all before it are covered: true up to some place of the backlog, false from there on."""
-    return entry.covered_by(position) and position.includes(entry.position)
+        entries: list[Entry] = []
+        while low < self.backlog.next and len(entries) < max_entries:
+            entries += self.backlog.at(low).since(position)
+            low += 1
+        return entries, low == self.backlog.next

@@ -38,7 +38,7 @@ class Statistics:
 
     subscribers: int
     groups: int
-    backlog_events: int
+    backlog_commits: int
     backlog_bytes: int
     ring_bytes: int
     tally: Tally

@@ -203,7 +203,7 @@ def derived_claims_its_cause(monkeypatch: pytest.MonkeyPatch) -> None:
                 yield Frame(release, position)
 
     monkeypatch.setattr("monitor.fanout.attachment.frames_of", claiming)
-    monkeypatch.setattr("monitor.fanout.feed.frames_of", claiming)
+    monkeypatch.setattr("monitor.fanout.frames.frames_of", claiming)
 
 
 @pytest.mark.parametrize(
