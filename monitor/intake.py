@@ -13,7 +13,7 @@ import msgspec
 
 from monitor.access.teams import team_rule
 from monitor.errors import InvalidEvent
-from monitor.events.codec import ORDINAL_HEADER, decode, derived_id
+from monitor.events.codec import DERIVED_ID_CHARACTERS, ORDINAL_HEADER, decode, derived_id
 from monitor.events.model import TEAM_HEADER, Entry, Event, Poison, Record
 from monitor.events.position import Position, beginning
 from monitor.events.types import MONITOR_SOURCE
@@ -116,8 +116,8 @@ class Intake:
 
     def _position(self, places: Sequence[Place]) -> Position:
         position = beginning(self._journal.incarnation, self._journal.partitions)
-        for place in places:
-            position = position.advanced(place.partition, place.offset + 1)
+        for partition, last in {place.partition: place for place in sorted(places)}.items():
+            position = position.advanced(partition, last.offset + 1)
         return position
 
 
@@ -152,7 +152,7 @@ class _Request:
         """The event as the projector will see it; equal items without an id are facts of their own and are counted."""
         record = Record(0, 0, None, item, self._headers, 0)
         event = decode(record, _TEAM_OF)
-        if isinstance(event, Event) and event.id == derived_id(event.source, item):
+        if isinstance(event, Event) and _is_derived(event, item):
             ordinal = self._copies.get(_key(event), 0)
             self._copies[_key(event)] = ordinal + 1
             if ordinal:
@@ -176,6 +176,11 @@ class _Request:
 
     def _reject(self, index: int, event_id: str | None, fault: Fault) -> None:
         self.results.append(Result(index, event_id, "rejected", fault))
+
+
+def _is_derived(event: Event, item: bytes) -> bool:
+    """Whether the event came without an id."""
+    return len(event.id) == DERIVED_ID_CHARACTERS and event.id == derived_id(event.source, item)
 
 
 def _key(event: Event) -> EventKey:

@@ -15,7 +15,11 @@ def team_rule(*, exclusive: bool, trust_body: bool) -> TeamOf:
 
 
 def _written_by_intake(record: Record, said: str | None) -> str | None:
-    team = next((raw.decode() for name, raw in record.headers if name == TEAM_HEADER), DEFAULT_TEAM)
+    team = DEFAULT_TEAM
+    for name, raw in record.headers:
+        if name == TEAM_HEADER:
+            team = raw.decode()
+            break
     return team if said is None or said == team else None
 
 

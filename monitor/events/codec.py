@@ -35,6 +35,9 @@ MAX_NESTING: Final = 128
 ORDINAL_HEADER: Final = "monitor-ordinal"
 """Set by intake on the second and later of identical items without an id in one request."""
 
+DERIVED_ID_CHARACTERS: Final = 32
+"""Sixteen bytes in hexadecimal digits."""
+
 _Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARACTERS)]
 
 
