@@ -63,17 +63,27 @@ class Sealer:
 def load_key(path: Path) -> bytes:
     """The deployment's key in `path`; made there, readable by its owner alone, at the first start.
 
-    Raises DataFolderUnusable when the file holds no key.
+    Called by one process at a time. Raises DataFolderUnusable when the file holds no key or cannot be read or made.
     """
     try:
-        with open(path, "xb", opener=_private) as file:
-            file.write(secrets.token_bytes(KEY_BYTES))
-    except FileExistsError:
-        pass
-    key = path.read_bytes()
+        if not path.exists():
+            _make_key(path)
+        key = path.read_bytes()
+    except OSError as error:
+        raise DataFolderUnusable(f"{path} cannot be read: {error.strerror}; see that this user owns it") from error
     if len(key) != KEY_BYTES:
         raise DataFolderUnusable(f"{path} is no key of this service ({len(key)} bytes); restore it from a backup")
     return key
+
+
+def _make_key(path: Path) -> None:
+    """Under its name it is whole: it gets it last, when the disk has it."""
+    fresh = path.with_name(f"{path.name}.new")
+    with open(fresh, "wb", opener=_private) as file:
+        file.write(secrets.token_bytes(KEY_BYTES))
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
 
 
 def _private(path: str, flags: int) -> int:
