@@ -39,6 +39,7 @@ from monitor.streams.endpoint import Streams
 from monitor.telemetry.health import Health
 from monitor.telemetry.metrics import Metrics
 from monitor.web.auth import authenticate
+from monitor.web.loopback import LoopbackOnly
 from monitor.web.problems import exception_handlers
 from monitor.web.traffic import CountRequests
 from monitor.webhooks.sender import open_sender
@@ -172,7 +173,7 @@ def create_app(parts: Parts) -> ASGIApp:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await (streams if streams.serves(scope) else web)(scope, receive, send)
 
-    return app
+    return LoopbackOnly(app, clock)
 
 
 async def _open_journal(settings: Settings, clock: Clock) -> Journal:

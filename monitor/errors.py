@@ -104,6 +104,20 @@ class UnsupportedMediaType(ClientError):
     status = 415
 
 
+class MisdirectedRequest(ClientError):
+    """The request names another host than this one."""
+
+    code = "MISDIRECTED_REQUEST"
+    status = 421
+
+
+class ForeignOrigin(ClientError):
+    """The request comes from a web page of somebody else."""
+
+    code = "FOREIGN_ORIGIN"
+    status = 403
+
+
 class InvalidEvent(ClientError):
     """None of the events could be accepted."""
 
