@@ -14,7 +14,7 @@ from monitor.cli.checks import Finding, check_dependencies, check_folder, check_
 from monitor.cli.inspection import inspect_journal_and_store
 from monitor.errors import SettingsInvalid
 from monitor.settings import Settings, read_settings
-from monitor.telemetry.logs import configure_logs
+from monitor.telemetry.logs import configure_logs, printable
 
 _COLOURS: Final = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
@@ -57,7 +57,7 @@ def _of_folder(settings: Settings) -> list[Finding]:
 def _print(finding: Finding, console: Console) -> None:
     line = Text(f"{finding.state:5}", style=_COLOURS[finding.state])
     line.append(f"{finding.subject:13} ", style="bold")
-    line.append(finding.text, style="default")
+    line.append(printable(finding.text), style="default")
     if finding.cure:
         line.append(f"; {finding.cure}", style="italic")
     console.print(line, soft_wrap=True)

@@ -63,8 +63,14 @@ async def _post(session: "aiohttp.ClientSession", url: str, body: bytes) -> tupl
             content = await answer.read()
         if answer.status != 503 or attempt == _ATTEMPTS:
             return answer.status, content
-        await asyncio.sleep(float(answer.headers.get("retry-after", 1)))
+        await asyncio.sleep(pause_s(answer.headers.get("retry-after", "")))
         attempt += 1
+
+
+def pause_s(retry_after: str) -> float:
+    """The seconds that a service asks for; one where a proxy says nothing, names a date or asks for too long."""
+    is_short = retry_after.isascii() and retry_after.isdigit() and len(retry_after) < 3
+    return float(retry_after) if is_short else 1.0
 
 
 class _Error(msgspec.Struct):

@@ -5,6 +5,8 @@ from typing import Any, Final
 
 from rich.text import Text
 
+from monitor.telemetry.logs import printable
+
 Frame = Mapping[str, Any]
 
 _COLOURS: Final = {
@@ -32,7 +34,7 @@ def line_of(frame: Frame) -> Text:
     line = Text()
     line.append(f"{_time_of_day(frame['timestamp'])}  ", style="dim")
     line.append(f"{_shortened(frame['executionId'], 13):13}  {frame.get('workflowId') or '-':12}  ")
-    line.append(f"{frame['type']:20}  ")
+    line.append(f"{printable(frame['type']):20}  ")
     line.append(f"{_subject(frame['data']):22}  ", style="dim")
     line.append(f"{state['status']:9}", style=_COLOURS.get(state["status"], ""))
     line.append(f"  {state['progress']['ratio']:4.0%}")
@@ -43,7 +45,7 @@ def _subject(data: Mapping[str, Any]) -> str:
     """What the event is about, beside its execution: its node, or else what went wrong."""
     error = data.get("error")
     trouble = error.get("message") if isinstance(error, dict) else error
-    return _shortened(str(data.get("nodeName") or data.get("nodeId") or trouble or ""), 22)
+    return _shortened(printable(str(data.get("nodeName") or data.get("nodeId") or trouble or "")), 22)
 
 
 def _shortened(text: str, most: int) -> str:

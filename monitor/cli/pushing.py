@@ -13,6 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progres
 
 from monitor.cli.door import Push, Verdict
 from monitor.cli.event_file import Item, batched
+from monitor.telemetry.logs import printable
 
 NAMED_REFUSALS: Final = 1000
 """Refused items that are named one by one; a file of another kind has millions of them, all for the same reason."""
@@ -81,7 +82,7 @@ def print_tally(tally: Tally, *, as_json: bool, more: dict[str, Any] | None = No
         typer.echo(json.dumps(tally.document() | (more or {})))
         return
     for place, reason in tally.refusals:
-        typer.echo(f"{place}: {reason}", err=True)
+        typer.echo(printable(f"{place}: {reason}"), err=True)
     if unnamed := tally.rejected - len(tally.refusals):
         typer.echo(f"... and {unnamed} more", err=True)
     typer.echo(f"{tally.accepted} accepted, {tally.duplicate} duplicate, {tally.rejected} rejected")

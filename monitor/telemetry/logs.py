@@ -47,6 +47,11 @@ def configure_logs(form: Form, stream: TextIO = sys.stderr) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
+def printable(text: str) -> str:
+    """`text` with line breaks and control characters spelt out, which would otherwise steer the reader's terminal."""
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
 def _rendering(form: Form, stream: TextIO) -> list[Any]:
     """Tracebacks are plain: the richer forms print local variables, and with them secrets."""
     if form == "json":
@@ -56,8 +61,4 @@ def _rendering(form: Form, stream: TextIO) -> list[Any]:
 
 
 def _tame(_logger: object, _method: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Spell out line breaks and control characters, which would otherwise steer the reader's terminal."""
-    return {
-        name: repr(value)[1:-1] if isinstance(value, str) and not value.isprintable() else value
-        for name, value in fields.items()
-    }
+    return {name: printable(value) if isinstance(value, str) else value for name, value in fields.items()}

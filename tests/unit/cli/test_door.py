@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from monitor.cli.door import Verdict, http_door, read_answer
+from monitor.cli.door import Verdict, http_door, pause_s, read_answer
 from monitor.errors import Unavailable
 
 ACCEPTED = {"results": [{"index": 0, "id": "a", "verdict": "accepted"}]}
@@ -113,6 +113,12 @@ async def test_service_that_never_has_a_moment_is_given_up() -> None:
         with pytest.raises(Unavailable, match="took nothing: not now; doing the same again is harmless"):
             await push([b"{}"])
     assert asked == 10
+
+
+@pytest.mark.parametrize("said", ["Wed, 21 Oct 2026 07:28:00 GMT", "", "nan", "inf", "-1", "1e9", "86400", "²"])
+def test_a_pause_that_is_none_or_too_long_is_not_obeyed(said: str) -> None:
+    """Proxies answer 503 in words of their own; nobody waits a day for them, and nothing breaks."""
+    assert pause_s(said) == 1.0
 
 
 async def test_nobody_there_is_one_sentence_with_the_cure() -> None:

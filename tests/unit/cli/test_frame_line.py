@@ -44,6 +44,19 @@ def test_any_data_of_a_stranger_has_a_line(data: dict[str, Any]) -> None:
     assert words_of(FRAME | {"type": "custom.thing", "workflowId": None, "data": data})[2:4] == ["-", "custom.thing"]
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"data": {"nodeName": "\x1b]0;owned\x07"}},
+        {"data": {"error": {"message": "\x9b2J\nforged line"}}},
+        {"type": "custom.\x1b[31m"},
+    ],
+)
+def test_words_of_strangers_do_not_steer_the_terminal(more: dict[str, Any]) -> None:
+    """Control characters are spelt out; nobody retitles the window, clears the screen or makes up a line."""
+    assert line_of(FRAME | more).plain.isprintable()
+
+
 def test_long_ids_do_not_break_the_columns() -> None:
     """They end in an ellipsis."""
     assert words_of(FRAME | {"executionId": "x" * 256})[1] == "x" * 12 + "…"

@@ -47,6 +47,12 @@ def test_report_for_people_puts_refusals_beside_the_result(capsys: pytest.Captur
     assert err == "f:7: no type\n... and 2 more\n"
 
 
+def test_refusals_do_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Places and reasons quote what stood in a stranger's file."""
+    print_tally(Tally(0, 0, 1, [("f\x1b[2J:7", "'\x9b31m\n' is no type")]), as_json=False)
+    assert capsys.readouterr().err == r"f\x1b[2J:7: '\x9b31m\n' is no type" + "\n"
+
+
 def test_report_for_programs_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing else on stdout."""
     print_tally(Tally(0, 0, 1, [("f:7", "no type")]), as_json=True, more={"executions": {}})
