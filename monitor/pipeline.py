@@ -42,6 +42,9 @@ CACHED_EXECUTIONS: Final = 10_000
 """About 40 MB of executions that were touched last; the rest is loaded again when an event names it."""
 
 
+_STARTING: Final = Concern("starting", "no partition is read yet")
+
+
 class Outlet(Protocol):
     """Where releases go: the hub, which must not wait for anybody."""
 
@@ -83,6 +86,8 @@ class Pipeline:
         self._clock, self._metrics, self._max_batch = clock, metrics, max_batch
         self._log = structlog.get_logger("pipeline")
         self._working = WorkingSet(CACHED_EXECUTIONS)
+        # After a step that failed the consumer may be beyond the store, and folded executions ahead of it.
+        self._is_astray = False
         self._next: dict[int, int] = {}
         self._planned: dict[int, int] = {}
         # What was read to its end, as of the last poll that brought nothing: further than `_next` where the journal's
@@ -91,7 +96,7 @@ class Pipeline:
         self._planner = Planner(())
         self._planner_version = -1
         # What stands against sending work here; None while all is well.
-        self.trouble: Concern | None = Concern("starting", "the journal has not been read yet")
+        self.trouble: Concern | None = _STARTING
 
     async def run(self) -> None:
         """Fold until cancelled. A step that fails for a while is retried; anything else ends the run by its
@@ -100,17 +105,19 @@ class Pipeline:
         ends = await self._journal.bounds()
         consumer = await self._journal.consumer(self._find_offsets)
         failures = 0
+        self.trouble = self._backlog(ends)
         try:
             while True:
-                self.trouble = self._backlog(ends)
                 try:
                     await self.step(consumer)
-                    failures = 0
                 except (JournalUnavailable, StoreUnavailable) as error:
                     self.trouble = Concern(error.code.lower(), error.message)
                     self._log.warning("cannot fold for the moment", code=error.code, reason=error.message)
                     await self._clock.sleep(RETRY_S[min(failures, len(RETRY_S) - 1)])
                     failures += 1
+                else:
+                    self.trouble = self._backlog(ends)
+                    failures = 0
         finally:
             await consumer.close()
 
@@ -136,6 +143,20 @@ class Pipeline:
 
     async def step(self, consumer: Consumer) -> int:
         """Fold what is there, at most one batch; returns how many records it took."""
+        if self._is_astray:
+            await consumer.reload()
+            self._is_astray = False
+        try:
+            return await self._advance(consumer)
+        except Fenced:
+            self._metrics.fenced.inc()
+            self._is_astray = True
+            return 0
+        except BaseException:
+            self._is_astray = True
+            raise
+
+    async def _advance(self, consumer: Consumer) -> int:
         try:
             records = await consumer.poll(self._max_batch, POLL_WAIT_S)
         except RetentionCut as cut:
@@ -144,22 +165,8 @@ class Pipeline:
         if not records:
             self._reached = consumer.reached
             return 0
-        try:
-            with self._metrics.seconds.time():
-                batch = await self._store.write(lambda writer: self._project(writer, records))
-        except Fenced:
-            self._metrics.fenced.inc()
-            self._forget()
-            await consumer.reload()
-            return 0
-        except StoreUnavailable:
-            self._forget()
-            await self._read_again(consumer, records)
-            raise
-        except BaseException:
-            # Cancelled or failed: the folded executions may be ahead of the store.
-            self._forget()
-            raise
+        with self._metrics.seconds.time():
+            batch = await self._store.write(lambda writer: self._project(writer, records))
         self._next.update({record.partition: batch.position.offsets[record.partition] for record in records})
         self._hub.publish(batch.changes.releases, batch.position)
         if batch.deliveries:
@@ -199,26 +206,17 @@ class Pipeline:
     async def _find_offsets(self, partitions: Collection[int]) -> Mapping[int, int]:
         """The store's offsets of partitions that were just assigned; what was cached of before is forgotten."""
         rows = await self._store.read(lambda reader: reader.offsets())
-        self._forget()
+        self._working.clear()
         for partition in partitions:
             self._next[partition], self._planned[partition] = rows[partition].next, rows[partition].planned
         return {partition: self._next[partition] for partition in partitions}
-
-    async def _read_again(self, consumer: Consumer, records: Sequence[Record]) -> None:
-        """Nothing of the batch was stored, so it has to come once more."""
-        for partition in {record.partition for record in records}:
-            await consumer.seek(partition, self._next[partition])
 
     async def _pass_cut(self, consumer: Consumer, cut: RetentionCut) -> None:
         """Records are gone for good: say so in quarantine, log and streams, then go on with the first one left."""
         self._log.error(
             "records are gone from the journal", partition=cut.partition, first=cut.expected, left=cut.first
         )
-        try:
-            await self._store.write(lambda writer: writer.pass_cut(cut.partition, cut.expected, cut.first))
-        except Fenced:
-            await consumer.reload()
-            return
+        await self._store.write(lambda writer: writer.pass_cut(cut.partition, cut.expected, cut.first))
         self._metrics.lost.inc(cut.first - cut.expected)
         self._next[cut.partition] = cut.first
         self._hub.announce_cut(cut.partition, cut.expected, cut.first)
@@ -226,15 +224,14 @@ class Pipeline:
 
     def _backlog(self, ends: Mapping[int, Bounds]) -> Concern | None:
         """What is still to be folded of the records that were there at the start."""
+        if not self._next:
+            return _STARTING
         records = sum(max(0, ends[partition].end - self._up_to(partition)) for partition in self._next)
         return Concern("catching_up", f"{records} records to fold") if records else None
 
     def _up_to(self, partition: int) -> int:
         """Everything below is folded; -1 before anything is known."""
         return max(self._next.get(partition, -1), self._reached.get(partition, -1))
-
-    def _forget(self) -> None:
-        self._working.clear()
 
     def _count(self, records: Sequence[Record], batch: Batch) -> None:
         metrics, changes = self._metrics, batch.changes

@@ -1,7 +1,8 @@
 """The pipeline: journal in, state and releases out, exactly once in effect."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import pytest
@@ -10,16 +11,18 @@ from monitor.access.teams import team_rule
 from monitor.clock import SystemClock
 from monitor.engines.histories import VARIED
 from monitor.engines.traffic import traffic
-from monitor.errors import JournalMismatch, StoreUnavailable
-from monitor.events.model import Entry
+from monitor.errors import Fenced, JournalMismatch, StoreUnavailable
+from monitor.events.model import Entry, Record
 from monitor.events.position import Position
 from monitor.journal import MemoryJournal
-from monitor.pipeline import WorkingSet, check_anchors
+from monitor.pipeline import Pipeline, WorkingSet, check_anchors
 from monitor.projections.execution import Execution
 from monitor.projections.fold import Release
-from monitor.store.base import Store, Writer
+from monitor.store.base import Reader, Store, Writer
 from monitor.store.memory import MemoryStore
+from tests.support.clocks import settle
 from tests.support.replay import contents, quiet_pipeline
+from tests.support.server import until
 from tests.support.service import eventually
 
 T = TypeVar("T")
@@ -63,6 +66,27 @@ def pipeline(journal: MemoryJournal, store: Store, outlet: RecordingOutlet, **op
     made = quiet_pipeline(journal, store, TEAM_OF, **options)
     made._hub = outlet
     return made
+
+
+@asynccontextmanager
+async def running(folding: Pipeline) -> AsyncIterator[None]:
+    """The pipeline at work while the block runs."""
+    task = asyncio.create_task(folding.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def folded(journal: MemoryJournal, store: Store) -> None:
+    """Returns once the store has everything that the journal holds."""
+    ends = tuple(held.end for held in (await journal.bounds()).values())
+
+    async def is_folded() -> bool:
+        return (await store.read(lambda reader: reader.position())).offsets == ends
+
+    await eventually(is_folded)
 
 
 ENTRIES = list(traffic(3, 60, mix=VARIED, active=10, window=20, duplicates=0.1))
@@ -126,44 +150,69 @@ async def test_two_pipelines_on_one_store_change_nothing_twice() -> None:
 
 
 class FailingStore:
-    """A store whose disk is full now and then: of five transactions one fails early and one late, undone."""
+    """A store whose transactions and reads fail in this order, None standing for one that ends well; then all do."""
 
-    def __init__(self, store: MemoryStore) -> None:
-        self.read, self.close = store.read, store.close
+    def __init__(
+        self, store: MemoryStore, writes: Iterable[Exception | None], reads: Iterable[Exception | None] = ()
+    ) -> None:
+        self.close = store.close
         self._store = store
-        self._writes = 0
+        self._writes, self._reads = iter(writes), iter(reads)
 
     async def write(self, work: Callable[[Writer], T], *, durable: bool = False) -> T:
-        self._writes += 1
-        if self._writes % 5 == 0:
-            raise StoreUnavailable("disk full")
+        """Fails at its end: everything was done, and is undone."""
+        failure = next(self._writes, None)
 
-        def fail_late(writer: Writer) -> T:
-            work(writer)
-            raise StoreUnavailable("disk full")
+        def work_and_fail(writer: Writer) -> T:
+            done = work(writer)
+            if failure is not None:
+                raise failure
+            return done
 
-        return await self._store.write(fail_late if self._writes % 5 == 2 else work, durable=durable)
+        return await self._store.write(work_and_fail, durable=durable)
+
+    async def read(self, work: Callable[[Reader], T]) -> T:
+        if (failure := next(self._reads, None)) is not None:
+            raise failure
+        return await self._store.read(work)
 
 
-async def test_batch_that_could_not_be_stored_is_folded_again() -> None:
+FULL = StoreUnavailable("disk full")
+
+
+@pytest.mark.parametrize(
+    ("writes", "reads"),
+    [
+        pytest.param([None, FULL, None, None, FULL, FULL], [], id="full disk"),
+        pytest.param([None, Fenced(), None, Fenced()], [], id="rows that somebody else changed"),
+        pytest.param([None, Fenced()], [None, FULL], id="and no answer where to go on"),
+    ],
+)
+async def test_batch_that_could_not_be_stored_is_folded_again(
+    writes: list[Exception | None], reads: list[Exception | None]
+) -> None:
     """A store that fails for a while loses nothing and doubles nothing: the batch is read once more."""
     journal = await filled(ENTRIES, partitions=2)
     store, outlet = await opened(journal), RecordingOutlet()
-    folding = pipeline(journal, FailingStore(store), outlet, max_batch=100)
-    running = asyncio.create_task(folding.run())
-    ends = tuple(held.end for held in (await journal.bounds()).values())
-
-    async def is_folded() -> bool:
-        return (await store.read(lambda reader: reader.position())).offsets == ends
-
-    await eventually(is_folded)
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    async with running(pipeline(journal, FailingStore(store, writes, reads), outlet, max_batch=100)):
+        await folded(journal, store)
     clean = await opened(journal)
     await pipeline(journal, clean, RecordingOutlet()).catch_up()
     assert await contents(store) == await contents(clean)
     told = [(release.event.execution_id, release.event.id) for release in outlet.releases]
     assert len(told) == len(set(told))
+
+
+async def test_cut_that_could_not_be_stored_is_passed_later() -> None:
+    """It is reported again until quarantine has it; the partition does not stand still for ever."""
+    journal = await filled(ENTRIES)
+    store, outlet = await opened(journal), RecordingOutlet()
+    await journal.trim(0, 30)
+    async with running(pipeline(journal, FailingStore(store, [FULL, Fenced()]), outlet)):
+        await folded(journal, store)
+    assert outlet.cuts == [(0, 0, 30)]
+    rows = await store.read(lambda reader: reader.quarantine(10))
+    assert [(row.reason, row.offset) for row in rows] == [("retention_cut", 0)]
 
 
 async def test_records_that_are_gone_are_reported_and_passed() -> None:
@@ -188,6 +237,55 @@ async def test_store_of_another_journal_is_refused() -> None:
         await check_anchors(await filled(ENTRIES[:10]), store)
     with pytest.raises(JournalMismatch, match="is not the one"):
         await check_anchors(await filled([*ENTRIES[:-1], ENTRIES[0]]), store)
+
+
+async def test_trouble_stands_until_a_step_succeeds() -> None:
+    """Whoever asks between two attempts must not be told that all is well."""
+    journal = await filled(ENTRIES[:5])
+    store = await opened(journal)
+    seen: list[str | None] = []
+
+    class WatchingStore(FailingStore):
+        async def write(self, work: Callable[[Writer], T], *, durable: bool = False) -> T:
+            seen.append(folding.trouble and folding.trouble.code)
+            return await super().write(work, durable=durable)
+
+    folding = pipeline(journal, WatchingStore(store, [FULL, FULL]), RecordingOutlet())
+    assert folding.trouble.code == "starting"
+    async with running(folding):
+        await folded(journal, store)
+        await until(lambda: folding.trouble is None)
+    assert seen == ["catching_up", "store_unavailable", "store_unavailable"]
+
+
+class UnassignedConsumer:
+    """A member of a group that has not been given anything yet."""
+
+    reached: Mapping[int, int] = {}
+
+    async def poll(self, *_: object) -> list[Record]:
+        """Nothing, for now."""
+        await asyncio.sleep(0)
+        return []
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+class UnassignedJournal(MemoryJournal):
+    """A journal whose group takes its time."""
+
+    async def consumer(self, _find_offsets: object) -> Any:
+        return UnassignedConsumer()
+
+
+async def test_pipeline_without_a_partition_is_not_ready() -> None:
+    """An empty answer says nothing about records of partitions that nobody reads."""
+    journal = UnassignedJournal(clock=SystemClock())
+    folding = pipeline(journal, await opened(journal), RecordingOutlet())
+    async with running(folding):
+        await settle()
+        assert folding.trouble.code == "starting"
 
 
 def test_working_set_forgets_the_least_recently_touched() -> None:
