@@ -72,11 +72,15 @@ class Touched(msgspec.Struct, gc=False):
         held = slots.get(slot)
         if held is not None and held >= order:
             return False
-        if held is not None:
-            self.refilled.add(slot)
         slots[slot] = order
-        self.payloads[slot] = msgspec.json.encode(value)
+        self.keep_payload(slot, value, refilled=held is not None)
         return True
+
+    def keep_payload(self, slot: str, value: Any, *, refilled: bool) -> None:
+        """Have the store keep `value`; `refilled` when the slot held another one."""
+        if refilled:
+            self.refilled.add(slot)
+        self.payloads[slot] = msgspec.json.encode(value)
 
 
 class Changes(msgspec.Struct):

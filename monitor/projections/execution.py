@@ -59,6 +59,9 @@ class Node(msgspec.Struct, array_like=True, gc=False):
     error: dict[str, Any] | None = None
     # (time, tie, name, type) of the latest event that names the node.
     label: tuple[int, int, str, str] | None = None
+    # (time, tie) of the event that filled the payload slot of this name.
+    input: tuple[int, int] | None = None
+    output: tuple[int, int] | None = None
 
     @property
     def status(self) -> str:
@@ -93,7 +96,7 @@ class Registers(msgspec.Struct, array_like=True, gc=False):
     current: tuple[int, int, str] | None = None
     # What people noted (`tags`, `vote`, `note`), each the latest (time, tie, value); of all epochs.
     notes: dict[str, tuple[int, int, Any]] = {}
-    # Which event filled a payload slot: (time, tie) by slot name.
+    # Which event filled a payload slot of its own (nodes note theirs): (time, tie) by slot name.
     slots: dict[str, tuple[int, int]] = {}
     log_lines: int = 0
     log_closed: bool = False

@@ -34,7 +34,10 @@ def apply_node(touched: Touched, event: Event, kind: EventType, tie: int) -> Non
             _take_start(touched, node, event, tie)
     for member, slot in _PAYLOADS:
         if member in data:
-            touched.fill_slot(node_slot(key, slot), event, tie, data[member])
+            order, held = (event.time_us, tie), getattr(node, slot)
+            if held is None or held < order:
+                setattr(node, slot, order)
+                touched.keep_payload(node_slot(key, slot), data[member], refilled=held is not None)
 
 
 def node_slot(key: NodeKey, slot: str) -> str:
