@@ -38,19 +38,21 @@ class _Face:
     authenticate: Authenticate
 
     async def data(self, request: Request) -> Response:
-        """Input and output of every node, or of the one that `nodeId` names."""
+        """Input and output of every node, or of the one that `nodeId` names; `moreNodes` counts what was too large."""
         who, query, execution_id = self.authenticate(request.scope), request.query_params, request.path_params["id"]
         check_names(query, ("nodeId", "format", "minPosition"))
         take_word(query, "format", _FORMATS)
         at_least, node_id = take_position(query, self.sealer), take_one(query, "nodeId")
+        more_nodes = 0
         if node_id is None:
             read, position = await self.reads.data(who, execution_id, at_least)
-            runs = read.nodes
+            runs, more_nodes = read.nodes, read.more_nodes
         else:
             run, position = await self.reads.node(who, execution_id, node_id, at_least)
             runs = [run]
         nodes = {run.key[0]: native.node_payloads(run) for run in runs}
-        return self._reply({"executionId": execution_id, "nodes": nodes}, position)
+        left_out = {"moreNodes": more_nodes} if more_nodes else {}
+        return self._reply({"executionId": execution_id, "nodes": nodes, **left_out}, position)
 
     async def node_data(self, request: Request) -> Response:
         """Input and output of one node."""

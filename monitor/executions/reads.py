@@ -4,7 +4,7 @@ Every question is a principal's and sees its team alone: another team's executio
 wait until the state has got that far. Called by the native face and the dialects, which do the spelling.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from monitor.access.principal import Principal
@@ -24,10 +24,17 @@ MAX_WAIT_S: Final = 2.0
 """How long a read waits for its position: longer than any healthy commit takes, shorter than a client's patience."""
 
 MAX_NODES_INLINE: Final = 500
-"""Nodes shown within an execution; its data's own address shows all."""
+"""Nodes shown within an execution; its data's own address shows more."""
 
 MAX_PAGE_BYTES: Final = 4 << 20
-"""Payloads of one page of a list. A page that would be larger ends early, and the next one goes on from there."""
+"""Payloads of one page of a list, or of one execution in it. A page that would be larger ends early, and the next one
+goes on from there."""
+
+MAX_DATA_BYTES: Final = 32 << 20
+"""Payloads of all nodes at the data's own address; beyond it each node has one of its own."""
+
+_NODES_AT_ONCE: Final = 50
+"""Read together: one query for nearly every execution, and never much more than an answer takes."""
 
 FIRST_LINES: Final = 100
 """Log lines shown within an execution."""
@@ -48,12 +55,17 @@ class NodeRun(NamedTuple):
     input: bytes | None
     output: bytes | None
 
+    @property
+    def size_bytes(self) -> int:
+        """Of its payloads."""
+        return len(self.input or b"") + len(self.output or b"")
+
 
 class Data(NamedTuple):
     """What an execution was given, and what it and its nodes made of it."""
 
     nodes: list[NodeRun]
-    # Nodes that were left out since they were too many.
+    # Nodes that were left out, since they were too many or too large.
     more_nodes: int
     input: bytes | None
     output: bytes | None
@@ -62,10 +74,8 @@ class Data(NamedTuple):
     @property
     def size_bytes(self) -> int:
         """Of all payloads together."""
-        own = (self.input, self.output, self.trigger)
-        return sum(
-            len(payload or b"") for payload in (*own, *(p for run in self.nodes for p in (run.input, run.output)))
-        )
+        own = sum(len(payload or b"") for payload in (self.input, self.output, self.trigger))
+        return own + sum(run.size_bytes for run in self.nodes)
 
 
 class Found(NamedTuple):
@@ -118,15 +128,20 @@ class Reads:
             summary, key = _find(reader, who, execution_id)
             return Found(
                 summary,
-                _data(reader, key, MAX_NODES_INLINE) if with_data else None,
+                _data(reader, key, MAX_NODES_INLINE, MAX_PAGE_BYTES) if with_data else None,
                 reader.log_lines(key, levels=None, node_id=None, limit=FIRST_LINES) if with_lines else None,
             )
 
         return await self._read(at_least, work)
 
     async def data(self, who: Principal, execution_id: str, at_least: Position | None) -> Reading[Data]:
-        """The payloads of an execution and of all its nodes. Raises ExecutionNotFound."""
-        return await self._read(at_least, lambda reader: _data(reader, _find(reader, who, execution_id)[1], None))
+        """The payloads of an execution and of its nodes, as many as fit one answer. Raises ExecutionNotFound."""
+
+        def work(reader: Reader) -> Data:
+            _, key = _find(reader, who, execution_id)
+            return _data(reader, key, None, MAX_DATA_BYTES)
+
+        return await self._read(at_least, work)
 
     async def node(
         self, who: Principal, execution_id: str, node_id: str, at_least: Position | None
@@ -181,7 +196,7 @@ def _with_data(reader: Reader, page: Page, keys: Sequence[int]) -> list[Found]:
     for summary, key in zip(page.rows, keys, strict=True):
         if size_bytes > MAX_PAGE_BYTES:
             break
-        data = _data(reader, key, MAX_NODES_INLINE)
+        data = _data(reader, key, MAX_NODES_INLINE, MAX_PAGE_BYTES)
         rows.append(Found(summary, data))
         size_bytes += data.size_bytes
     return rows
@@ -191,17 +206,25 @@ def _sorted_by(summary: Summary, sort: Sort) -> int | None:
     return summary.at_us if sort.endswith("startedAt") else summary.duration_us
 
 
-def _data(reader: Reader, key: int, most_nodes: int | None) -> Data:
+def _data(reader: Reader, key: int, most_nodes: int | None, most_bytes: int) -> Data:
     latest = list(latest_runs(dict(reader.nodes(key))).values())
-    shown = latest[:most_nodes]
-    payloads = reader.payloads(key, ["input", "output", "trigger", *_slots(run for run, _ in shown)])
-    return Data(
-        [_run(run, node, payloads) for run, node in shown],
-        len(latest) - len(shown),
-        payloads.get("input"),
-        payloads.get("output"),
-        payloads.get("trigger"),
-    )
+    own = reader.payloads(key, ["input", "output", "trigger"])
+    shown: list[NodeRun] = []
+    size_bytes = 0
+    for run in _runs(reader, key, latest[:most_nodes]):
+        size_bytes += run.size_bytes
+        if shown and size_bytes > most_bytes:
+            break
+        shown.append(run)
+    return Data(shown, len(latest) - len(shown), own.get("input"), own.get("output"), own.get("trigger"))
+
+
+def _runs(reader: Reader, key: int, latest: Sequence[tuple[NodeKey, Node]]) -> Iterator[NodeRun]:
+    """These runs with their payloads, read some at a time."""
+    for at in range(0, len(latest), _NODES_AT_ONCE):
+        some = latest[at : at + _NODES_AT_ONCE]
+        payloads = reader.payloads(key, _slots(run for run, _ in some))
+        yield from (_run(run, node, payloads) for run, node in some)
 
 
 def _node(reader: Reader, who: Principal, execution_id: str, node_id: str) -> NodeRun:

@@ -49,6 +49,23 @@ async def test_an_execution_shows_so_many_nodes_and_its_data_all(
     assert (whole.more_nodes, whole.size_bytes) == (0, 15)
 
 
+@pytest.mark.parametrize(("most_bytes", "shown"), [(0, 1), (5, 1), (6, 2), (1000, 5)])
+async def test_data_ends_where_one_answer_is_full(
+    house: House, desk: Reads, monkeypatch: pytest.MonkeyPatch, most_bytes: int, shown: int
+) -> None:
+    """However much an execution carried, an answer holds some of it, and says how many nodes it leaves out."""
+    monkeypatch.setattr(reads, "MAX_DATA_BYTES", most_bytes)
+    monkeypatch.setattr(reads, "MAX_PAGE_BYTES", most_bytes)
+    monkeypatch.setattr(reads, "_NODES_AT_ONCE", 2)
+    await house.tell(*[node(number, outputData=[number]) for number in range(5)])
+    whole = (await desk.data(WHO, "exec_1", None)).value
+    inline = (await desk.execution(WHO, "exec_1", None, with_data=True, with_lines=False)).value.data
+    assert inline is not None
+    for data in (whole, inline):
+        assert [run.output for run in data.nodes] == [b"[%d]" % number for number in range(shown)]
+        assert data.more_nodes == 5 - shown
+
+
 async def test_only_what_was_asked_for_is_read(house: House, desk: Reads) -> None:
     """Neither data nor lines where nobody wants them."""
     await house.tell(node(1))
