@@ -5,7 +5,7 @@ Unknown parameters are refused: a misspelt filter that is ignored would show the
 
 import re
 from typing import Final, NamedTuple
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from starlette.datastructures import QueryParams
 from starlette.types import Scope
@@ -15,6 +15,7 @@ from monitor.fanout.channels import ALL, Subscription, channel, event_pattern
 from monitor.projections.filter import parse_query
 from monitor.streams.session import MAX_CHANNELS, MAX_PATTERNS, OpenToken, Start, read_start
 from monitor.web.params import check_names, take_one
+from monitor.web.paths import sent_path
 
 _EVERYTHING: Final = "/v1/executions/stream"
 _ONE: Final = re.compile(r"/v1/executions/([^/]+)/stream")
@@ -33,7 +34,7 @@ class Wish(NamedTuple):
 
 def is_stream(scope: Scope) -> bool:
     """Whether the address is one of a stream."""
-    path = _sent_path(scope)
+    path = sent_path(scope)
     return path == _EVERYTHING or _ONE.fullmatch(path) is not None
 
 
@@ -41,7 +42,7 @@ def read_wish(scope: Scope, now_us: int, open_token: OpenToken) -> Wish:
     """The subscription in an address. Raises InvalidRequest, InvalidFilter or InvalidPosition."""
     query = QueryParams(scope.get("query_string", b""))
     check_names(query, _KNOWN, filters=True)
-    preset = _ONE.fullmatch(_sent_path(scope))
+    preset = _ONE.fullmatch(sent_path(scope))
     channels = _words(query, "channels", MAX_CHANNELS)
     if preset and channels:
         raise InvalidRequest("this address is one channel already", field="channels")
@@ -69,9 +70,3 @@ def _switch(query: QueryParams, name: str) -> bool:
     if said not in ("0", "1", "true", "false"):
         raise InvalidRequest(f"'{name}' is 1 or 0", field=name)
     return said in ("1", "true")
-
-
-def _sent_path(scope: Scope) -> str:
-    """As it was sent: `%2F` inside an id is no separator."""
-    raw: bytes | None = scope.get("raw_path")
-    return raw.decode("latin-1") if raw is not None else quote(scope["path"])

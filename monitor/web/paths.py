@@ -16,13 +16,13 @@ class IdRoute(Route):
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         if scope["type"] != "http":
             return Match.NONE, {}
-        match, child = super().matches({**scope, "path": _sent_path(scope), "path_params": {}})
+        match, child = super().matches({**scope, "path": sent_path(scope), "path_params": {}})
         if match is not Match.NONE:
             child["path_params"] = {name: unquote(value) for name, value in child["path_params"].items()}
         return match, child
 
 
-def _sent_path(scope: Scope) -> str:
-    """`raw_path` is optional in ASGI (2.1); without it a slash in an id cannot be told from a separator."""
+def sent_path(scope: Scope) -> str:
+    """The path as it was sent. ASGI makes it optional (2.1): without it, a slash in an id is taken for a separator."""
     raw: bytes | None = scope.get("raw_path")
     return raw.decode("latin-1") if raw is not None else quote(scope["path"])
