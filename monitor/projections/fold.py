@@ -93,7 +93,8 @@ def _take_repeat(changes: Changes, execution: Execution, event: Event) -> None:
         return
     message = f"another event of '{event.execution_id}' has the id '{event.id}' already"
     changes.poison.append(Poison(event.record, "id_reused", "id", message))
-    changes.releases.append(_conclusion(execution, event, "execution.conflict"))
+    if not execution.registers.deleted:
+        changes.releases.append(_conclusion(execution, event, "execution.conflict"))
 
 
 def _fold_one(releases: list[Release], touched: Touched, event: Event) -> None:
@@ -101,6 +102,7 @@ def _fold_one(releases: list[Release], touched: Touched, event: Event) -> None:
     execution.seen[event.digest] = event.checksum
     touched.fresh.append((event.digest, event.checksum))
     was_presumed, outcomes = execution.provisional, len(execution.registers.outcomes)
+    was_deleted = execution.registers.deleted
     is_new = execution.version == 0
     if apply(touched, event) or is_new:
         execution.version = max(execution.version, record.offset) + 1
@@ -108,6 +110,8 @@ def _fold_one(releases: list[Release], touched: Touched, event: Event) -> None:
     if is_new:
         execution.created_us = record.stored_us
         touched.restated = True
+    if was_deleted:
+        return  # nobody is told what nobody can see
     if was_presumed and execution.status != "crashed":
         releases.append(_conclusion(execution, event, "execution.recovered"))
     if len(execution.registers.outcomes) > max(outcomes, 1):

@@ -289,6 +289,18 @@ def test_a_second_deletion_changes_nothing() -> None:
     assert run.execution.version == version
 
 
+def test_nobody_hears_of_a_deleted_run_any_more() -> None:
+    """The deletion is the last that subscribers and webhooks are told: nobody can look up what comes after it."""
+    run = Run()
+    changes = run.take(
+        run.event("execution.started", id="same"),
+        run.event("execution.deleted", 1),
+        run.event("execution.completed", 2),
+    )
+    assert told(changes) == ["execution.started", "execution.deleted"]
+    assert told(run.tell("execution.failed", 3, id="same")) == []
+
+
 # --- what describes an execution -------------------------------------------------------------------------------------
 
 
