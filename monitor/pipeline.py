@@ -86,7 +86,7 @@ class Pipeline:
         self._clock, self._metrics, self._max_batch = clock, metrics, max_batch
         self._log = structlog.get_logger("pipeline")
         self._working = WorkingSet(CACHED_EXECUTIONS)
-        # After a step that failed the consumer may be beyond the store, and folded executions ahead of it.
+        # The consumer does not stand where the store does, and folded executions may be ahead of it.
         self._is_astray = False
         self._next: dict[int, int] = {}
         self._planned: dict[int, int] = {}
@@ -160,7 +160,7 @@ class Pipeline:
         try:
             records = await consumer.poll(self._max_batch, POLL_WAIT_S)
         except RetentionCut as cut:
-            await self._pass_cut(consumer, cut)
+            await self._pass_cut(cut)
             return 0
         if not records:
             self._reached = consumer.reached
@@ -211,16 +211,15 @@ class Pipeline:
             self._next[partition], self._planned[partition] = rows[partition].next, rows[partition].planned
         return {partition: self._next[partition] for partition in partitions}
 
-    async def _pass_cut(self, consumer: Consumer, cut: RetentionCut) -> None:
+    async def _pass_cut(self, cut: RetentionCut) -> None:
         """Records are gone for good: say so in quarantine, log and streams, then go on with the first one left."""
         self._log.error(
             "records are gone from the journal", partition=cut.partition, first=cut.expected, left=cut.first
         )
         await self._store.write(lambda writer: writer.pass_cut(cut.partition, cut.expected, cut.first))
         self._metrics.lost.inc(cut.first - cut.expected)
-        self._next[cut.partition] = cut.first
         self._hub.announce_cut(cut.partition, cut.expected, cut.first)
-        await consumer.seek(cut.partition, cut.first)
+        self._is_astray = True
 
     def _backlog(self, ends: Mapping[int, Bounds]) -> Concern | None:
         """What is still to be folded of the records that were there at the start."""

@@ -39,19 +39,18 @@ class Consumer(Protocol):
 
         Waits at most `wait_s` for the first one; an empty answer is normal. Never hands out a record below the expected
         offset of its partition, nor one of a partition that is not assigned any more, whatever the driver's client does
-        during a rebalance or a seek. Cancelled, nothing is lost: the records come again.
+        during a rebalance or a reload. Cancelled, nothing is lost: the records come again.
 
         Raises RetentionCut when the expected record is gone, JournalUnavailable when the log does not answer.
-        After RetentionCut other partitions go on; the partition stands still until `seek`.
+        After RetentionCut other partitions go on; the partition stands still until `reload`.
         """
         ...
 
-    async def seek(self, partition: int, offset: int) -> None:
-        """Expect `offset` next, back or forth: after a failed commit, or to pass a reported cut."""
-        ...
-
     async def reload(self) -> None:
-        """Ask `FindOffsets` again for every assigned partition: after somebody else moved the offsets."""
+        """Ask `FindOffsets` again for every assigned partition, and go on from there, be it back or forth.
+
+        After a commit that failed, and to pass a reported cut. What it raises is that question's; then ask again.
+        """
         ...
 
     @property

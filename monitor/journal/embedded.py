@@ -53,7 +53,7 @@ class EmbeddedConsumer:
         self._find_offsets = find_offsets
         self._clock = clock
         self._expected: dict[int, int] = {}
-        # Partitions whose expected record is gone: reported once, then waiting for `seek`.
+        # Partitions whose expected record is gone: reported once, then waiting for `reload`.
         self._cut: set[int] = set()
         # The partition to begin with, so that a busy one cannot fill every answer.
         self._turn = 0
@@ -68,10 +68,6 @@ class EmbeddedConsumer:
             if records or remaining_s <= 0 or self._closed:
                 return records
             await _wait(grown, min(remaining_s, _RECHECK_S))
-
-    async def seek(self, partition: int, offset: int) -> None:
-        self._expected[partition] = offset
-        self._cut.discard(partition)
 
     async def reload(self) -> None:
         offsets = await self._find_offsets(self.assigned)

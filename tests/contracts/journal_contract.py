@@ -6,6 +6,7 @@ would; one that survives its process also gives `reopen`.
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 import pytest
@@ -19,6 +20,17 @@ Forget = Callable[[int, int], Awaitable[None]]
 Reopen = Callable[[], Awaitable[Journal]]
 
 DEADLINE_S = 20.0
+
+
+class Standing:
+    """What a store answers when it is asked where to go on; a test moves it."""
+
+    def __init__(self, offset: int) -> None:
+        """It stands at `offset` in every partition."""
+        self.offsets = defaultdict[int, int](lambda: offset)
+
+    async def __call__(self, partitions: Collection[int]) -> Mapping[int, int]:
+        return {partition: self.offsets[partition] for partition in partitions}
 
 
 async def from_the_start(partitions: Collection[int]) -> Mapping[int, int]:
@@ -234,29 +246,16 @@ class JournalContract:
         assert record.value == b'{"n":0}'
         assert took_s < DEADLINE_S
 
-    async def test_seek_goes_back_and_forth(self, journal: Journal) -> None:
-        """After `seek` the next record of the partition is the one named, as often as asked."""
+    async def test_reload_goes_back_and_forth(self, journal: Journal) -> None:
+        """After `reload` the next record is the one that the store names, as often as asked."""
         home = (await journal.append(numbered(10, key=b"exec_1")))[0].partition
-        consumer = await journal.consumer(from_the_start)
+        store = Standing(0)
+        consumer = await journal.consumer(store)
         first = await poll_until(consumer, 10)
         for offset in (4, 0, 8):
-            await consumer.seek(home, offset)
+            store.offsets[home] = offset
+            await consumer.reload()
             assert await poll_until(consumer, 10 - offset) == first[offset:]
-        await consumer.close()
-
-    async def test_reload_asks_again_where_to_go_on(self, journal: Journal) -> None:
-        """After somebody else moved the offsets, reading goes on from theirs."""
-        home = (await journal.append(numbered(10, key=b"exec_1")))[0].partition
-        stored = dict.fromkeys(range(journal.partitions), 0)
-
-        async def find_offsets(partitions: Collection[int]) -> dict[int, int]:
-            return {partition: stored[partition] for partition in partitions}
-
-        consumer = await journal.consumer(find_offsets)
-        await poll_until(consumer, 10)
-        stored[home] = 7
-        await consumer.reload()
-        assert [record.offset for record in await poll_until(consumer, 3)] == [7, 8, 9]
         await consumer.close()
 
     async def test_cancelled_poll_loses_nothing(self, journal: Journal) -> None:
@@ -293,7 +292,8 @@ class JournalContract:
         home = appended[0].partition
         end = (await journal.bounds())[home].end
         await forget(home, 3)
-        consumer = await journal.consumer(from_the_start)
+        store = Standing(0)
+        consumer = await journal.consumer(store)
         records: list[Record] = []
         reported = None
         deadline_s = time.monotonic() + DEADLINE_S
@@ -305,7 +305,9 @@ class JournalContract:
         assert reported is not None
         assert (reported.partition, reported.expected, reported.first) == (home, 0, 3)
         assert sorted(places(records)) == sorted(place for place in appended if place.partition != home)
-        await consumer.seek(home, reported.first)
+        store.offsets |= {partition: held.end for partition, held in (await journal.bounds()).items()}
+        store.offsets[home] = reported.first
+        await consumer.reload()
         later = await poll_until(consumer, end - 3)
         await consumer.close()
         assert places(later) == [Place(home, offset) for offset in range(3, end)]

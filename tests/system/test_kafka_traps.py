@@ -3,7 +3,7 @@
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +20,7 @@ from monitor.journal.kafka.consumer import KafkaConsumer, Patience
 from monitor.journal.partitioner import partition_for
 from tests.contracts.journal_contract import (
     DEADLINE_S,
+    Standing,
     from_the_start,
     numbered,
     poll_until,
@@ -48,15 +49,6 @@ async def poll_for(consumer: Consumer, error: type[Exception]) -> Exception:
     raise AssertionError(f"no {error.__name__} within {DEADLINE_S} s")
 
 
-def at_offset(offset: int) -> Callable[[Collection[int]], Awaitable[Mapping[int, int]]]:
-    """A store that stands at `offset` in every partition."""
-
-    async def find_offsets(partitions: Collection[int]) -> Mapping[int, int]:
-        return dict.fromkeys(partitions, offset)
-
-    return find_offsets
-
-
 async def test_seek_race(kafka: Kafka) -> None:
     """The group's own offset is never read from, however long the store takes to answer where to go on."""
     topic = await kafka.create_topic()
@@ -78,11 +70,13 @@ async def test_client_that_delivers_from_elsewhere_is_sent_back(kafka: Kafka) ->
     topic = await kafka.create_topic()
     async with opened(kafka, topic) as journal:
         await journal.append(numbered(100, key=b"exec_1"))
-        consumer = await journal.consumer(at_offset(50))
+        store = Standing(50)
+        consumer = await journal.consumer(store)
         assert isinstance(consumer, KafkaConsumer)
         await poll_until(consumer, 50)
+        store.offsets[0] = 20
         for elsewhere in (80, 5):
-            await consumer.seek(0, 20)
+            await consumer.reload()
             consumer._membership.client.seek(TopicPartition(topic, 0), elsewhere)
             records = await poll_until(consumer, 80)
             assert [record.offset for record in records] == list(range(20, 100))
@@ -145,19 +139,22 @@ async def test_group_offsets_follow_for_lag_dashboards(kafka: Kafka) -> None:
 
 
 async def test_retention_cut_during_the_run(kafka: Kafka) -> None:
-    """A cut that overtakes a running consumer is reported once, and the partition waits for `seek`."""
+    """A cut that overtakes a running consumer is reported once, and the partition waits for `reload`."""
     topic = await kafka.create_topic()
     async with opened(kafka, topic) as journal:
         await journal.append(numbered(100, key=b"exec_1"))
-        consumer = await journal.consumer(at_offset(90))
+        store = Standing(90)
+        consumer = await journal.consumer(store)
         await poll_until(consumer, 10)
         await delete_before(kafka, topic, 40)
-        await consumer.seek(0, 7)
+        store.offsets[0] = 7
+        await consumer.reload()
         cut = await poll_for(consumer, RetentionCut)
         assert isinstance(cut, RetentionCut)
         assert (cut.partition, cut.expected, cut.first) == (0, 7, 40)
         assert await consumer.poll(100, 0.5) == []
-        await consumer.seek(0, 40)
+        store.offsets[0] = 40
+        await consumer.reload()
         assert (await poll_until(consumer, 60))[0].offset == 40
 
 
@@ -204,7 +201,7 @@ async def test_topic_that_ends_before_the_expected_record(kafka: Kafka) -> None:
     topic = await kafka.create_topic()
     async with opened(kafka, topic) as journal:
         await journal.append(numbered(5, key=b"exec_1"))
-        consumer = await journal.consumer(at_offset(1000))
+        consumer = await journal.consumer(Standing(1000))
         assert "ends at 5, but records up to 999 were read" in str(await poll_for(consumer, JournalError))
 
 
@@ -216,10 +213,12 @@ async def test_transaction_markers_are_no_gap(kafka: Kafka) -> None:
             await producer.begin_transaction()
             await (await producer.send(topic, b"%d" % number, b"k"))
             await (producer.abort_transaction() if number % 3 == 1 else producer.commit_transaction())
-        consumer = await journal.consumer(from_the_start)
+        store = Standing(0)
+        consumer = await journal.consumer(store)
         records = await poll_until(consumer, 4)
         again = await journal.read(0, 0, 100, 100)
-        await consumer.seek(0, 1)  # a marker stands there
+        store.offsets[0] = 1  # a marker stands there
+        await consumer.reload()
         from_the_marker = await poll_until(consumer, 3)
         # Nothing but markers is left: that is no lag, so nobody is rebuilt.
         client = consumer._membership.client

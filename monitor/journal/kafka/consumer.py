@@ -207,11 +207,6 @@ class KafkaConsumer:
         if partition in self._membership.assigned:
             client.pause(TopicPartition(self._topic, partition))
 
-    async def seek(self, partition: int, offset: int) -> None:
-        if partition in self._readings and self._membership.client:
-            self._elsewhere.discard(partition)
-            self._go_to(self._membership.client, partition, offset)
-
     async def reload(self) -> None:
         self._generation = -1
         if self._membership.client:

@@ -13,7 +13,7 @@ class Trust(Enum):
     SOUGHT_AGAIN = auto()
     # Went on from there: what is left out now is no record (transaction markers, compaction).
     STEADY = auto()
-    # Its expected record is gone, as was reported: it stands still until it is sought.
+    # Its expected record is gone, as was reported: it stands still until the caller reloads.
     CUT = auto()
 
 
