@@ -3,7 +3,7 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from monitor.access.principal import Principal
 from monitor.clock import SystemClock
 from monitor.errors import ClientError
 from monitor.events.position import Position
+from monitor.fanout.attachment import MAX_REPLIES
 from monitor.fanout.feed import Limits
 from monitor.fanout.hub import Hub
 from monitor.streams.session import MAX_MESSAGE_CHARACTERS
@@ -342,3 +343,35 @@ async def test_a_stalled_reader_costs_bounded_memory_and_catches_up(world: World
             assert (tally.fallen, tally.gaps, tally.pages > 0) == (1, 0, True)
             await stalled.close()
             await reading.close()
+
+
+async def test_a_client_that_asks_without_reading_stops_only_itself(world: World, hub: Hub) -> None:
+    """Its questions wait in its own socket; others go on, and in the end it has every answer in order."""
+    asked = [f"{number:0256}" for number in range(1500)]
+    async with streaming(hub, world) as address:
+        url = f"{address.ws}/v1/executions/stream"
+        with socket.socket() as small:
+            small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
+            small.connect(("127.0.0.1", address.port))
+            small.setblocking(False)
+            asking = await connect(url, sock=small, proxy=None, compression=None, max_queue=1)
+            assert (await frame(asking))["type"] == "stream.hello"
+            [attachment] = hub._attachments
+            sending = asyncio.create_task(send_pings(asking, asked))
+            await until(lambda: len(attachment._replies) >= MAX_REPLIES)
+            async with connect(url, proxy=None, compression=None) as reading:
+                await frame(reading)
+                await ask(reading, SEED_MESSAGE)
+                await world.append()
+                world.publish(hub)
+                assert (await frame(reading))["id"] == "e1"
+            assert len(attachment._replies) <= MAX_REPLIES
+            assert [(await frame(asking))["id"] for _ in asked] == asked
+            await sending
+            await asking.close()
+
+
+async def send_pings(client: ClientConnection, ids: Sequence[str]) -> None:
+    """Ask without looking at the answers."""
+    for id_ in ids:
+        await client.send(json.dumps({"type": "ping", "id": id_}))
