@@ -13,9 +13,6 @@ from monitor.errors import RetentionCut
 from monitor.events.model import Record
 from monitor.journal.base import FindOffsets
 
-# How soon records are seen that another process appended: nothing in this one tells of them.
-_RECHECK_S: Final = 0.25
-
 _NO_END: Final = 1 << 62
 
 
@@ -67,7 +64,7 @@ class EmbeddedConsumer:
             remaining_s = deadline_s - self._clock.monotonic_s()
             if records or remaining_s <= 0 or self._closed:
                 return records
-            await _wait(grown, min(remaining_s, _RECHECK_S))
+            await _wait(grown, remaining_s)
 
     async def reload(self) -> None:
         offsets = await self._find_offsets(self.assigned)

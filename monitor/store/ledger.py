@@ -220,7 +220,7 @@ def _shares(room: dict[int, int], limit: int) -> dict[int, int]:
 def _due(endpoint_key: int, now_us: int, share: int) -> Select[Any]:
     return (
         select(
-            *(_D.key, _D.id, _D.endpoint_key, _D.attempts, _D.planned_us),
+            *(_D.key, _D.id, _D.endpoint_key, _D.attempts),
             *(_B.body, _E.body.label("endpoint")),
         )
         .join_from(deliveries_table, bodies_table, _D.body_key == _B.key)
@@ -240,7 +240,6 @@ def _claimed(row: Any, endpoint: Endpoint, lease: str) -> Claimed:
         body=row.body,
         n=row.attempts + 1,
         lease=lease,
-        planned_us=row.planned_us,
     )
 
 

@@ -318,7 +318,6 @@ class _Session:
             body=row.body,
             n=n,
             lease=lease,
-            planned_us=row.planned_us,
         )
 
     def finish(self, outcomes: Sequence[Outcome]) -> int:

@@ -36,8 +36,6 @@ class Claimed(msgspec.Struct, frozen=True):
     # Number of this attempt, from 1.
     n: int
     lease: str
-    # When the delivery was planned, microseconds: the schedule's zero.
-    planned_us: int
 
 
 class Answer(msgspec.Struct, frozen=True):
