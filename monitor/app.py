@@ -196,9 +196,12 @@ async def _bind(journal: Journal, store: Store) -> None:
 def _lock(folder: Path, opened: AsyncExitStack) -> None:
     """Make the data folder and hold its lock: the system takes it back however the process ends."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = opened.enter_context((folder / "lock").open("a+"))
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
     except BlockingIOError:
         raise DataFolderBusy(
             f"process {(folder / 'lock').read_text().strip() or 'unknown'} works on {folder.absolute()}; stop it, "
@@ -208,6 +211,3 @@ def _lock(folder: Path, opened: AsyncExitStack) -> None:
         raise DataFolderUnusable(
             f"cannot use the data folder {folder.absolute()}: {error.strerror}; name another one with MONITOR_DATA"
         ) from error
-    lock.truncate(0)
-    lock.write(str(os.getpid()))
-    lock.flush()

@@ -1,7 +1,7 @@
 """One task group: the server and its loops as siblings. If a loop dies the process ends non-zero; a signal drains it.
 
-Order of a stop: subscribers are told where they stand, the listener closes, open requests end, the deliverer finishes
-what is in flight, the other loops end, and last the files close. `cli` turns the outcome into an exit code.
+Order of a stop: subscribers are told where they stand, the listener closes, open requests and webhooks in flight end
+side by side, the other loops end, and last the files close. `cli` turns the outcome into an exit code.
 """
 
 import asyncio
@@ -44,22 +44,24 @@ async def serve(
 
     Raises StartupError when it cannot start, and whatever ended a loop.
     """
-    async with open_parts(settings) as parts, running(parts, settings) as base_url:
-        relax_collector()
-        stop = _stop_signal()
-        if on_ready is None:
-            await stop.wait()
-            return
-        shown = asyncio.create_task(on_ready(parts, base_url), name="on_ready")
-        stopped = asyncio.create_task(stop.wait(), name="stop")
-        await asyncio.wait((shown, stopped), return_when=asyncio.FIRST_COMPLETED)
-        for task in (shown, stopped):
+    async with open_parts(settings) as parts:
+        stop = _stop_signal()  # before anybody is told that we listen
+        async with running(parts, settings) as base_url:
+            relax_collector()
+            await _first_of(stop.wait(), *([on_ready(parts, base_url)] if on_ready else []))
+
+
+async def _first_of(*awaited: Coroutine[Any, Any, Any]) -> None:
+    """Return when one of them has ended, by its exception if it did by one; the others are cancelled."""
+    tasks = [asyncio.create_task(one) for one in awaited]
+    try:
+        ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in ended:
+            task.result()
+    finally:
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(stopped, return_exceptions=True)
-        try:
-            await shown
-        except asyncio.CancelledError:
-            pass
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @asynccontextmanager
@@ -92,8 +94,7 @@ async def _drain(parts: Parts, server: uvicorn.Server, web: asyncio.Task[None]) 
         async with asyncio.timeout(GRACE_S):
             await parts.hub.drain()
             server.should_exit = True
-            await asyncio.wait((web,))
-            await parts.deliverer.stop()
+            await asyncio.gather(asyncio.wait((web,)), parts.deliverer.stop())
     except TimeoutError:
         server.force_exit = True
 
@@ -126,6 +127,7 @@ def _listen(settings: Settings) -> socket.socket:
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _USER_TIMEOUT_MS)
         listener.bind((settings.host.strip("[]"), settings.port))
+        listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
         raise StartupError(
