@@ -15,6 +15,7 @@ import pytest
 from monitor.events.codec import decode
 from monitor.events.model import DEFAULT_TEAM, Event, Record
 from monitor.settings import Settings, keys
+from monitor.streams.session import CLOSE_CODES
 from monitor.webhooks.signing import secret_of, signed_headers
 from tests.support.service import Service
 
@@ -155,6 +156,20 @@ def test_verification_takes_our_signatures_and_no_others() -> None:
     ]:
         with pytest.raises(ValueError, match=r"not ours|old"):
             pasted["verify"](secret_of(key), forged_headers, forged_body)
+
+
+def test_every_word_of_the_stream_is_in_the_table() -> None:
+    """A client has to know what to do about each, and about no other."""
+    sources = "".join(path.read_text() for path in (TOP / "monitor").glob("**/*.py"))
+    said = set(re.findall(r'"(stream\.[a-z]+)"', sources))
+    rows = re.findall(r"^\| (`stream\..*?) \|", README, re.MULTILINE)
+    assert set(re.findall(r"`(stream\.\w+)`", " ".join(rows))) == said
+
+
+def test_every_close_code_is_in_the_table() -> None:
+    """With the one of the server itself, for clients that did not read their farewell."""
+    rows = re.findall(r"^\| (`\d{4}`.*?) \|", README, re.MULTILINE)
+    assert set(map(int, re.findall(r"`(\d{4})`", " ".join(rows)))) == {*CLOSE_CODES.values(), 1012}
 
 
 def test_every_setting_is_in_the_table_in_its_own_words() -> None:
