@@ -2,7 +2,7 @@
 
 Switches for what goes wrong on the way (disorder, duplicates, gaps) and for how many executions run at once. Templates
 prepared from `histories` are filled in, fast enough for benchmarks (several 100,000 entries a second).
-Used by `monitor demo --rate`, by tests and by benchmarks.
+Used by tests and by benchmarks.
 """
 
 import heapq

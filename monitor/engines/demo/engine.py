@@ -1,7 +1,7 @@
 """The demo engine: accepts commands for the built-in workflows and runs them as tasks of its own task group.
 
 Everything arrives from outside: where events go (the same door that strangers use), time, chance and speed. Used by
-`monitor serve` and `monitor demo`.
+`monitor demo`.
 """
 
 import asyncio
