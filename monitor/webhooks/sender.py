@@ -7,10 +7,13 @@ stable word. The deliverer calls it.
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import Executor, Future
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from ipaddress import ip_address
+from queue import SimpleQueue
+from threading import Thread
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
@@ -61,13 +64,11 @@ async def open_sender(targets: Targets, limits: Limits = LIMITS) -> AsyncIterato
     import aiohttp  # noqa: PLC0415 - the driver loads only where webhooks are sent
 
     timeout = aiohttp.ClientTimeout(total=limits.total_s, connect=limits.connect_s)
-    threads = ThreadPoolExecutor(_RESOLVER_THREADS, "webhook-names")
     async with AsyncExitStack() as stack:
-        # Not waited for: a lookup ends when the C library says so.
-        stack.callback(threads.shutdown, wait=False, cancel_futures=True)
+        lookups = stack.enter_context(_Lookups())
         # A pool for each scheme: whether an address may be reached depends on it, and a socket does not know it.
         sessions = {
-            scheme: await stack.enter_async_context(_open_session(_Gate(targets, scheme, threads), timeout))
+            scheme: await stack.enter_async_context(_open_session(_Gate(targets, scheme, lookups), timeout))
             for scheme in ("https", "http")
         }
         yield _AiohttpSender(sessions)
@@ -104,13 +105,13 @@ async def _note_reuse(_session: Any, context: Any, _parameters: Any) -> None:
 class _Gate:
     """Looks names up and opens sockets, for admitted addresses alone."""
 
-    def __init__(self, targets: Targets, scheme: str, threads: ThreadPoolExecutor) -> None:
-        self._targets, self._scheme, self._threads = targets, scheme, threads
+    def __init__(self, targets: Targets, scheme: str, lookups: Executor) -> None:
+        self._targets, self._scheme, self._lookups = targets, scheme, lookups
 
     async def resolve(self, host: str, port: int = 0, family: int = socket.AF_UNSPEC) -> "list[ResolveResult]":
         """The admitted addresses of a name: of a public and a private one the former alone is dialled."""
         loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(self._threads, _look_up, host, port, family)
+        found = await loop.run_in_executor(self._lookups, _look_up, host, port, family)
         admitted = [result for result in found if self._admits(result["host"], port)]
         if not admitted:
             raise BlockedAddress
@@ -124,10 +125,41 @@ class _Gate:
         return socket.socket(family, kind, protocol)
 
     async def close(self) -> None:
-        """Nothing is held: the threads belong to the opener."""
+        """Nothing is held: the lookups belong to the opener."""
 
     def _admits(self, host: str, port: int) -> bool:
         return self._targets.admits(ip_address(host), port, self._scheme)
+
+
+class _Lookups(Executor):
+    """Threads for names. Nobody waits for them, unlike for a ThreadPoolExecutor's, which the interpreter joins when it
+    exits: a lookup ends when the C library says so, which may be half a minute later.
+    """
+
+    def __init__(self) -> None:
+        self._calls: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
+        for number in range(_RESOLVER_THREADS):
+            Thread(target=self._work, name=f"webhook-names-{number}", daemon=True).start()
+
+    def submit(self, call: Callable[..., Any], /, *args: Any, **options: Any) -> Future[Any]:
+        """As the library's executors."""
+        future: Future[Any] = Future()
+        self._calls.put((future, partial(call, *args, **options)))
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002 - the port's words
+        """Let each thread end after what it is at."""
+        for _ in range(_RESOLVER_THREADS):
+            self._calls.put(None)
+
+    def _work(self) -> None:
+        while (task := self._calls.get()) is not None:
+            future, call = task
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(call())
+                except Exception as error:  # noqa: BLE001 - the rim: whoever asked is told
+                    future.set_exception(error)
 
 
 def _look_up(host: str, port: int, family: int) -> "list[ResolveResult]":

@@ -5,6 +5,7 @@ import datetime as dt
 import gzip
 import socket
 import ssl
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -313,3 +314,33 @@ async def test_one_slow_receiver_holds_up_no_other(hasty: Sender, receiver: Rece
         await slow.received(20)
         assert (await hasty.send(receiver.url, {}, b"{}")).status == 200
         assert {(await answer).failure for answer in hung} == {"timeout"}
+
+
+_ENDING_WHILE_A_NAME_IS_LOOKED_UP = """
+import asyncio, socket, threading
+from monitor.webhooks.sender import Limits, open_sender
+from monitor.webhooks.targets import Targets
+
+socket.getaddrinfo = lambda *_, **__: threading.Event().wait()
+
+async def main():
+    async with open_sender(Targets(), Limits(0.1, 0.1)) as sender:
+        print((await sender.send("https://example.com/hook", {}, b"{}")).failure)
+
+asyncio.run(main())
+"""
+
+
+async def test_name_server_that_never_answers_keeps_no_process() -> None:
+    """A drained service ends in time: a lookup that hangs in the C library is left to itself."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _ENDING_WHILE_A_NAME_IS_LOOKED_UP, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        async with asyncio.timeout(20):
+            said, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert (process.returncode, said) == (0, b"timeout\n")
