@@ -37,10 +37,8 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(
-    settings: Settings, *, on_ready: Callable[[Parts, str], Coroutine[Any, Any, None]] | None = None
-) -> None:
-    """Serve until SIGTERM or SIGINT, then drain. `on_ready` runs beside the loops, given the parts and the base URL.
+async def serve(settings: Settings, *, on_ready: Callable[[str], Coroutine[Any, Any, None]] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, then drain. `on_ready` runs beside the loops, given the base URL.
 
     Raises StartupError when it cannot start, and whatever ended a loop.
     """
@@ -48,7 +46,7 @@ async def serve(
         stop = _stop_signal()  # before anybody is told that we listen
         async with running(parts, settings) as base_url:
             relax_collector()
-            await _first_of(stop.wait(), *([on_ready(parts, base_url)] if on_ready else []))
+            await _first_of(stop.wait(), *([on_ready(base_url)] if on_ready else []))
 
 
 async def _first_of(*awaited: Coroutine[Any, Any, Any]) -> None:

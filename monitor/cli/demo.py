@@ -16,7 +16,6 @@ import msgspec
 from rich.console import Console
 from websockets.asyncio.client import connect
 
-from monitor.app import Parts
 from monitor.cli.door import http_door
 from monitor.cli.frame_line import Frame, line_of
 from monitor.cli.serve import run_to_exit_code
@@ -51,7 +50,7 @@ def run_demo(settings: Settings, rate: float) -> int:
     """
     console = Console(highlight=False)
 
-    async def show(_: Parts, url: str) -> None:
+    async def show(url: str) -> None:
         console.print(
             _INTRODUCTION.format(url=url, path=STREAM_PATH, ws_url=stream_url(url)), soft_wrap=True, markup=False
         )

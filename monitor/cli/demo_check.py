@@ -15,7 +15,6 @@ from typing import Any, Final, NamedTuple
 from rich.console import Console
 from rich.text import Text
 
-from monitor.app import Parts
 from monitor.cli.demo import execute, frames_of, working_engine
 from monitor.cli.demo_witnesses import Receiver, Subscriber, open_receiver
 from monitor.cli.frame_line import is_event
@@ -51,7 +50,7 @@ def run_demo_once() -> int:
     console = Console(highlight=False)
     findings: list[Finding] = []
 
-    async def show_and_check(_: Parts, url: str) -> None:
+    async def show_and_check(url: str) -> None:
         findings.extend(await _run(url, console))
 
     with tempfile.TemporaryDirectory(prefix="monitor-demo-") as folder:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.app import Parts, open_parts
+from monitor.app import open_parts
 from monitor.janitor import Janitor
 from monitor.serving import running, serve
 from monitor.settings import Settings, read_settings
@@ -31,13 +31,13 @@ async def test_what_runs_beside_the_loops_ends_the_service(settings: Settings) -
     """When it has done its work the service drains; when it fails, the failure comes out."""
     seen: list[str] = []
 
-    async def look(_: Parts, url: str) -> None:
+    async def look(url: str) -> None:
         seen.append(url)
 
     await serve(settings, on_ready=look)
     assert [url.startswith("http://127.0.0.1:") for url in seen] == [True]
 
-    async def fail(_: Parts, _url: str) -> None:
+    async def fail(_url: str) -> None:
         raise ValueError("nothing to show")
 
     with pytest.raises(ExceptionGroup) as caught:
@@ -49,7 +49,7 @@ async def test_loop_that_dies_takes_everything_with_it(settings: Settings, monke
     """Also what runs beside the loops: it is not left to talk to a service that is gone."""
     ended = asyncio.Event()
 
-    async def stay(_: Parts, _url: str) -> None:
+    async def stay(_url: str) -> None:
         try:
             await asyncio.Event().wait()
         finally:
