@@ -73,34 +73,27 @@ async def test_client_cut_off_fifty_times(service: Service, kind: Callable[[Serv
 
 
 async def test_client_cut_off_while_the_service_is_killed(service: Service) -> None:
-    """The same when the service itself dies by SIGKILL and comes back, three times."""
-    chance = random.Random(3)
-
-    async def kill_now_and_then() -> None:
-        for _ in range(3):
-            await asyncio.sleep(chance.uniform(0.2, 0.5))  # the random instant; nothing is awaited by it
-            service.kill()
-            service.launch()
-            await service.ready()
-
+    """The same when the service itself dies by SIGKILL and comes back, twice."""
     async with service.client() as client:
         told, seen, _ = await asyncio.gather(
             load(posting(client), 2500, pause_s=0.02),
             resume_again_and_again(WebSocketSubscriber(service)),
-            kill_now_and_then(),
+            kill_now_and_then(service),
         )
     assert seen == told
 
 
-async def test_client_of_a_service_on_kafka_cut_off_fifty_times(kafka: Kafka, tmp_path: Path) -> None:
-    """On three partitions the order holds within each execution."""
+async def test_client_cut_off_while_a_service_on_kafka_is_killed(kafka: Kafka, tmp_path: Path) -> None:
+    """On three partitions, whose records come in another order after each start; it holds within each execution."""
     topic = await kafka.create_topic(partitions=3)
     async with (
         serving(Service(tmp_path / "data", journal=f"kafka://{kafka.bootstrap}/{topic}")) as service,
         opened(kafka, topic, group="load") as journal,
     ):
-        told, seen = await asyncio.gather(
-            load(journal.append, 2500), resume_again_and_again(WebSocketSubscriber(service))
+        told, seen, _ = await asyncio.gather(
+            load(journal.append, 2500, pause_s=0.02),
+            resume_again_and_again(WebSocketSubscriber(service)),
+            kill_now_and_then(service),
         )
     assert by_execution(seen) == by_execution(told)
 
@@ -135,6 +128,16 @@ async def serving(service: Service) -> AsyncIterator[Service]:
         assert await service.stop() == 0
     finally:
         service.close()
+
+
+async def kill_now_and_then(service: Service) -> None:
+    """SIGKILL at random instants, and a new start."""
+    chance = random.Random(3)
+    for _ in range(2):
+        await asyncio.sleep(chance.uniform(0.2, 0.5))  # the random instant; nothing is awaited by it
+        service.kill()
+        service.launch()
+        await service.ready()
 
 
 async def load(feed: Feed, events: int, *, pause_s: float = 0.005) -> list[Fact]:
@@ -201,7 +204,8 @@ async def resume_again_and_again(subscriber: Subscriber) -> list[Fact]:
         frames_left = chance.randint(1, 30) if cuts < CUTS else None
         while frames_left != 0 and (LAST, "1") not in seen[-1:] and (frame := await connection.frame()) is not None:
             assert frame.get("type") not in LOSSES, frame
-            position = frame.get("position", position)
+            if frame.get("type") != "stream.hello":  # which says where the service stands, before it was asked
+                position = frame.get("position", position)
             if "executionId" in frame:
                 frames_left = frames_left and frames_left - 1
                 seen += [fact(frame)] if frame["type"] not in DERIVED else []
