@@ -22,7 +22,7 @@ from monitor.projections.execution import Execution, Node, NodeKey, Summary
 from monitor.projections.filter import Filter
 from monitor.projections.fold import Changes, ExecutionId, Release
 from monitor.projections.loglines import LogLine
-from monitor.webhooks.delivery import Claimed, Outcome, Planned
+from monitor.webhooks.delivery import Claimed, DeliveryState, Outcome, Planned
 from monitor.webhooks.endpoint import Endpoint
 
 T = TypeVar("T")
@@ -121,7 +121,7 @@ class DeliveryRow(NamedTuple):
     event_id: str
     event_type: str
     execution_id: str
-    state: str
+    state: DeliveryState
     attempts: int
     due_us: int | None
     planned_us: int
