@@ -232,15 +232,6 @@ class Summary(msgspec.Struct, frozen=True, gc=False):
     updated_us: int
 
 
-def status_of(registers: Registers) -> str:
-    """Reported end, else a verdict that no later evidence revokes, else the latest report, else running or queued.
-
-    Node or log events alone are a sign of life: such a stub is running, whatever else is unknown. Before any sign of
-    life (a command was sent, a note was taken) it is queued.
-    """
-    return _status(registers, winning_end(registers))
-
-
 def winning_end(registers: Registers) -> tuple[str, Fact] | None:
     """(source, end) that decides: the earliest; any other end beats a crash; strongest rank at equal times."""
     winner = None
@@ -310,14 +301,6 @@ def summary(execution: Execution) -> Summary:
     )
 
 
-def duration_of(registers: Registers) -> int | None:
-    """Run time in microseconds: as the engine measured it, else end minus start of the same source; never negative.
-
-    None where start and end come from two clocks, whose difference would mean nothing, and while it runs.
-    """
-    return _duration_us(registers, winning_end(registers))
-
-
 def started_us_of(registers: Registers) -> int | None:
     """The earliest start that any source reported."""
     earliest_us = None
@@ -361,6 +344,11 @@ def latest_runs(nodes: dict[NodeKey, Node]) -> dict[str, tuple[NodeKey, Node]]:
 
 
 def _status(registers: Registers, end: tuple[str, Fact] | None) -> str:
+    """Reported end, else a verdict that no later evidence revokes, else the latest report, else running or queued.
+
+    Node or log events alone are a sign of life: such a stub is running, whatever else is unknown. Before any sign of
+    life (a command was sent, a note was taken) it is queued.
+    """
     if end is not None:
         return end[1].status
     if holds(registers):
@@ -372,6 +360,10 @@ def _status(registers: Registers, end: tuple[str, Fact] | None) -> str:
 
 
 def _duration_us(registers: Registers, end: tuple[str, Fact] | None) -> int | None:
+    """Run time in microseconds: as the engine measured it, else end minus start of the same source; never negative.
+
+    None where start and end come from two clocks, whose difference would mean nothing, and while it runs.
+    """
     if end is None:
         return None
     source, fact = end

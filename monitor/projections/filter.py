@@ -17,9 +17,6 @@ from monitor.projections.status import STATUSES
 Op = Literal["eq", "ne", "gt", "gte", "lt", "lte"]
 Value = str | int
 
-MODES: Final = ("manual", "trigger", "webhook", "scheduled", "retry")
-"""The seed's modes; engines may report others, which are kept, shown and can be asked for."""
-
 MAX_VALUES: Final = 100
 """Values of one test; more would be a join in disguise."""
 
