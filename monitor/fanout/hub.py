@@ -81,8 +81,9 @@ class Hub:
 
     async def refill(self) -> None:
         """Fill the backlog from the journal's tail, so that clients which come back after a restart cost no query."""
-        start = self._feed.position
-        self._feed.restore(*await self._replay.tail(start, self.limits.replay_records // len(start.offsets)))
+        start, limits = self._feed.position, self.limits
+        max_records = limits.replay_records // len(start.offsets)
+        self._feed.restore(*await self._replay.tail(start, max_records, limits.replay_bytes))
 
     # --- for readers -------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ the hub published then. Called for clients that come back later than the backlog
 
 import asyncio
 import heapq
+from collections import deque
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Final, NamedTuple
@@ -71,15 +72,18 @@ class Replay:
         bounds = await self._journal.bounds()
         return Position(self._journal.incarnation, tuple(bounds[p].end for p in range(self._journal.partitions)))
 
-    async def tail(self, cut: Position, max_records: int) -> tuple[Position, list[Release]]:
-        """The last releases before `cut`, from at most `max_records` offsets of a partition, and where they begin."""
+    async def tail(self, cut: Position, max_records: int, max_bytes: int) -> tuple[Position, list[Release]]:
+        """The last releases before `cut`, and where they begin.
+
+        From at most `max_records` offsets of a partition, and with `max_bytes` of records in all: the oldest ones go.
+        """
         earliest = await self.earliest()
         base = Position(
             cut.incarnation,
             tuple(max(start, end - max_records) for start, end in zip(earliest.offsets, cut.offsets, strict=True)),
         )
-        partitions: list[list[Release]] = [[] for _ in base.offsets]
-        position = base
+        partitions: list[deque[Release]] = [deque() for _ in base.offsets]
+        position, size_bytes = base, 0
         while not position.includes(cut):
             try:
                 page = await self.page(position, cut, PAGE_RECORDS)
@@ -87,8 +91,13 @@ class Replay:
                 return cut, []
             for release in page.releases:
                 partitions[release.event.record.partition].append(release)
+                size_bytes += _size_bytes(release)
+            while size_bytes > max_bytes:
+                oldest = min(filter(None, partitions), key=lambda releases: _stored_us(releases[0])).popleft()
+                size_bytes -= _size_bytes(oldest)
+                base = base.advanced(oldest.event.record.partition, oldest.event.record.offset + 1)
             position = page.position
-        return base, list(heapq.merge(*partitions, key=lambda release: release.event.record.stored_us))
+        return base, list(heapq.merge(*partitions, key=_stored_us))
 
     def _join(self, records: Sequence[Record], stored: Sequence[StoredRelease], team: str | None) -> list[Release]:
         by_offset = {offset: list(rows) for offset, rows in groupby(stored, key=lambda row: row.offset)}
@@ -100,6 +109,14 @@ class Replay:
             if rows and isinstance(event, Event) and team in (None, event.team):
                 releases += [_release(row, event) for row in rows]
         return releases
+
+
+def _stored_us(release: Release) -> int:
+    return release.event.record.stored_us
+
+
+def _size_bytes(release: Release) -> int:
+    return len(release.event.record.value or b"")
 
 
 def _release(row: StoredRelease, event: Event) -> Release:

@@ -72,6 +72,19 @@ async def test_records_that_are_gone_are_reported() -> None:
         await replay_of(world).page(world.beginning, world.end, PAGE_RECORDS)
 
 
+async def test_a_tail_of_large_records_is_shorter() -> None:
+    """A start must not hold all that ten thousand records of the largest size would take: the oldest ones go first."""
+    world = World(partitions=3)
+    for number in range(30):
+        await world.append(execution_id=f"exec_{number}", data={"nodeId": "n1", "text": "x" * 1000})
+    whole, everything = await replay_of(world).tail(world.end, 1000, 1 << 20)
+    base, latest = await replay_of(world).tail(world.end, 1000, 10_000)
+    assert (whole, len(everything)) == (world.beginning, 30)
+    assert latest == everything[-len(latest) :]
+    assert sum(base.offsets) + len(latest) == 30
+    assert 10_000 - 1200 < sum(len(release.event.record.value or b"") for release in latest) <= 10_000
+
+
 async def test_a_stampede_waits_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many clients come back, few pages are read at a time."""
     world = World()
