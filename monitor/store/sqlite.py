@@ -15,8 +15,9 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import Connection, Engine, QueuePool, StaticPool, create_engine, event, insert, inspect, select
 from sqlalchemy.exc import DBAPIError
 
-from monitor.errors import DataFolderUnusable, MonitorError, StartupError, StoreUnavailable
+from monitor.errors import MonitorError, StartupError, StoreUnavailable
 from monitor.projections.fold import FOLD_VERSION
+from monitor.sqlite_errors import may_pass, unusable
 from monitor.store.base import Reader, Writer
 from monitor.store.queries import Queries
 from monitor.store.sqlite_write import SQLiteWriter
@@ -35,21 +36,6 @@ _READER_CACHE_KIB: Final = 4 * 1024
 
 # 16 MiB of log between checkpoints: a page that changes in every batch is copied into the file once for many batches.
 _CHECKPOINT_PAGES: Final = 4_000
-
-# Trouble that may pass while the process runs: a full or failing disk, another process on the file, no memory.
-_PASSING: Final = frozenset(
-    (
-        sqlite3.SQLITE_PERM,
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_LOCKED,
-        sqlite3.SQLITE_NOMEM,
-        sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_PROTOCOL,
-    )
-)
 
 
 class SQLiteStore:
@@ -118,7 +104,8 @@ def _open(path: Path) -> SQLiteStore:
         if driver:
             driver.close()
         if isinstance(error, sqlite3.Error | DBAPIError):
-            raise _unusable(path, _driver_error(error)) from error
+            way_out = "build the store anew from the journal"
+            raise unusable(path, _driver_error(error), kind="store", way_out=way_out) from error
         raise
     readers = _engine(
         "BEGIN", poolclass=QueuePool, pool_size=_READERS, max_overflow=0, creator=lambda: _connect_reader(path)
@@ -181,8 +168,7 @@ def _translated() -> Iterator[None]:
         yield
     except (sqlite3.Error, DBAPIError) as error:
         found = _driver_error(error)
-        # The extended codes carry the primary one in their lowest byte.
-        if getattr(found, "sqlite_errorcode", 0) & 0xFF in _PASSING:
+        if may_pass(found):
             raise StoreUnavailable(f"The store cannot be used now: {found}.") from error
         raise MonitorError(f"The store cannot go on: {found}.") from error
 
@@ -213,22 +199,6 @@ def _prepare(connection: Connection, path: Path) -> None:
     if fold_version != FOLD_VERSION:
         raise StartupError(
             f"{path} was folded by other rules (version {fold_version}, these are {FOLD_VERSION}); "
-            "run `monitor rebuild` to fold it anew from the journal."
+            "start the version that folded it, or move it away and a new one is folded from the journal, without "
+            "the registered webhooks."
         )
-
-
-def _unusable(path: Path, error: BaseException) -> StartupError:
-    match getattr(error, "sqlite_errorcode", 0) & 0xFF:
-        case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
-            return StartupError(
-                f"{path} is damaged or no store at all ({error}); restore it from a backup, or move it away to build "
-                "the store anew from the journal."
-            )
-        case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
-            return DataFolderUnusable(
-                f"{path} cannot be written ({error}); make its folder writable for this user, or name another one."
-            )
-        case _:
-            return StartupError(
-                f"{path} cannot be opened ({error}); see that no other program holds it and the disk has room."
-            )

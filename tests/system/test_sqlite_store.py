@@ -170,7 +170,7 @@ async def test_reopened_store_holds_what_was_stored(store: Store, tmp_path: Path
     ("statement", "cure"),
     [
         ("UPDATE meta SET schema_version = 99", "start that version"),
-        ("UPDATE meta SET fold_version = 99", "monitor rebuild"),
+        ("UPDATE meta SET fold_version = 99", "a new one is folded from the journal"),
         ("DROP TABLE offsets", "move it away"),
     ],
 )
