@@ -22,6 +22,7 @@ from monitor.journal import sqlite_file
 from monitor.journal.backlog import Backlog
 from monitor.journal.base import Bounds, FindOffsets, Place
 from monitor.journal.embedded import EmbeddedConsumer, Growth
+from monitor.sqlite_errors import may_pass
 
 _T = TypeVar("_T")
 
@@ -33,8 +34,6 @@ _COMMIT_ENTRIES: Final = 10_000
 
 # Records deleted at a time, so that appends get their turn during a large trim.
 _TRIM_RECORDS: Final = 5_000
-
-_DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -186,10 +185,9 @@ async def _translated() -> AsyncIterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        # The extended codes carry the primary one in their lowest byte.
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
-            raise JournalError(f"The journal's file is damaged: {error}. Restore it from a backup.") from error
-        raise JournalUnavailable(f"The journal cannot be used now: {error}.") from error
+        if may_pass(error):
+            raise JournalUnavailable(f"The journal cannot be used now: {error}.") from error
+        raise JournalError(f"The journal cannot go on: {error}. If its file is damaged, restore a backup.") from error
 
 
 def _resolve(group: list[_Append], places: list[Place]) -> None:

@@ -14,11 +14,12 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from monitor.errors import DataFolderUnusable, JournalMismatch, StartupError
+from monitor.errors import JournalMismatch, StartupError
 from monitor.events.model import Entry, Record
 from monitor.events.position import INCARNATION_BYTES
 from monitor.journal.base import Bounds, Place
 from monitor.journal.partitioner import partition_for
+from monitor.sqlite_errors import unusable
 
 SCHEMA_VERSION: Final = 1
 
@@ -68,7 +69,7 @@ def open_writer(path: Path, partitions: int) -> sqlite3.Connection:
         if connection:
             connection.close()
         if isinstance(error, sqlite3.Error):
-            raise _unusable(path, error) from error
+            raise unusable(path, error, kind="journal", way_out="begin a new one") from error
         raise
     return connection
 
@@ -126,23 +127,6 @@ def _create(connection: sqlite3.Connection, partitions: int) -> None:
             connection.execute(statement)
         connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
         connection.executemany("INSERT INTO starts VALUES (?, 0)", ((number,) for number in range(partitions)))
-
-
-def _unusable(path: Path, error: sqlite3.Error) -> StartupError:
-    match getattr(error, "sqlite_errorcode", 0) & 0xFF:
-        case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
-            return StartupError(
-                f"{path} is damaged or no journal at all ({error}); restore it from a backup, or move it away to "
-                "begin a new one."
-            )
-        case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
-            return DataFolderUnusable(
-                f"{path} cannot be written ({error}); make its folder writable for this user, or name another one."
-            )
-        case _:
-            return StartupError(
-                f"{path} cannot be opened ({error}); see that no other program holds it and the disk has room."
-            )
 
 
 # Writing

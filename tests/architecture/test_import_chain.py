@@ -8,7 +8,7 @@ from tests.architecture.source import Modules, imported_by, ours, read_modules, 
 CHAIN = (
     ("__init__",),
     ("errors", "clock"),
-    ("settings", "telemetry"),
+    ("settings", "telemetry", "sqlite_errors"),
     ("events",),
     ("projections",),
     ("access",),

@@ -162,5 +162,14 @@ async def test_damage_found_later_is_a_journal_error(journal: SQLiteJournal, tmp
         file.write(b"\xde\xad\xbe\xef" * 100_000)
     for reader in journal._readers:
         reader.execute("PRAGMA shrink_memory")
-    with pytest.raises(JournalError, match="damaged"):
+    with pytest.raises(JournalError, match="malformed"):
         await read_all(journal)
+
+
+async def test_journal_without_its_table_is_not_tried_again(journal: SQLiteJournal) -> None:
+    """Somebody else's hands in the file: whoever waited for it to pass would wait for ever."""
+    journal._writer.execute("DROP TABLE records")
+    with pytest.raises(JournalError, match="no such table"):
+        await journal.append([Entry(b"k", b"x")])
+    with pytest.raises(JournalError, match="no such table"):
+        await journal.read(0, 0, 1, 1)
