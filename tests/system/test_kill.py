@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -81,7 +82,7 @@ async def _killed_again_and_again(
             print(f"killed {number + 1} of {rounds}")
         load.cancel()
         await asyncio.gather(load, return_exceptions=True)
-        await eventually(lambda: _is_settled(service), within_s=60)
+        await _settled(service, within_s=60.0 + 3.0 * rounds)
         assert await service.stop() == 0
     finally:
         service.close()
@@ -150,14 +151,26 @@ async def _register(service: Service, receiver: Receiver) -> None:
         assert answer.status_code == 201, answer.text
 
 
-async def _is_settled(service: Service) -> bool:
-    """Whether everything in the journal is folded and every delivery is made."""
+async def _settled(service: Service, within_s: float) -> None:
+    outstanding = ""
+
+    async def is_settled() -> bool:
+        nonlocal outstanding
+        outstanding = await _outstanding(service)
+        return not outstanding
+
+    await eventually(is_settled, within_s=within_s, what=lambda: outstanding)
+
+
+async def _outstanding(service: Service) -> str:
+    """What is not folded or not delivered yet; empty when all is done."""
     async with service.client() as client:
         metrics = (await client.get("/metrics")).text
         hooks = (await client.get("/v1/webhooks")).json()["data"]
         owed = (await client.get(f"/v1/webhooks/{hooks[0]['id']}/deliveries", params={"limit": 100})).json()
     lags = [float(line.split()[-1]) for line in metrics.splitlines() if line.startswith("monitor_lag_records{")]
-    return bool(lags) and not any(lags) and all(row["status"] == "delivered" for row in owed["data"])
+    states = Counter(row["status"] for row in owed["data"])
+    return "" if lags and not any(lags) and set(states) == {"delivered"} else f"lag {lags}, latest deliveries {states}"
 
 
 # --- the check -------------------------------------------------------------------------------------------------------
