@@ -67,6 +67,10 @@ class SQLiteJournal:
         self._closed = False
 
     async def append(self, entries: Sequence[Entry]) -> list[Place]:
+        # Shielded: what a caller leaves behind counts as waiting until it is written.
+        return await asyncio.shield(self._append(entries))
+
+    async def _append(self, entries: Sequence[Entry]) -> list[Place]:
         self._check_open()
         with self._backlog.admit(entries):
             request = _Append(entries, asyncio.get_running_loop().create_future())

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from monitor.events.model import Entry
 from monitor.journal import Bounds, Journal, open_sqlite_journal
 from monitor.journal.sqlite import SQLiteJournal
 from tests.contracts.journal_contract import numbered, read_all
+from tests.support.server import until
 
 
 @pytest.fixture
@@ -73,6 +75,26 @@ async def test_too_much_at_once_is_refused(journal: SQLiteJournal) -> None:
     refused = [outcome for outcome in outcomes if isinstance(outcome, JournalUnavailable)]
     assert len(refused) in range(4, 12)
     assert (await journal.bounds())[0] == Bounds(0, 12 - len(refused))
+
+
+async def test_cancelled_append_counts_until_it_is_written(journal: SQLiteJournal) -> None:
+    """Callers who give up while the disk hangs leave their bytes behind: the bound holds for those, too."""
+    disk_answers = threading.Event()
+    journal._write_thread.submit(disk_answers.wait)
+    large = [Entry(b"k", b"x" * (40 << 20))]
+    given_up = asyncio.create_task(journal.append(large))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    given_up.cancel()
+    await asyncio.gather(given_up, return_exceptions=True)
+    try:
+        async with asyncio.timeout(10):
+            with pytest.raises(JournalUnavailable, match="waiting to be written"):
+                await journal.append(large)
+    finally:
+        disk_answers.set()
+    await until(lambda: not journal._backlog.waiting_bytes)
+    assert len(await journal.append(large)) == 1
 
 
 async def test_large_reads_are_cut_by_bytes(journal: SQLiteJournal) -> None:
