@@ -99,16 +99,16 @@ class Pipeline:
         self.trouble: Concern | None = _STARTING
 
     async def run(self) -> None:
-        """Fold until cancelled. A step that fails for a while is retried; anything else ends the run by its
-        exception.
-        """
-        ends = await self._journal.bounds()
+        """Fold until cancelled. A step that fails for a while is retried; what else a step raises ends the run."""
+        ends: Mapping[int, Bounds] = {}
         consumer = await self._journal.consumer(self._find_offsets)
         failures = 0
-        self.trouble = self._backlog(ends)
         try:
             while True:
                 try:
+                    if not ends:
+                        ends = await self._journal.bounds()
+                        self.trouble = self._backlog(ends)
                     await self.step(consumer)
                 except (JournalUnavailable, StoreUnavailable) as error:
                     self.trouble = Concern(error.code.lower(), error.message)

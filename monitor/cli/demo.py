@@ -23,6 +23,7 @@ from monitor.clock import SystemClock
 from monitor.engines.base import Execute
 from monitor.engines.demo import DemoEngine
 from monitor.engines.demo.workflows import WORKFLOWS
+from monitor.events.model import MAX_EVENT_BYTES
 from monitor.serving import serve
 from monitor.settings import Settings
 
@@ -87,7 +88,8 @@ async def execute(engine: DemoEngine, workflow_id: str) -> None:
 
 async def frames_of(url: str, **more: Any) -> AsyncGenerator[Frame, None]:
     """Every frame that a WebSocket subscriber of all executions gets; `more` are further members of its message."""
-    async with connect(stream_url(url), proxy=None) as socket:
+    # A frame is an event, of up to 1 MiB, and what the service says of it.
+    async with connect(stream_url(url), proxy=None, max_size=2 * MAX_EVENT_BYTES) as socket:
         await socket.send(json.dumps({"type": "subscribe", "channels": ["executions"], **more}))
         async for message in socket:
             yield json.loads(message)
