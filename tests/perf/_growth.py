@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import Final
 
 from monitor.clock import SystemClock
-from monitor.engines.histories import STARTED_US
 from monitor.events.codec import format_time
 from monitor.events.model import Entry
 from monitor.journal import MemoryJournal
 from monitor.pipeline import Pipeline
 from tests.perf._projection import PARTITIONS, chunks, endless, fresh_store, pipeline_on
+from tests.support.made_up import STARTED_US
 
 _FINISHED: Final = (
     b'{"type":"execution.started","executionId":"old-%07d","workflowId":"wf_%d","timestamp":"%b","id":"%d:1"}',

@@ -18,8 +18,6 @@ from unittest.mock import patch
 from monitor.access.sealing import KEY_BYTES, Sealer
 from monitor.access.teams import team_rule
 from monitor.clock import SystemClock
-from monitor.engines.histories import Mix
-from monitor.engines.traffic import traffic
 from monitor.events.model import DEFAULT_TEAM, Entry
 from monitor.events.position import Position
 from monitor.fanout.hub import Hub
@@ -35,7 +33,9 @@ from monitor.store.sqlite_write import SQLiteWriter
 from monitor.telemetry.metrics import Metrics
 from monitor.webhooks.endpoint import Endpoint
 from monitor.webhooks.planner import Planner
+from tests.support.made_up import Mix
 from tests.support.replay import deliveries
+from tests.support.traffic import traffic
 
 PARTITIONS: Final = 4
 ENDPOINTS: Final = 100

@@ -12,8 +12,6 @@ import pytest
 
 from monitor.access.teams import team_rule
 from monitor.clock import SystemClock
-from monitor.engines.histories import VARIED
-from monitor.engines.traffic import traffic
 from monitor.errors import IncarnationChanged
 from monitor.events.codec import decode
 from monitor.events.model import Entry, Event, Record
@@ -28,8 +26,10 @@ from monitor.store.base import Reader, Store, Writer
 from monitor.telemetry.metrics import Metrics
 from tests.support.kafka import Broker, Kafka
 from tests.support.kafka_topics import commit_offset, opened, recreate
+from tests.support.made_up import VARIED
 from tests.support.replay import contents, replayed
 from tests.support.service import eventually
+from tests.support.traffic import traffic
 
 T = TypeVar("T")
 Fact = tuple[str, str]

@@ -10,13 +10,13 @@ import httpx
 import orjson
 from httpx_sse import ServerSentEvent, aconnect_sse
 
-from monitor.engines.traffic import traffic
 from monitor.events.model import MAX_EVENT_BYTES
 from monitor.store import open_sqlite_store
 from monitor.store.base import QuarantineRow
 from tests.support.kafka import Kafka
 from tests.support.kafka_topics import delete_before, opened, raw_producer, recreate
 from tests.support.service import Service, eventually
+from tests.support.traffic import traffic
 
 
 class Bad(NamedTuple):

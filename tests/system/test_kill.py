@@ -14,17 +14,17 @@ import pytest
 
 from monitor.access.teams import team_rule
 from monitor.clock import SystemClock
-from monitor.engines.histories import VARIED
-from monitor.engines.traffic import paced, traffic
 from monitor.events.codec import TeamOf, decode
 from monitor.events.model import Entry, Event
 from monitor.journal import Journal, open_kafka_journal, open_sqlite_journal
 from monitor.store import open_sqlite_store
 from monitor.store.base import Store
 from tests.support.kafka import Kafka
+from tests.support.made_up import VARIED
 from tests.support.receiver import LOOPBACK, Receiver, receiving
 from tests.support.replay import contents, deliveries, replayed
 from tests.support.service import Service, eventually
+from tests.support.traffic import paced, traffic
 
 ENDS = ("execution.completed", "execution.failed", "execution.cancelled")
 ROUNDS, LONG_ROUNDS = 10, 100

@@ -11,7 +11,6 @@ from pathlib import Path
 import httpx
 import orjson
 
-from monitor.engines.traffic import traffic
 from monitor.events.types import TYPES
 from monitor.serving import GRACE_S
 from tests.support.kafka import Kafka
@@ -27,6 +26,7 @@ from tests.support.subscribers import (
     read_until,
     subscribed,
 )
+from tests.support.traffic import traffic
 
 Fact = tuple[str, str]
 """(execution id, event id)."""

@@ -15,12 +15,11 @@ import orjson
 import pytest
 from websockets.exceptions import WebSocketException
 
-from monitor.engines.histories import VARIED
-from monitor.engines.traffic import traffic
 from monitor.events.model import Entry
 from monitor.events.types import DERIVED, TYPES
 from tests.support.kafka import Kafka
 from tests.support.kafka_topics import opened
+from tests.support.made_up import VARIED
 from tests.support.service import Service, eventually
 from tests.support.subscribers import (
     Connection,
@@ -31,6 +30,7 @@ from tests.support.subscribers import (
     read_until,
     subscribed,
 )
+from tests.support.traffic import traffic
 
 CUTS = 50
 LAST = "the-last-one"

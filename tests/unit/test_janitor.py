@@ -8,8 +8,6 @@ from typing import Any
 import pytest
 
 from monitor.access.teams import team_rule
-from monitor.engines.histories import VARIED
-from monitor.engines.traffic import traffic
 from monitor.errors import StoreUnavailable
 from monitor.events.model import Entry
 from monitor.janitor import ROUND_S, Janitor
@@ -20,7 +18,9 @@ from monitor.store.base import Store
 from monitor.store.memory import MemoryStore
 from monitor.store.sqlite import open_sqlite_store
 from tests.support.clocks import ManualClock
+from tests.support.made_up import VARIED
 from tests.support.replay import contents, quiet_pipeline
+from tests.support.traffic import traffic
 
 KEEP_S = 3600
 ENTRIES = list(traffic(5, 30, mix=VARIED))

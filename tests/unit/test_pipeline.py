@@ -9,8 +9,6 @@ import pytest
 
 from monitor.access.teams import team_rule
 from monitor.clock import SystemClock
-from monitor.engines.histories import VARIED
-from monitor.engines.traffic import traffic
 from monitor.errors import Fenced, JournalMismatch, StoreUnavailable
 from monitor.events.model import Entry, Record
 from monitor.events.position import Position
@@ -21,9 +19,11 @@ from monitor.projections.fold import Release
 from monitor.store.base import Reader, Store, Writer
 from monitor.store.memory import MemoryStore
 from tests.support.clocks import settle
+from tests.support.made_up import VARIED
 from tests.support.replay import contents, quiet_pipeline
 from tests.support.server import until
 from tests.support.service import eventually
+from tests.support.traffic import traffic
 
 T = TypeVar("T")
 

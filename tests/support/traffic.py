@@ -14,9 +14,9 @@ from itertools import count, islice
 from typing import Final, NamedTuple
 
 from monitor.clock import Clock
-from monitor.engines.histories import PLAIN, STARTED_US, Mix, Step, execution_id_of, history
 from monitor.events.codec import format_time
 from monitor.events.model import Entry
+from tests.support.made_up import PLAIN, STARTED_US, Mix, Step, execution_id_of, history
 
 _BATCH_S: Final = 0.1
 _MAX_CATCH_UP_S: Final = 1.0
@@ -41,7 +41,7 @@ def traffic(
     duplicates: share of entries that come a second time, up to a thousand places later.
     gaps: share of entries that never come.
     """
-    chance = random.Random(f"{seed}/way")  # noqa: S311
+    chance = random.Random(f"{seed}/way")
     entries = _Interleaving(seed, executions, mix, active, rate_per_s).entries(start_us)
     if gaps:
         entries = _losing(entries, gaps, chance)
@@ -97,7 +97,7 @@ class _Interleaving:
     def __init__(self, seed: int, executions: int | None, mix: Mix, active: int, rate_per_s: float) -> None:
         self._seed = seed
         self._numbers = iter(count() if executions is None else range(executions))
-        self._chance = random.Random(f"{seed}/interleave")  # noqa: S311
+        self._chance = random.Random(f"{seed}/interleave")
         self._active = active
         # As long as `active` of them need to be to make `rate_per_s`.
         as_they_are = _drafts(seed, mix, 1.0)
@@ -132,7 +132,7 @@ class _Interleaving:
 
 
 def _drafts(seed: int, mix: Mix, pace: float) -> list[list[Step]]:
-    chance = random.Random(f"{seed}/shapes")  # noqa: S311
+    chance = random.Random(f"{seed}/shapes")
     return [history(chance, mix, pace) for _ in range(_SHAPES)]
 
 

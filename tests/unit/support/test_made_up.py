@@ -5,13 +5,13 @@ from collections import Counter
 from itertools import chain
 from typing import Any
 
-from monitor.engines.histories import PLAIN, VARIED, histories
 from monitor.events.codec import decode
 from monitor.events.model import Event, Record
 from monitor.events.types import TYPES
 from monitor.projections.execution import Execution
 from monitor.projections.fold import fold
 from monitor.projections.status import STATUSES
+from tests.support.made_up import PLAIN, VARIED, histories
 
 WireEvent = dict[str, Any]
 

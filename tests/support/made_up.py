@@ -74,7 +74,7 @@ VARIED: Final = Mix(
 def histories(seed: int, executions: int, *, mix: Mix = PLAIN, start_us: int = STARTED_US) -> Iterator[list[WireEvent]]:
     """The events of each execution in the order in which they happened; executions begin a second apart."""
     for number in range(executions):
-        chance = random.Random(f"{seed}/{number}")  # noqa: S311
+        chance = random.Random(f"{seed}/{number}")
         execution_id, at_us = execution_id_of(seed, number), start_us + number * 1_000_000
         yield [_bound(step, execution_id, at_us) for step in history(chance, mix, 1.0)]
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from monitor.engines.histories import VARIED
-from monitor.engines.traffic import paced, traffic
 from monitor.events.codec import decode, parse_time_us
 from monitor.events.model import Entry, Event, Record
 from tests.support.clocks import ManualClock, settle
+from tests.support.made_up import VARIED
+from tests.support.traffic import paced, traffic
 
 
 def members(entries: Iterable[Entry]) -> list[dict[str, Any]]:
