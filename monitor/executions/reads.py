@@ -12,10 +12,11 @@ from monitor.errors import ExecutionNotFound, NotFound, PositionNotReached
 from monitor.events.model import MAX_ID_CHARACTERS
 from monitor.events.position import Position
 from monitor.fanout.hub import Hub
-from monitor.projections.execution import Node, NodeKey, Summary, latest_runs
+from monitor.projections.execution import Node, NodeKey
 from monitor.projections.filter import Filter
 from monitor.projections.loglines import LogLine
 from monitor.projections.nodes import node_slot
+from monitor.projections.view import Summary, latest_runs
 from monitor.store.base import ListQuery, Page, Reader, Sort, Store
 
 T = TypeVar("T")

@@ -1,4 +1,4 @@
-"""The state of one execution as registers, and the view that everybody sees as a pure function of them.
+"""The state of one execution as registers, and what follows from them, kept beside them for speed.
 
 A register keeps the winner of its facts under a total order that does not depend on arrival, so any permutation of any
 duplicates of the same events leaves the same registers (a join semilattice). The orders, in short: inside a source,
@@ -191,45 +191,10 @@ class Execution(msgspec.Struct, gc=False):
         self.ended_us = end[1].time_us if end else None
         self.duration_us = _duration_us(registers, end)
         self.tags = tags_of(registers)
-        said = _latest(registers, "progress")
+        said = latest_report(registers, "progress")
         self.report = said.data if said else None
         self.declared = member_of(registers, "nodeCount") or 0
         self.progress = progress_of(self)
-
-
-class Summary(msgspec.Struct, frozen=True, gc=False):
-    """The view of an execution that lists, filters, streams and webhooks share. Times in microseconds."""
-
-    team: str
-    id: str
-    version: int
-    status: str
-    workflow_id: str
-    workflow_name: str | None
-    mode: str | None
-    trigger: dict[str, Any] | None
-    # Order of lists: started, else queued, else first evidence.
-    at_us: int
-    queued_us: int | None
-    started_us: int | None
-    stopped_us: int | None
-    duration_us: int | None
-    error: dict[str, Any] | None
-    metadata: dict[str, Any]
-    progress: Progress
-    waiting: dict[str, Any] | None
-    retry_of: str | None
-    parent: dict[str, Any] | None
-    tags: list[str]
-    annotation: dict[str, Any] | None
-    reason: str | None
-    # A crash that only the monitor presumes.
-    provisional: bool
-    conflict: bool
-    epoch: int
-    log_lines: int
-    created_us: int
-    updated_us: int
 
 
 def winning_end(registers: Registers) -> tuple[str, Fact] | None:
@@ -260,45 +225,15 @@ def progress_of(execution: Execution) -> Progress:
     return counted if execution.report is None else _reported_progress(execution.report, counted, is_final)
 
 
-def summary(execution: Execution) -> Summary:
-    """What everybody may see of `execution` now."""
-    registers = execution.registers
-    member = {name: entry[3] for name, entry in registers.members.items()}
-    end, now = winning_end(registers), _latest(registers, "now")
-    said: dict[str, Any] = end[1].data if end else {}
-    queued_us = min((s.queued_us for s in registers.sources.values() if s.queued_us is not None), default=None)
-    verdict_us = registers.verdict.time_us if registers.verdict else None
-    times_us = (execution.started_us, queued_us, registers.first_us, verdict_us)
-    return Summary(
-        team=execution.team,
-        id=execution.id,
-        version=execution.version,
-        status=execution.status,
-        workflow_id=execution.workflow_id,
-        workflow_name=execution.workflow_name,
-        mode=execution.mode,
-        trigger=member.get("trigger"),
-        at_us=next((at_us for at_us in times_us if at_us is not None), execution.created_us),
-        queued_us=queued_us,
-        started_us=execution.started_us,
-        stopped_us=verdict_us if execution.provisional else execution.ended_us,
-        duration_us=execution.duration_us,
-        error=said.get("error"),
-        metadata={name[9:]: value for name, value in member.items() if name.startswith("metadata.")},
-        progress=execution.progress,
-        waiting=now.data if now and execution.status == "waiting" else None,
-        retry_of=member.get("retryOf"),
-        parent=member.get("parent"),
-        tags=execution.tags,
-        annotation=annotation_of(registers),
-        reason=said.get("reason"),
-        provisional=execution.provisional,
-        conflict=len(registers.outcomes) > 1,
-        epoch=registers.epoch,
-        log_lines=registers.log_lines,
-        created_us=execution.created_us,
-        updated_us=execution.updated_us,
-    )
+def latest_report(registers: Registers, name: Literal["now", "progress"]) -> Fact | None:
+    """The latest report of a kind: of each source its latest, of these the latest by (time, rank, source)."""
+    latest = None
+    for source_name, source in registers.sources.items():
+        fact: Fact | None = getattr(source, name)
+        if fact is not None:
+            report = (fact, source_name)
+            latest = report if latest is None else max(latest, report, key=_now_order)
+    return None if latest is None else latest[0]
 
 
 def started_us_of(registers: Registers) -> int | None:
@@ -330,19 +265,6 @@ def tags_of(registers: Registers) -> list[str]:
     return tags or []
 
 
-def annotation_of(registers: Registers) -> dict[str, Any] | None:
-    """What people noted; a member that was set to null is gone."""
-    return {name: value for name, (_, _, value) in registers.notes.items() if value is not None} or None
-
-
-def latest_runs(nodes: dict[NodeKey, Node]) -> dict[str, tuple[NodeKey, Node]]:
-    """The latest iteration and attempt of every node, in order of first start."""
-    latest: dict[str, tuple[NodeKey, Node]] = {}
-    for key in sorted(nodes):
-        latest[key[0]] = (key, nodes[key])
-    return dict(sorted(latest.items(), key=lambda item: (_first_us(item[1][1]), item[0])))
-
-
 def _status(registers: Registers, end: tuple[str, Fact] | None) -> str:
     """Reported end, else a verdict that no later evidence revokes, else the latest report, else running or queued.
 
@@ -353,7 +275,7 @@ def _status(registers: Registers, end: tuple[str, Fact] | None) -> str:
         return end[1].status
     if holds(registers):
         return "crashed"
-    now = _latest(registers, "now")
+    now = latest_report(registers, "now")
     if now is not None:
         return now.status
     return "queued" if registers.first_us is None else "running"
@@ -379,17 +301,6 @@ def _end_order(end: tuple[str, Fact]) -> tuple[bool, int, int, str]:
     return fact.status == "crashed", fact.time_us, -fact.rank, source
 
 
-def _latest(registers: Registers, name: Literal["now", "progress"]) -> Fact | None:
-    """The latest report of a kind: of each source its latest, of these the latest by (time, rank, source)."""
-    latest = None
-    for source_name, source in registers.sources.items():
-        fact: Fact | None = getattr(source, name)
-        if fact is not None:
-            report = (fact, source_name)
-            latest = report if latest is None else max(latest, report, key=_now_order)
-    return None if latest is None else latest[0]
-
-
 def _now_order(entry: tuple[Fact, str]) -> tuple[int, int, str]:
     fact, source = entry
     return fact.time_us, fact.rank, source
@@ -401,10 +312,3 @@ def _reported_progress(report: dict[str, Any], counted: Progress, is_final: bool
         completed, total = min(report["completed"], report["total"]), report["total"]
     current = None if is_final else report.get("current") or counted.current
     return Progress(completed, total, current, report.get("message"))
-
-
-def _first_us(node: Node) -> int:
-    if node.started_us is not None:
-        return node.started_us
-    fact = node.now or node.end
-    return fact[0] if fact else 0

@@ -18,10 +18,11 @@ import msgspec
 from monitor.errors import JournalMismatch
 from monitor.events.model import Poison, Record
 from monitor.events.position import Position
-from monitor.projections.execution import Execution, Node, NodeKey, Summary
+from monitor.projections.execution import Execution, Node, NodeKey
 from monitor.projections.filter import Filter
 from monitor.projections.fold import Changes, ExecutionId, Release
 from monitor.projections.loglines import LogLine
+from monitor.projections.view import Summary
 from monitor.webhooks.delivery import Claimed, DeliveryState, Outcome, Planned
 from monitor.webhooks.endpoint import Endpoint
 

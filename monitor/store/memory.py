@@ -15,11 +15,12 @@ from monitor.errors import Fenced, StoreUnavailable
 from monitor.events.model import Poison
 from monitor.events.position import Position
 from monitor.events.types import DERIVED
-from monitor.projections.execution import Execution, Node, NodeKey, Summary, summary
+from monitor.projections.execution import Execution, Node, NodeKey
 from monitor.projections.filter import matches
 from monitor.projections.fold import Changes, ExecutionId, Touched
 from monitor.projections.loglines import LogLine
 from monitor.projections.statistics import Cell
+from monitor.projections.view import Summary, summary
 from monitor.store.base import (
     AttemptRow,
     Commit,

@@ -9,8 +9,9 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, Select, func, select
 
 from monitor.events.position import Position
-from monitor.projections.execution import Node, NodeKey, Summary
+from monitor.projections.execution import Node, NodeKey
 from monitor.projections.loglines import LogLine
+from monitor.projections.view import Summary
 from monitor.store import ledger, listing, rows, tables
 from monitor.store.base import (
     AttemptRow,

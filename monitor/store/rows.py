@@ -12,10 +12,11 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from monitor.events.types import DERIVED
-from monitor.projections.execution import Execution, Node, NodeKey, Registers, Summary, summary
+from monitor.projections.execution import Execution, Node, NodeKey, Registers
 from monitor.projections.fold import Changes, Release, Touched
 from monitor.projections.loglines import LogLine
 from monitor.projections.statistics import contribution
+from monitor.projections.view import Summary, summary
 from monitor.store.base import StoredRelease, stored_release
 from monitor.store.tables import LARGE_PAYLOAD_BYTES, SEEN_CHUNK
 

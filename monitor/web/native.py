@@ -11,9 +11,10 @@ import msgspec
 
 from monitor.events.codec import format_time
 from monitor.executions.reads import Data, Found, NodeRun
-from monitor.projections.execution import Progress, Summary
+from monitor.projections.execution import Progress
 from monitor.projections.loglines import LogLine
 from monitor.projections.members import text
+from monitor.projections.view import Summary
 
 Members = dict[str, Any]
 

@@ -17,9 +17,10 @@ from monitor.errors import Fenced, JournalMismatch, StoreUnavailable
 from monitor.events.codec import decode, format_time
 from monitor.events.model import Event, Poison, Record
 from monitor.events.position import Position
-from monitor.projections.execution import Execution, Summary, summary
+from monitor.projections.execution import Execution
 from monitor.projections.filter import Filter, matches, parse_json
 from monitor.projections.fold import Changes, ExecutionId, fold
+from monitor.projections.view import Summary, summary
 from monitor.store import Commit, ListQuery, Moved, Page, Reader, Store, Writer
 from monitor.store.base import OffsetRow, Sort
 from monitor.webhooks.delivery import Claimed, Outcome, Planned

@@ -8,8 +8,9 @@ import msgspec
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from monitor.projections.execution import Execution, summary
+from monitor.projections.execution import Execution
 from monitor.projections.status import STATUSES
+from monitor.projections.view import summary
 from tests.support.folded import (
     HISTORIES,
     Kept,

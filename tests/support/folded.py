@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from monitor.events.codec import decode, format_time, parse_time_us
 from monitor.events.model import DEFAULT_TEAM, Event, Record
 from monitor.events.types import DERIVED, MONITOR_SOURCE, TYPES, reported_status, status_rank
-from monitor.projections.execution import Execution, Node, NodeKey, summary
+from monitor.projections.execution import Execution, Node, NodeKey
 from monitor.projections.fold import Changes, fold
 from monitor.projections.loglines import LogLine
 from monitor.projections.statistics import Cell
+from monitor.projections.view import summary
 from tests.support.clocks import NOON_US
 from tests.support.histories import EXECUTION_ID, WireEvent, event_sets
 

@@ -5,8 +5,9 @@ from typing import Any
 
 from monitor.events.codec import decode, format_time
 from monitor.events.model import DEFAULT_TEAM, Event, Poison, Record
-from monitor.projections.execution import Execution, Summary, summary
+from monitor.projections.execution import Execution
 from monitor.projections.fold import Changes, fold
+from monitor.projections.view import Summary, summary
 from tests.support.clocks import NOON_US
 
 ID = (DEFAULT_TEAM, "exec_1")

@@ -15,8 +15,9 @@ import pytest
 from monitor.errors import StartupError, StoreUnavailable
 from monitor.events.codec import decode
 from monitor.events.model import Event, Record
-from monitor.projections.execution import Execution, summary
+from monitor.projections.execution import Execution
 from monitor.projections.fold import fold
+from monitor.projections.view import summary
 from monitor.store import Commit, Moved, Reader, Store, Writer, open_sqlite_store
 from tests.support.processes import dying_with_us
 

@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 
-from monitor.projections.execution import Execution, Progress, Registers, summary
+from monitor.projections.execution import Execution, Progress, Registers
+from monitor.projections.view import summary
 from tests.support.clocks import NOON_US
 from tests.support.folding import Run, at
 

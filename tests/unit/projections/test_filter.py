@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.errors import InvalidFilter
-from monitor.projections.execution import Summary
 from monitor.projections.filter import FIELDS, MAX_VALUES, Condition, Filter, matches, parse_json, parse_query, to_json
 from monitor.projections.status import STATUSES
+from monitor.projections.view import Summary
 from tests.support.clocks import NOON_US
 from tests.support.folding import Run
 

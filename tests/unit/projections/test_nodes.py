@@ -1,6 +1,7 @@
 """Each run of a node keeps its own registers."""
 
-from monitor.projections.execution import Node, latest_runs
+from monitor.projections.execution import Node
+from monitor.projections.view import latest_runs
 from tests.support.clocks import NOON_US
 from tests.support.folding import Run
 

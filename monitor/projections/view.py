@@ -1,0 +1,103 @@
+"""The view of an execution that everybody shares: made from its registers, never stored beside them."""
+
+from typing import Any
+
+import msgspec
+
+from monitor.projections.execution import Execution, Node, NodeKey, Progress, Registers, latest_report, winning_end
+
+
+class Summary(msgspec.Struct, frozen=True, gc=False):
+    """The view of an execution that lists, filters, streams and webhooks share. Times in microseconds."""
+
+    team: str
+    id: str
+    version: int
+    status: str
+    workflow_id: str
+    workflow_name: str | None
+    mode: str | None
+    trigger: dict[str, Any] | None
+    # Order of lists: started, else queued, else first evidence.
+    at_us: int
+    queued_us: int | None
+    started_us: int | None
+    stopped_us: int | None
+    duration_us: int | None
+    error: dict[str, Any] | None
+    metadata: dict[str, Any]
+    progress: Progress
+    waiting: dict[str, Any] | None
+    retry_of: str | None
+    parent: dict[str, Any] | None
+    tags: list[str]
+    annotation: dict[str, Any] | None
+    reason: str | None
+    # A crash that only the monitor presumes.
+    provisional: bool
+    conflict: bool
+    epoch: int
+    log_lines: int
+    created_us: int
+    updated_us: int
+
+
+def summary(execution: Execution) -> Summary:
+    """What everybody may see of `execution` now."""
+    registers = execution.registers
+    member = {name: entry[3] for name, entry in registers.members.items()}
+    end, now = winning_end(registers), latest_report(registers, "now")
+    said: dict[str, Any] = end[1].data if end else {}
+    queued_us = min((s.queued_us for s in registers.sources.values() if s.queued_us is not None), default=None)
+    verdict_us = registers.verdict.time_us if registers.verdict else None
+    times_us = (execution.started_us, queued_us, registers.first_us, verdict_us)
+    return Summary(
+        team=execution.team,
+        id=execution.id,
+        version=execution.version,
+        status=execution.status,
+        workflow_id=execution.workflow_id,
+        workflow_name=execution.workflow_name,
+        mode=execution.mode,
+        trigger=member.get("trigger"),
+        at_us=next((at_us for at_us in times_us if at_us is not None), execution.created_us),
+        queued_us=queued_us,
+        started_us=execution.started_us,
+        stopped_us=verdict_us if execution.provisional else execution.ended_us,
+        duration_us=execution.duration_us,
+        error=said.get("error"),
+        metadata={name[9:]: value for name, value in member.items() if name.startswith("metadata.")},
+        progress=execution.progress,
+        waiting=now.data if now and execution.status == "waiting" else None,
+        retry_of=member.get("retryOf"),
+        parent=member.get("parent"),
+        tags=execution.tags,
+        annotation=annotation_of(registers),
+        reason=said.get("reason"),
+        provisional=execution.provisional,
+        conflict=len(registers.outcomes) > 1,
+        epoch=registers.epoch,
+        log_lines=registers.log_lines,
+        created_us=execution.created_us,
+        updated_us=execution.updated_us,
+    )
+
+
+def annotation_of(registers: Registers) -> dict[str, Any] | None:
+    """What people noted; a member that was set to null is gone."""
+    return {name: value for name, (_, _, value) in registers.notes.items() if value is not None} or None
+
+
+def latest_runs(nodes: dict[NodeKey, Node]) -> dict[str, tuple[NodeKey, Node]]:
+    """The latest iteration and attempt of every node, in order of first start."""
+    latest: dict[str, tuple[NodeKey, Node]] = {}
+    for key in sorted(nodes):
+        latest[key[0]] = (key, nodes[key])
+    return dict(sorted(latest.items(), key=lambda item: (_first_us(item[1][1]), item[0])))
+
+
+def _first_us(node: Node) -> int:
+    if node.started_us is not None:
+        return node.started_us
+    fact = node.now or node.end
+    return fact[0] if fact else 0
