@@ -68,6 +68,26 @@ class Service:
         async with self.client() as client:
             await eventually(is_ready, within_s=READY_WITHIN_S, what=self.log.read_text)
 
+    async def lag(self) -> list[float]:
+        """Records that are not folded yet, by partition; empty while it does not answer."""
+        try:
+            async with self.client() as client:
+                metrics = (await client.get("/metrics")).text
+        except httpx.TransportError:
+            return []
+        return [float(line.split()[-1]) for line in metrics.splitlines() if line.startswith("monitor_lag_records{")]
+
+    async def caught_up(self, within_s: float = 30.0) -> None:
+        """Return when everything that is in its journal is folded, whoever kills it meanwhile."""
+        lag: list[float] = []
+
+        async def is_caught_up() -> bool:
+            nonlocal lag
+            lag = await self.lag()
+            return bool(lag) and not any(lag)
+
+        await eventually(is_caught_up, within_s=within_s, what=lambda: f"lag {lag}")
+
     def kill(self) -> None:
         """SIGKILL, at whatever instruction it is."""
         process = self._running()

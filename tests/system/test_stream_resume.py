@@ -91,7 +91,7 @@ async def test_client_cut_off_while_a_service_on_kafka_is_killed(kafka: Kafka, t
         opened(kafka, topic, group="load") as journal,
     ):
         told, seen, _ = await asyncio.gather(
-            load(journal.append, 2500, pause_s=0.02),
+            load(journal.append, 2500, pause_s=0.02, before_last=service.caught_up),
             resume_again_and_again(WebSocketSubscriber(service)),
             kill_now_and_then(service),
         )
@@ -140,14 +140,21 @@ async def kill_now_and_then(service: Service) -> None:
         await service.ready()
 
 
-async def load(feed: Feed, events: int, *, pause_s: float = 0.005) -> list[Fact]:
-    """Feed traffic with disorder and repeats, then the last event; returns its lifecycle, each event once, in order."""
+async def load(
+    feed: Feed, events: int, *, pause_s: float = 0.005, before_last: Callable[[], Awaitable[None]] | None = None
+) -> list[Fact]:
+    """Feed traffic with disorder and repeats, then the last event; returns its lifecycle, each event once, in order.
+
+    `before_last` waits until the last event is last for everybody, which partitions do not promise.
+    """
     entries = islice(traffic(11, mix=replace(VARIED, anonymous=0.0), active=30, window=20, duplicates=0.05), events)
     told: dict[Fact, None] = {}
     while batch := list(islice(entries, 25)):
         await feed(batch)
         told |= dict.fromkeys(lifecycle(batch))
         await asyncio.sleep(pause_s)  # the pace of the load
+    if before_last is not None:
+        await before_last()
     last = {"type": "execution.started", "executionId": LAST, "workflowId": "wf_123", "id": "1"}
     await feed([Entry(LAST.encode(), orjson.dumps({**last, "timestamp": "2026-11-22T10:30:00Z"}))])
     return [*told, (LAST, "1")]
