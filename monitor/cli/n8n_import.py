@@ -20,6 +20,7 @@ from monitor.cli.pushing import Advance, Tally, print_tally, progress_bar, push_
 from monitor.errors import DataFolderBusy
 from monitor.events.codec import decode
 from monitor.events.model import DEFAULT_TEAM, Event, Poison, Record
+from monitor.pipeline import relax_collector
 from monitor.projections.execution import Execution
 from monitor.projections.fold import ExecutionId, fold, is_fresh
 from monitor.settings import Settings
@@ -60,6 +61,7 @@ def statuses_told_by(events: Iterable[bytes]) -> Mapping[str, int]:
 @asynccontextmanager
 async def folder_door(settings: Settings) -> AsyncIterator[Push]:
     """The door of a data folder that no service is using. What came in is folded into the store before it is closed."""
+    relax_collector()
     try:
         async with open_parts(settings) as parts:
             # First, so that what an interrupted import left in the journal is known to the store.
