@@ -123,6 +123,8 @@ class Broker(Kafka):
         assert not self._is_running(), "one process at a time works on the data"
         if not options and self._jars.archive.exists():
             options = (f"-XX:SharedArchiveFile={self._jars.archive}", "-Xshare:auto", "-Xlog:disable")
+        # Codecs unpack their native parts there; a killed broker would leave them behind anywhere else.
+        options = (*options, f"-Djava.io.tmpdir={self._folder}")
         settings = str(self._folder / "server.properties")
         command = self._jars.java_command("kafka.Kafka", settings, options=options)
         self._process = subprocess.Popen(
