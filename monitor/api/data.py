@@ -3,12 +3,15 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from monitor.access.positions import position_token
 from monitor.access.sealing import Sealer
+from monitor.errors import InvalidRequest
+from monitor.events.codec import parse_time_us
 from monitor.events.position import Position
 from monitor.executions.reads import Reads
 from monitor.projections.loglines import LEVELS
@@ -63,9 +66,16 @@ class _Face:
         return self._reply(native.node_data(run), position)
 
     async def logs(self, request: Request) -> Response:
-        """The first lines of the log, oldest first; `level` takes several, separated by commas."""
+        """The first lines of the log, oldest first; `level` takes several, separated by commas.
+
+        `from` and `to` are both included, in the milliseconds that answers show: a time that stands in an answer, or
+        in a stream's `stream.log-gap`, finds its line.
+        """
         who, query, execution_id = self.authenticate(request.scope), request.query_params, request.path_params["id"]
-        check_names(query, ("level", "nodeId", "limit", "minPosition"))
+        check_names(query, ("level", "nodeId", "from", "to", "limit", "minPosition"))
+        from_ms, to_ms = _take_time_ms(query, "from"), _take_time_ms(query, "to")
+        if from_ms is not None and to_ms is not None and from_ms > to_ms:
+            raise InvalidRequest("'from' is later than 'to'", field="from")
         lines, position = await self.reads.lines(
             who,
             execution_id,
@@ -73,9 +83,19 @@ class _Face:
             levels=take_words(query, "level", LEVELS) or None,
             node_id=take_one(query, "nodeId"),
             limit=take_limit(query, default=100, most=1000),
+            from_us=None if from_ms is None else from_ms * 1000,
+            to_us=None if to_ms is None else to_ms * 1000 + 999,
         )
         shown = [native.log_line(line) for line in lines]
         return self._reply({"executionId": execution_id, "logs": shown}, position)
 
     def _reply(self, document: dict[str, Any], position: Position) -> Response:
         return read_reply(document, position_token(self.sealer, position))
+
+
+def _take_time_ms(query: QueryParams, name: str) -> int | None:
+    said = take_one(query, name)
+    try:
+        return None if said is None else parse_time_us(said) // 1000
+    except ValueError as error:
+        raise InvalidRequest(f"'{name}' {error}", field=name) from None

@@ -159,12 +159,17 @@ class Reads:
         levels: Collection[str] | None,
         node_id: str | None,
         limit: int,
+        from_us: int | None = None,
+        to_us: int | None = None,
     ) -> Reading[Sequence[LogLine]]:
-        """The first `limit` log lines in order of time, of these levels and this node. Raises ExecutionNotFound."""
+        """The first `limit` log lines in order of time, of these levels and this node, from one time to another.
+
+        Both times are included. Raises ExecutionNotFound.
+        """
 
         def work(reader: Reader) -> Sequence[LogLine]:
             _, key = _find(reader, who, execution_id)
-            return reader.log_lines(key, levels=levels, node_id=node_id, limit=limit)
+            return reader.log_lines(key, levels=levels, node_id=node_id, limit=limit, from_us=from_us, to_us=to_us)
 
         return await self._read(at_least, work)
 

@@ -168,9 +168,16 @@ class Reader(Protocol):
         ...
 
     def log_lines(
-        self, key: int, *, levels: Collection[str] | None, node_id: str | None, limit: int
+        self,
+        key: int,
+        *,
+        levels: Collection[str] | None,
+        node_id: str | None,
+        limit: int,
+        from_us: int | None = None,
+        to_us: int | None = None,
     ) -> Sequence[LogLine]:
-        """The first `limit` lines in order of (time, event, place)."""
+        """The first `limit` lines in order of (time, event, place), both times included."""
         ...
 
     def statistics(self, team: str) -> Mapping[tuple[str, int, str, int], tuple[int, int]]:

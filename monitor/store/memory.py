@@ -151,11 +151,20 @@ class _Session:
         return {slot: value for slot, value in stored.items() if slots is None or slot in slots}
 
     def log_lines(
-        self, key: int, *, levels: Collection[str] | None, node_id: str | None, limit: int
+        self,
+        key: int,
+        *,
+        levels: Collection[str] | None,
+        node_id: str | None,
+        limit: int,
+        from_us: int | None = None,
+        to_us: int | None = None,
     ) -> Sequence[LogLine]:
         lines = [line for _, line in sorted(self._tables.log_lines.get(key, {}).items())]
         wanted = (line for line in lines if levels is None or line.level in levels)
-        return [line for line in wanted if node_id is None or line.node_id == node_id][:limit]
+        wanted = (line for line in wanted if node_id is None or line.node_id == node_id)
+        wanted = (line for line in wanted if from_us is None or line.time_us >= from_us)
+        return [line for line in wanted if to_us is None or line.time_us <= to_us][:limit]
 
     def statistics(self, team: str) -> Mapping[tuple[str, int, str, int], tuple[int, int]]:
         return {cell[1:]: row for cell, row in self._tables.statistics.items() if cell.team == team and row[0]}

@@ -79,7 +79,14 @@ class Queries:
         return {row.slot: row.value for row in self._connection.execute(wanted)}
 
     def log_lines(
-        self, key: int, *, levels: Collection[str] | None, node_id: str | None, limit: int
+        self,
+        key: int,
+        *,
+        levels: Collection[str] | None,
+        node_id: str | None,
+        limit: int,
+        from_us: int | None = None,
+        to_us: int | None = None,
     ) -> Sequence[LogLine]:
         columns = tables.log_lines.c
         ordered = (columns.time_us, columns.event_tie, columns.place)
@@ -89,6 +96,10 @@ class Queries:
             wanted = wanted.where(columns.level.in_(levels))
         if node_id is not None:
             wanted = wanted.where(columns.node_id == node_id)
+        if from_us is not None:
+            wanted = wanted.where(columns.time_us >= from_us)
+        if to_us is not None:
+            wanted = wanted.where(columns.time_us <= to_us)
         return [rows.unpack_line(tuple(row)) for row in self._connection.execute(wanted)]
 
     def statistics(self, team: str) -> Mapping[tuple[str, int, str, int], tuple[int, int]]:

@@ -428,7 +428,7 @@ class StoreContract:
         assert await store.read(lambda reader: all_lines(reader, key)) == ["first life"]
 
     async def test_log_lines_are_ordered_and_filtered(self, store: Store, feed: Feed) -> None:
-        """By time, whatever their order of arrival; by level and node; a repeated event adds none."""
+        """By time, whatever their order of arrival; by level, node and time; a repeated event adds none."""
         data = {"a": [1, None, "ü"]}
         late = event("log.appended", at_s=9, data={"lines": [{"message": "3", "level": "error", "data": data}]})
         early = event(
@@ -440,15 +440,20 @@ class StoreContract:
         await feed.send(early, late)
         key = await key_of(store)
 
-        def messages(levels: Collection[str] | None = None, node_id: str | None = None, limit: int = 10) -> Any:
-            return lambda reader: [
-                line.message for line in reader.log_lines(key, levels=levels, node_id=node_id, limit=limit)
-            ]
+        def messages(**asked: Any) -> Any:
+            question = {"levels": None, "node_id": None, "limit": 10} | asked
+            return lambda reader: [line.message for line in reader.log_lines(key, **question)]
 
         assert await store.read(messages()) == ["1", "2", "3"]
         assert await store.read(messages(limit=2)) == ["1", "2"]
         assert await store.read(messages(levels=["warn", "error"])) == ["2", "3"]
         assert await store.read(messages(node_id="n")) == ["1", "2"]
+        second, ninth = NOW_US + SECOND_US, NOW_US + 9 * SECOND_US
+        assert await store.read(messages(from_us=second, to_us=ninth)) == ["1", "2", "3"]
+        assert await store.read(messages(from_us=second + 1)) == ["3"]
+        assert await store.read(messages(to_us=ninth - 1)) == ["1", "2"]
+        assert await store.read(messages(from_us=second, levels=["warn"], limit=1)) == ["2"]
+        assert await store.read(messages(from_us=second + 1, to_us=ninth - 1)) == []
         [line] = await store.read(lambda reader: reader.log_lines(key, levels=["error"], node_id=None, limit=1))
         assert line.data == data
 

@@ -81,6 +81,10 @@ async def ids(client: httpx.AsyncClient, query: str) -> list[str]:
         ("/exec_1/data?node=a", 400, "INVALID_REQUEST", "node"),
         ("/exec_1/logs?level=loud", 400, "INVALID_REQUEST", "level"),
         ("/exec_1/logs?limit=1001", 400, "INVALID_REQUEST", "limit"),
+        ("/exec_1/logs?from=yesterday", 400, "INVALID_REQUEST", "from"),
+        ("/exec_1/logs?to=2026-11-22T10:00:00", 400, "INVALID_REQUEST", "to"),
+        ("/exec_1/logs?to=2026-11-22T10:00:00Z&from=2026-11-22T10:00:01Z", 400, "INVALID_REQUEST", "from"),
+        ("/exec_1/logs?since=2026-11-22T10:00:00Z", 400, "INVALID_REQUEST", "since"),
         ("/exec_1/nodes/n/data?format=json", 400, "INVALID_REQUEST", "format"),
     ],
 )

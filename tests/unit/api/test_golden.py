@@ -247,6 +247,24 @@ async def test_logs_show_the_documented_lines(client: httpx.AsyncClient) -> None
     assert whole["logs"] == answer["logs"]
 
 
+async def test_a_time_that_an_answer_shows_finds_its_line(house: House, client: httpx.AsyncClient) -> None:
+    """Both ends of a range are included, in the milliseconds that are shown, however finely a line was stamped."""
+    times = [f"2026-11-22T10:30:0{second}.204{fine}Z" for second in range(3) for fine in ("000", "999")]
+    lines = [{"message": str(number), "timestamp": time} for number, time in enumerate(times)]
+    await house.tell(event("log.appended", 1, "exec_fine", lines=lines))
+    base = "/v1/executions/exec_fine/logs"
+    shown = [line["timestamp"] for line in (await client.get(base)).json()["logs"]]
+
+    async def found(**asked: str) -> str:
+        logs = (await client.get(base, params=asked)).json()["logs"]
+        return "".join(line["message"] for line in logs)
+
+    assert await found(**{"from": shown[2], "to": shown[3]}) == "23"
+    assert await found(**{"from": shown[1]}) == "012345"
+    assert await found(to=shown[1]) == "01"
+    assert await found(**{"from": "2026-11-22T11:30:02+01:00", "limit": "1"}) == "4"
+
+
 async def test_not_found_is_spelt_as_documented(client: httpx.AsyncClient) -> None:
     """Code and message of the document."""
     response = await client.get("/v1/executions/exec_invalid")
