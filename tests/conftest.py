@@ -1,9 +1,10 @@
-"""What every test may ask for: a real Kafka, the long form; and the options of a run."""
+"""What every test may ask for: a real Kafka, a real browser, the long form; and the options of a run."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from tests.support.browser import Browser, BrowserUnavailable, prepare_browser, running_browser
 from tests.support.kafka import Broker, Kafka, prepare
 from tests.support.kafka_choice import choose_kafka
 from tests.support.kafka_jars import KafkaUnavailable
@@ -77,3 +78,14 @@ def own_kafka() -> Iterator[Broker]:
         pytest.skip(f"no Kafka that can be killed: {error}")
     with Broker(jars) as broker:
         yield broker
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    """A Chromium of the test's own; the test fails when a page complains on its console."""
+    try:
+        executable = prepare_browser()
+    except BrowserUnavailable as error:
+        pytest.skip(f"no browser: {error}")
+    async with running_browser(executable) as running:
+        yield running
