@@ -18,13 +18,13 @@ from typing import Literal, Self
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import for_code
 
+from tests.support.cache import locked
 from tests.support.kafka_jars import (
     OLDEST_JAVA,
     KafkaJars,
     KafkaUnavailable,
     java_version,
     kafka_jars,
-    locked,
     new_id,
     properties_text,
 )

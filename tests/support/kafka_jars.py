@@ -5,19 +5,17 @@ All of it is made once per Kafka version in a cache folder (`MONITOR_KAFKA_CACHE
 """
 
 import base64
-import fcntl
 import hashlib
 import os
 import re
 import shutil
 import subprocess
-import tempfile
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.cache import cache_folder, replacing
 from tests.support.kafka_settings import BROKER_PROPERTIES, JVM_OPTIONS, POM
 
 DEFAULT_VERSION = "4.3.1"
@@ -90,7 +88,7 @@ class KafkaJars:
     def _download(self) -> None:
         if shutil.which("mvn") is None:
             raise KafkaUnavailable(f"Maven is needed to fill {self.folder} (Debian: maven)")
-        with _replacing(self.libraries) as fresh:
+        with replacing(self.libraries) as fresh:
             pom = fresh.with_suffix(".xml")
             pom.write_text(POM.format(version=self.version))
             goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={fresh}"]
@@ -106,7 +104,7 @@ class KafkaJars:
                 pom.unlink()
 
     def _format(self) -> None:
-        with _replacing(self.template) as fresh:
+        with replacing(self.template) as fresh:
             file = fresh.with_suffix(".properties")
             placeholders = {
                 "node.id": 1,
@@ -125,25 +123,6 @@ class KafkaJars:
 def kafka_jars() -> KafkaJars:
     """The cache of the wanted version (`MONITOR_KAFKA_VERSION`), filled or not."""
     version = os.environ.get("MONITOR_KAFKA_VERSION") or DEFAULT_VERSION
-    root = os.environ.get("MONITOR_KAFKA_CACHE") or "~/.cache/execution-monitor/kafka"
-    return KafkaJars(version, Path(root).expanduser() / version)
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Holds the file lock `path` against other processes; waits for it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-@contextmanager
-def _replacing(target: Path) -> Iterator[Path]:
-    """A fresh folder that becomes `target` when the block succeeds: a half-made one is never seen."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="making-", dir=target.parent) as scratch:
-        fresh = Path(scratch) / target.name
-        fresh.mkdir()
-        yield fresh
-        fresh.rename(target)
+    asked_for = os.environ.get("MONITOR_KAFKA_CACHE")
+    root = Path(asked_for).expanduser() if asked_for else cache_folder("kafka")
+    return KafkaJars(version, root / version)
