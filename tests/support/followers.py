@@ -1,0 +1,222 @@
+"""Clients of the stream that this project did not write, each of which comes back by itself whatever happens to it.
+
+What a client was shown is kept as it came, so that tests compare texts and tokens. EventSources (Chromium's, Node's)
+reconnect on their own; around the others stands the loop that a careful user would write.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import Any, Final, NamedTuple
+
+import httpx
+from httpx_sse import aconnect_sse
+from websockets.asyncio.client import connect
+from websockets.exceptions import WebSocketException
+
+from tests.support import node_clients
+from tests.support.browser import Browser
+from tests.support.event_stream import EventStream
+from tests.support.service import eventually
+
+STREAM: Final = "/v1/executions/stream"
+CONTROLS: Final = tuple(
+    f"stream.{word}"
+    for word in (
+        *("hello", "subscribed", "snapshot", "snapshot-end", "checkpoint", "gap", "reset", "error"),
+        *("log-gap", "slow", "stale", "fresh", "drain", "shed", "end"),
+    )
+)
+"""An EventSource hears only of names that it listens to."""
+
+PAUSE_S: Final = 0.1
+"""Between the attempts of clients that need a loop around them."""
+
+SHOWN_WITHIN_S: Final = 30.0
+
+
+class Shown(NamedTuple):
+    """What a client showed its user: the text of a frame, the name that it was fired under, the token to resume by."""
+
+    type: str
+    data: str
+    token: str | None
+
+    @property
+    def frame(self) -> dict[str, Any]:
+        """What the text says."""
+        document: dict[str, Any] = json.loads(self.data)
+        return document
+
+
+class Follower:
+    """What one client was shown, while it goes on."""
+
+    def __init__(self) -> None:
+        self.shown: list[Shown] = []
+        self.states: list[str] = []
+        """`open`, `connecting`, `closed`, in order. After `closed` it does not come back."""
+
+    def tell(self, said: Mapping[str, Any]) -> None:
+        """Keep what the client tells."""
+        if "now" in said:
+            self.states.append(said["now"])
+        else:
+            self.shown.append(Shown(said["type"], said["data"], said.get("token")))
+
+    @property
+    def events(self) -> Sequence[Shown]:
+        """What was shown of executions, in order."""
+        return [shown for shown in self.shown if not shown.frame["type"].startswith("stream.")]
+
+    def controls(self, name: str) -> Sequence[Shown]:
+        """The frames `stream.NAME`."""
+        return [shown for shown in self.shown if shown.frame["type"] == f"stream.{name}"]
+
+    async def until(self, is_so: Callable[["Follower"], Any], within_s: float = SHOWN_WITHIN_S) -> None:
+        """Return once it is so."""
+
+        async def holds() -> bool:
+            return bool(is_so(self))
+
+        await eventually(holds, within_s=within_s, what=lambda: f"{len(self.shown)} frames, {self.states[-5:]}")
+
+    async def subscribed(self) -> None:
+        """Return once everything that happens from now on will be shown."""
+        await self.until(lambda follower: follower.controls("subscribed"))
+
+
+Following = AbstractAsyncContextManager[Follower]
+Lines = AsyncIterator[Mapping[str, Any]]
+
+
+class Followers:
+    """Makes followers of one stream, by GET of `query` or by a subscribe message of the same meaning."""
+
+    def __init__(self, base_url: str, browser: Browser, channels: Sequence[str], **subscription: str) -> None:
+        self._base_url, self._browser = base_url, browser
+        query = "&".join(f"{name}={said}" for name, said in {"channels": ",".join(channels), **subscription}.items())
+        self._url = f"{base_url}{STREAM}?{query}"
+        self._ws_url = f"{base_url.replace('http', 'ws', 1)}{STREAM}"
+        events = {"events": subscription["events"].split(",")} if "events" in subscription else {}
+        self._message = {"channels": list(channels), **events}
+
+    def event_sources(self) -> dict[str, Following]:
+        """Those that reconnect natively, by `Last-Event-ID`."""
+        return {
+            "Chromium's EventSource": self._in_page("followEvents", "EventSource", self._url, CONTROLS),
+            "Node's eventsource": _in_node("events", self._url, CONTROLS),
+        }
+
+    def all(self) -> dict[str, Following]:
+        """Every kind there is."""
+        return {
+            **self.event_sources(),
+            "httpx-sse": _again_and_again(self._httpx_sse),
+            "curl": _again_and_again(self._curl),
+            "Chromium's WebSocket": self._in_page("followMessages", "WebSocket", self._ws_url, self._message),
+            "Node's ws": _in_node("messages", self._ws_url, self._message),
+            "websockets": _again_and_again(self._websockets),
+        }
+
+    @asynccontextmanager
+    async def _in_page(self, function: str, native: str, url: str, what: Any) -> AsyncIterator[Follower]:
+        follower = Follower()
+        # Any page of the service will do: what counts is where it comes from.
+        page = await self._browser.open(f"{self._base_url}/livez")
+        await page.expose_function("tell", follower.tell)
+        module = (node_clients.PROGRAMS / "following.mjs").read_text()
+        start = f"""async ([module, url, what]) => {{
+            const file = URL.createObjectURL(new Blob([module], {{type: 'text/javascript'}}));
+            (await import(file)).{function}({native}, url, what, tell);
+        }}"""
+        await page.evaluate(start, [module, url, what])
+        try:
+            yield follower
+        finally:
+            await page.context.close()
+
+    async def _httpx_sse(self, position: str | None) -> Lines:
+        headers = {} if position is None else {"last-event-id": position}
+        # Reading the system's certificates takes longer than the request, and nothing here is TLS.
+        async with (
+            httpx.AsyncClient(trust_env=False, verify=False, timeout=SHOWN_WITHIN_S) as client,  # noqa: S501
+            aconnect_sse(client, "GET", self._url, headers=headers) as stream,
+        ):
+            yield {"now": "open"}
+            async for sent in stream.aiter_sse():
+                yield {"type": sent.event, "data": sent.data, "token": sent.id}
+
+    async def _curl(self, position: str | None) -> Lines:
+        resumed = [] if position is None else ["-H", f"last-event-id: {position}"]
+        command = ["curl", "-sN", "--noproxy", "*", *resumed, self._url]
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        assert process.stdout is not None
+        stream = EventStream()
+        try:
+            while piece := await process.stdout.read(1 << 16):
+                for fired in stream.feed(piece):
+                    yield {"type": fired.type, "data": fired.data, "token": fired.last_event_id}
+            await process.wait()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+    async def _websockets(self, position: str | None) -> Lines:
+        async with connect(self._ws_url, proxy=None, max_size=None) as client:
+            resumed = {} if position is None else {"position": position}
+            await client.send(json.dumps({"type": "subscribe", **self._message, **resumed}))
+            yield {"now": "open"}
+            async for data in client:
+                token = json.loads(data).get("position")
+                yield {"type": "message", "data": data, "token": token}
+
+
+@asynccontextmanager
+async def _in_node(kind: str, url: str, what: Any) -> AsyncIterator[Follower]:
+    follower = Follower()
+    async with node_clients.followed(kind, url, what) as lines, _telling(follower, lines):
+        yield follower
+
+
+@asynccontextmanager
+async def _again_and_again(read: Callable[[str | None], Lines]) -> AsyncIterator[Follower]:
+    follower = Follower()
+    async with _telling(follower, _resumed(read)):
+        yield follower
+
+
+async def _resumed(read: Callable[[str | None], Lines]) -> Lines:
+    """What `read` brings, from the last position on whenever the connection is lost."""
+    position: str | None = None
+    while True:
+        try:
+            async for said in read(position):
+                # Some readers show a block without data as an empty event. And the service said hello before it was
+                # told where to begin.
+                if "data" not in said or (said["data"] and json.loads(said["data"])["type"] == "stream.hello"):
+                    yield said
+                    continue
+                position = said["token"] or position
+                if said["data"]:
+                    yield said
+        except (OSError, httpx.TransportError, WebSocketException):
+            yield {"now": "connecting"}
+        await asyncio.sleep(PAUSE_S)  # the pace of asking again
+
+
+@asynccontextmanager
+async def _telling(follower: Follower, lines: Lines) -> AsyncIterator[None]:
+    async def tell() -> None:
+        async for said in lines:
+            follower.tell(said)
+
+    telling = asyncio.create_task(tell())
+    try:
+        yield
+    finally:
+        telling.cancel()
+        with suppress(asyncio.CancelledError):
+            await telling

@@ -1,0 +1,211 @@
+"""Clients that this project did not write read the stream of a real service: all see the same, and all come back."""
+
+import json
+import re
+from collections.abc import AsyncIterator, Container, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import orjson
+import pytest
+
+from monitor.events.model import MAX_EVENT_BYTES
+from monitor.events.types import DERIVED, TYPES
+from tests.support.browser import Browser
+from tests.support.debian import Unavailable
+from tests.support.followers import Follower, Followers, Following
+from tests.support.made_up import VARIED
+from tests.support.node_clients import prepare
+from tests.support.service import Service
+from tests.support.traffic import traffic
+
+CHANNELS = ("executions", "workflow:wf_123")
+"""As in the documented example."""
+
+LAST = "the-last-one"
+LOSSES = ("gap", "reset", "error", "shed")
+BATCH = 50
+
+HOSTILE = (
+    r"\r\n\n data: forged\n\nevent: stream.reset\r\rid: x",
+    r"\u0000 \u000b \u000c \u001c \u0085 \u2028 \u2029 \ufeff \ud83d\ude80",
+    "\x7f \x85 \u2028 \u2029 \ufeff 🚀 e\u0301 \u202e",
+    "</script><script>alert(1)</script>",
+)
+"""What JSON strings may hold, escaped and raw."""
+
+
+@pytest.fixture(autouse=True)
+def clients(browser: Browser) -> None:
+    """Node's are there, and the browser may say that it did not reach a service that is away."""
+    browser.expected = re.compile(r"net::ERR_|favicon")
+    try:
+        prepare()
+    except Unavailable as error:
+        pytest.skip(f"no clients of Node: {error}")
+
+
+async def test_every_client_is_shown_the_same(tmp_path: Path, browser: Browser) -> None:
+    """Equal texts with equal tokens in one order, each event once, whatever is in its strings and however long."""
+    async with serving(Service(tmp_path / "data")) as service:
+        async with following(Followers(service.url, browser, CHANNELS, events="*").all()) as followers:
+            events = [*hostile_events(), largest_event(), *made_up(500), event(LAST)]
+            await post(service, events)
+            await everybody_has_seen(LAST, followers)
+        assert await service.stop() == 0
+    assert_equal(followers)
+    assert facts(followers["websockets"]) == [fact(orjson.loads(sent)) for sent in events]
+
+
+async def test_every_client_comes_back_after_a_kill(tmp_path: Path, browser: Browser, long_form: bool) -> None:
+    """The service dies by SIGKILL under them: none misses an event, none is shown one twice."""
+    kills = 10 if long_form else 1
+    lifecycle = [sent for sent in made_up(300 * (kills + 1)) if is_lifecycle(sent)]
+    async with serving(Service(tmp_path / "data")) as service:
+        async with following(Followers(service.url, browser, CHANNELS).all()) as followers:
+            share = len(lifecycle) // (kills + 1) + 1
+            for begin in range(0, len(lifecycle), share):
+                if begin:
+                    service.kill()
+                    service.launch()
+                    await service.ready()
+                for at in range(begin, begin + share, BATCH):
+                    await post(service, lifecycle[at : min(at + BATCH, begin + share)])
+            await post(service, [event(LAST)])
+            await everybody_has_seen(LAST, followers)
+        assert await service.stop() == 0
+    # A conclusion goes ahead of its cause: who is cut off between the two is shown it again.
+    assert_equal(followers, but=DERIVED)
+    assert facts(followers["websockets"]) == [fact(orjson.loads(sent)) for sent in (*lifecycle, event(LAST))]
+
+
+async def test_unreadable_position_ends_no_event_source(tmp_path: Path, browser: Browser) -> None:
+    """What a browser remembers means nothing to a service with another key or journal: told in-band, it stays."""
+    service, other = Service(tmp_path / "data"), Service(tmp_path / "other")
+    other.port = service.port
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(serving(service))
+        sources = Followers(service.url, browser, CHANNELS).event_sources()
+        followers = await stack.enter_async_context(following(sources))
+        service.kill()
+        await stack.enter_async_context(serving(other))
+        await everybody_was_reset(followers, "malformed")
+        other.kill()
+        for file in other.data.glob("*.db*"):
+            file.unlink()
+        other.launch()
+        await other.ready()
+        await everybody_was_reset(followers, "malformed", "incarnation")
+        await post(other, [event(LAST)])
+        await everybody_has_seen(LAST, followers)
+        assert [follower.states[-1] for follower in followers.values()] == ["open"] * len(followers)
+
+
+# --- what happens ----------------------------------------------------------------------------------------------------
+
+
+def event(execution_id: str, **data: str) -> bytes:
+    """A start, as its producer wrote it."""
+    said = {"type": "execution.started", "executionId": execution_id, "timestamp": "2026-11-22T10:30:00Z", "id": "1"}
+    return json.dumps({**said, "data": data}, ensure_ascii=False).encode()
+
+
+def hostile_events() -> Sequence[bytes]:
+    """Strings that would break a frame if they were not escaped, as values and as names."""
+    return [
+        event(f"hostile-{number}", text="TEXT", TEXT="name").replace(b"TEXT", text.encode())
+        for number, text in enumerate(HOSTILE)
+    ]
+
+
+def largest_event() -> bytes:
+    """As many bytes as the service takes."""
+    empty = len(event("largest", text=""))
+    return event("largest", text="x" * (MAX_EVENT_BYTES - empty))
+
+
+def made_up(events: int) -> Sequence[bytes]:
+    """Traffic of many executions, every event with an id."""
+    return [entry.value for entry in islice(traffic(11, mix=replace(VARIED, anonymous=0.0), active=30), events)]
+
+
+def is_lifecycle(sent: bytes) -> bool:
+    """Whether who names no types gets it."""
+    return TYPES[orjson.loads(sent)["type"]].stream_class == "lifecycle"
+
+
+async def post(service: Service, events: Iterable[bytes]) -> None:
+    """Have them acknowledged."""
+    async with service.client() as client:
+        answer = await client.post(
+            "/v1/events", content=b"\n".join(events), headers={"content-type": "application/x-ndjson"}
+        )
+    assert answer.status_code == 200
+    assert [result for result in answer.json()["results"] if result["verdict"] != "accepted"] == []
+
+
+# --- what is seen ----------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def serving(service: Service) -> AsyncIterator[Service]:
+    """Let it run while the block does; what is left of it is killed."""
+    service.launch()
+    try:
+        await service.ready()
+        yield service
+    finally:
+        service.close()
+
+
+@asynccontextmanager
+async def following(kinds: Mapping[str, Following]) -> AsyncIterator[Mapping[str, Follower]]:
+    """All of them subscribed, while the block runs."""
+    async with AsyncExitStack() as stack:
+        followers = {name: await stack.enter_async_context(kind) for name, kind in kinds.items()}
+        for follower in followers.values():
+            await follower.subscribed()
+        yield followers
+
+
+async def everybody_has_seen(execution_id: str, followers: Mapping[str, Follower]) -> None:
+    """Return when the last thing that anybody was shown is of this execution."""
+
+    def has_seen(follower: Follower) -> bool:
+        return follower.shown[-1].frame.get("executionId") == execution_id
+
+    for follower in followers.values():
+        await follower.until(has_seen)
+
+
+async def everybody_was_reset(followers: Mapping[str, Follower], *reasons: str) -> None:
+    """Return when each was told so, for these reasons, one after the other."""
+    for follower in followers.values():
+        await follower.until(lambda one: len(one.controls("reset")) == len(reasons))
+        assert [shown.frame["reason"] for shown in follower.controls("reset")] == list(reasons)
+
+
+def assert_equal(followers: Mapping[str, Follower], but: Container[str] = ()) -> None:
+    """All were shown the same texts of executions, with the position in the text for a token, and nothing lost."""
+    texts = {
+        name: [shown.data for shown in follower.events if shown.frame["type"] not in but]
+        for name, follower in followers.items()
+    }
+    assert [name for name in texts if texts[name] != texts["websockets"]] == []
+    for follower in followers.values():
+        placed = [shown for shown in follower.shown if "position" in shown.frame]
+        assert [shown.token for shown in placed] == [shown.frame["position"] for shown in placed]
+        assert [shown for loss in LOSSES for shown in follower.controls(loss)] == []
+
+
+def facts(follower: Follower) -> Sequence[tuple[str, str]]:
+    """What happened, as often as it was shown; without what the service itself concluded from it."""
+    frames = (shown.frame for shown in follower.events)
+    return [fact(frame) for frame in frames if frame["type"] not in DERIVED]
+
+
+def fact(said: Mapping[str, str]) -> tuple[str, str]:
+    """What makes an event one of its own."""
+    return said["executionId"], said["id"]
