@@ -23,10 +23,11 @@ from monitor.api import data, executions, ingest, operations, webhooks
 from monitor.clock import Clock, SystemClock
 from monitor.deliverer import Deliverer
 from monitor.errors import DataFolderBusy, DataFolderUnusable
-from monitor.executions.reads import Reads
+from monitor.executions.reads import Found, Reads
 from monitor.executions.webhooks import Webhooks
 from monitor.fanout.hub import Hub
 from monitor.fanout.replay import Replay
+from monitor.fanout.snapshots import Snapshots
 from monitor.intake import Intake
 from monitor.janitor import Janitor
 from monitor.journal import open_sqlite_journal
@@ -38,6 +39,7 @@ from monitor.store import Store, open_sqlite_store
 from monitor.streams.endpoint import Streams
 from monitor.telemetry.health import Health
 from monitor.telemetry.metrics import Metrics
+from monitor.web import native
 from monitor.web.auth import authenticate
 from monitor.web.loopback import LoopbackOnly
 from monitor.web.problems import exception_handlers
@@ -108,7 +110,13 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
         position = await store.read(lambda reader: reader.position())
         metrics = Metrics()
         team_of = team_rule(exclusive=journal.exclusive, trust_body=settings.trust_team)
-        hub = Hub(start=position, replay=Replay(journal, store, team_of), sealer=sealer, clock=clock)
+        hub = Hub(
+            start=position,
+            replay=Replay(journal, store, team_of),
+            snapshots=Snapshots(store, lambda summary: native.execution(Found(summary)), clock),
+            sealer=sealer,
+            clock=clock,
+        )
         await hub.refill()
         deliverer = Deliverer(
             name=f"{socket.gethostname()}-{settings.data.resolve()}",

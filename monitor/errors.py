@@ -38,6 +38,12 @@ class InvalidRequest(ClientError):
     """The request is not well-formed."""
 
 
+class LimitReached(ClientError):
+    """A connection takes no more than this."""
+
+    code = "LIMIT_REACHED"
+
+
 class InvalidFilter(ClientError):
     """The filter names an unknown field, operator or value."""
 
@@ -81,6 +87,20 @@ class InvalidWebhook(ClientError):
 
     code = "INVALID_WEBHOOK"
     status = 422
+
+
+class NotAcceptable(ClientError):
+    """This address answers in none of the forms that the request accepts."""
+
+    code = "NOT_ACCEPTABLE"
+    status = 406
+
+
+class InsufficientPermissions(ClientError):
+    """Your role does not reach this address."""
+
+    code = "INSUFFICIENT_PERMISSIONS"
+    status = 403
 
 
 class MethodNotAllowed(ClientError):
@@ -149,6 +169,13 @@ class StoreUnavailable(Unavailable):
     """The store does not answer."""
 
     code = "STORE_UNAVAILABLE"
+
+
+class Shed(Unavailable):
+    """This process has as many streams as it takes; try again later, or another gateway."""
+
+    code = "TOO_MANY_STREAMS"
+    retry_after_s = 30
 
 
 class Fenced(MonitorError):

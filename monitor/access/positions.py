@@ -12,6 +12,9 @@ from monitor.events.position import Position, from_bytes, to_bytes
 
 _PURPOSE: Final = "position"
 
+_ENDED: Final = "e."
+"""Marks the token behind the last frame of a stream that is complete; sealed tokens hold no dot."""
+
 
 def position_token(sealer: Sealer, position: Position) -> str:
     """The token of `position`: in `[A-Za-z0-9_-]`, at most 128 characters up to 12 partitions."""
@@ -19,8 +22,18 @@ def position_token(sealer: Sealer, position: Position) -> str:
 
 
 def open_position(sealer: Sealer, token: str) -> Position:
-    """The position in `token`. Raises InvalidPosition for anything that this deployment did not make."""
+    """The position in `token`, also of one that marks an end. Raises InvalidPosition for anything that this deployment did not make."""
     try:
-        return from_bytes(sealer.untoken(_PURPOSE, token))
+        return from_bytes(sealer.untoken(_PURPOSE, token.removeprefix(_ENDED)))
     except Unopenable:
         raise InvalidPosition from None
+
+
+def ended_token(token: str) -> str:
+    """The same position, behind which nothing follows."""
+    return _ENDED + token
+
+
+def is_ended(token: str) -> bool:
+    """Whether nothing follows: whoever comes back with it need not come again."""
+    return token.startswith(_ENDED)

@@ -3,21 +3,26 @@
 A position is a set of records, and attaching is always the same: go on at the earliest entry that the set does not
 cover, drop covered ones one by one, and answer tokens that are the union of the client's set and what was scanned.
 What the backlog has lost comes from the journal; once the feed's set includes the client's, chunks are shared.
-So resume, another gateway, a changed selection and a reader that fell off its ring are one case.
+So resume, snapshot cut, another gateway, a changed selection and a reader that fell off its ring are one case.
+
+A client with an outlet that has read everything is parked: the hub writes shared chunks to its socket, no task wakes.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, Protocol
 
+from monitor.access.positions import ended_token
 from monitor.errors import RetentionCut, Unavailable
 from monitor.events.position import Position
-from monitor.fanout.channels import Selection
+from monitor.fanout.channels import Selection, Subscription
 from monitor.fanout.feed import Chunk, Feed, Group
-from monitor.fanout.frames import Entry, Wire, frames_of
+from monitor.fanout.frames import Entry, frames_of
 from monitor.fanout.replay import PAGE_RECORDS, Replay
 from monitor.fanout.ring import Fallen
+from monitor.fanout.slices import Slice
+from monitor.fanout.snapshots import ACTIVE, Snapshot, Snapshots, SnapshotWish
+from monitor.fanout.wires import Wire
 
 _SCANNED_ENTRIES: Final = 500
 """Of the backlog in one go: about a millisecond, then others have their turn."""
@@ -28,69 +33,164 @@ _TAKEN_CHUNKS: Final = 256
 MAX_REPLIES: Final = 32
 """Replies that wait for a slow writer before no more of the client's messages are read."""
 
+NOT_PARKED: Final = -1
+
+
+class Outlet(Protocol):
+    """A socket that takes ready bytes at once and says when it is full."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it holds so much that no more should be written."""
+        ...
+
+    @property
+    def buffered_bytes(self) -> int:
+        """What it holds."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Take bytes. It never waits and never fails: a dead socket tells its owner, who ends the attachment."""
+        ...
+
+
+class Label(NamedTuple):
+    """Who is connected, for people."""
+
+    # Names the connection in logs and questions; it grants nothing.
+    sid: str
+    transport: str
+    team: str
+    # Address and port.
+    client: str
+
+
+class _Due(NamedTuple):
+    """A snapshot that is to be sent before anything else."""
+
+    shown: frozenset[Subscription]
+    wish: SnapshotWish
+    # What the client has beside what the snapshot shows; None = nothing that counts.
+    has: Position | None
+    # Whether the connection's position stays where it is: other subscriptions depend on it.
+    stays: bool = False
+
 
 class Attachment:
     """Reads the feed for one client. One task calls `next`; the other methods never wait, but for `room`."""
 
-    def __init__(self, feed: Feed, replay: Replay, wire: Wire, on_leave: Callable[["Attachment"], None]) -> None:
-        self.selection = Selection("")
-        # What the client has: everything handed out by `next`.
+    def __init__(
+        self,
+        feed: Feed,
+        replay: Replay,
+        snapshots: Snapshots,
+        wire: Wire,
+        *,
+        label: Label,
+        outlet: Outlet | None,
+        on_leave: Callable[["Attachment"], None],
+    ) -> None:
+        self.label, self.selection = label, Selection(label.team)
+        # What the client has: everything handed out.
         self.position = feed.position
-        # Why it ended: `drain`, `unavailable`, or the closer's own word.
+        # Why it ended: `drain`, `unavailable`, `slow`, `ended`, or the closer's own word.
         self.ended: str | None = None
-        self._is_parted = False
-        self._feed, self._replay, self._wire, self._on_leave = feed, replay, wire, on_leave
+        self.sent_bytes = 0
+        # The chunk of its ring that a parked client gets next.
+        self.parked_at = NOT_PARKED
+        self.outlet = outlet
+        self.write = outlet.write if outlet is not None else None
+        # How much the full socket held when it last took something, and when that was.
+        self.stuck_bytes, self.stuck_since_s = 0, 0.0
+        self.opened_us = feed.clock.now_us()
+        self._feed, self._replay, self._snapshots, self._wire = feed, replay, snapshots, wire
+        self._on_leave = on_leave
         self._group: Group | None = None
         self._cursor = 0
         # The position that the client was told last.
         self._told = self.position
-        self._replies: deque[bytes] = deque()
-        self._room = asyncio.Event()
-        self._room.set()
+        # Short lists: a connection costs memory ten thousand times.
+        self._replies: list[bytes] = []
+        self._room: asyncio.Future[None] | None = None
         self._woken: asyncio.Future[None] | None = None
         # Counts `change`: what was read meanwhile for the old selection is void.
         self._changes = 0
         self._replayed_records = self._replayed_bytes = 0
+        self._replay_began_s: float | None = None
         self._page_records = PAGE_RECORDS
         # Whether a position beyond the feed's was looked for in the journal.
         self._in_journal = False
+        # Snapshots to come, and what of the first one was sent.
+        self._due: list[_Due] = []
+        self._snapshot: Snapshot | None = None
+        self._shown_frames = 0
+        self._on_loss: SnapshotWish | None = None
+        self._is_told_slow = self._is_resuming = False
+        self._followed: str | None = None
+        self._is_looked_up = True
+        self._outcome: str | None = None
+        # With `drain`: after what time the client should come back.
+        self._retry_ms: int | None = None
 
     # --- what the client wants ---------------------------------------------------------------------------------------
 
-    def change(self, selection: Selection, start: Position | None = None) -> Position:
-        """Select anew, from `start` on, and return the position from where on everything selected is delivered.
+    def change(
+        self,
+        selection: Selection,
+        start: Position | None = None,
+        *,
+        snapshot: SnapshotWish | None = None,
+        shown: frozenset[Subscription] | None = None,
+        on_loss: SnapshotWish | None = ACTIVE,
+    ) -> Position | None:
+        """Select anew, and return the position from where on everything selected is delivered.
 
-        Without `start` it goes on where the client stands; the first selection begins now. A connection has one
-        position: with `start` all of its subscriptions move there.
+        A connection has one position: with `start` all of its subscriptions move there. Without, it goes on where the
+        client stands; the first selection begins now, or with a `snapshot`, whose end then tells the position (None
+        here). `shown`: only these subscriptions are new to the client. `on_loss`: what to show after a gap or reset.
         """
-        if start is None:
-            start = self.position if self.selection.subscriptions else self._feed.position
+        is_first = not self.selection.subscriptions
         self._leave_group()
-        self.selection = selection
+        self.selection, self._on_loss = selection, on_loss
         self._changes += 1
         self._replayed_records = self._replayed_bytes = 0
+        self._replay_began_s = None
         self._in_journal = False
-        if same_life(start, self._feed.position):
-            self.position = self._told = start
+        self._is_resuming = start is not None
+        if start is not None and not same_life(start, self._feed.position):
+            self._jump("stream.reset", "incarnation", None)
         else:
-            self._jump("stream.reset", "incarnation", self._feed.position)
+            self._keep_due(() if self._is_resuming else self._due)
+            self.position = self._told = start or (self._feed.position if is_first else self.position)
+            if snapshot is not None and not self._is_resuming:
+                self._due.append(_Due(shown or selection.subscriptions, snapshot, None, stays=not is_first))
         self.wake()
-        return self.position
+        return self._known_position
+
+    def follow_end(self, execution_id: str) -> None:
+        """Let the stream finish by itself once that execution has ended and its log is complete."""
+        self._followed, self._is_looked_up = execution_id, False
+        self._feed.endings.follow((self.selection.team, execution_id), self)
+
+    def finish(self, status: str) -> None:
+        """The followed execution has ended with `status`: say so once everything is read, and end."""
+        self._outcome = status
+        self.wake()
 
     def reset(self, reason: str) -> None:
         """Tell the client that its position means nothing here, and go on from now."""
-        self._jump("stream.reset", reason, self._feed.position)
+        self._jump("stream.reset", reason, None)
 
     def say(self, name: str, members: Mapping[str, Any], *, at: Position | None = None) -> None:
         """Send a control frame before anything else; `at` is the position it tells."""
         self._replies.append(self._wire.control(name, members, None if at is None else self._feed.seal(at)))
-        if len(self._replies) >= MAX_REPLIES:
-            self._room.clear()
         self.wake()
 
     async def room(self) -> None:
         """Return once replies have room: called before the next message of the client is read."""
-        await self._room.wait()
+        while len(self._replies) >= MAX_REPLIES and self.ended is None:
+            self._room = asyncio.get_running_loop().create_future()
+            await self._room
 
     def beat(self) -> None:
         """Keep a connection alive that is in no group."""
@@ -101,14 +201,19 @@ class Attachment:
     def end(self, reason: str) -> None:
         """Let `next` return None once the replies are out; with `drain`, the client is first told where it stands.
 
-        The first reason holds.
+        A socket that is full is not waited for. The first reason holds.
         """
         self.ended = self.ended or reason
+        self._make_room()
         self.wake()
 
     def leave(self) -> None:
         """Leave the feed. Safe to call twice."""
         self._leave_group()
+        self._keep_due(())
+        self._feed.full.discard(self)
+        if self._followed is not None:
+            self._feed.endings.unfollow((self.selection.team, self._followed), self)
         self.end("left")
         self._on_leave(self)
 
@@ -117,27 +222,47 @@ class Attachment:
     async def next(self) -> Chunk | None:
         """The next messages, as soon as there are any: all that is pending up to the limit of a chunk. None = ended.
 
+        With an outlet, they come when that has room; a parked client gets chunks without this call returning.
         Cancelled, nothing is taken. What it returned counts as read: a client that breaks off comes back with the last
         token that it really saw.
         """
-        while not self._replies:
-            if self.ended is not None:
+        while True:
+            if self.outlet is not None and self.outlet.is_full and self.ended is None:
+                await self._drained(self.outlet)
+            elif self._replies:
+                return self._handed(self._chunk(self._take_replies()))
+            elif self.ended is not None:
                 return self._farewell()
-            chunk = await self._advance()
-            if chunk is not None:
-                return chunk
-        replies = list(self._replies)
-        self._replies.clear()
-        self._room.set()
-        return self._chunk(replies)
+            elif (chunk := await self._advance()) is not None:
+                return self._handed(chunk)
 
     def _farewell(self) -> Chunk | None:
-        if self.ended != "drain" or self._is_parted:
+        if self.ended != "drain" or self._retry_ms is None:
             return None
-        self._is_parted = True
-        return self._chunk([self._wire.control("stream.drain", {}, self._feed.seal(self.position))])
+        at, members = self._known_position, {"retryMs": self._retry_ms}
+        self._retry_ms = None
+        return self._chunk([self._wire.control("stream.drain", members, self._feed.seal(at) if at else None)])
+
+    def _take_replies(self) -> list[bytes]:
+        replies, self._replies = self._replies, []
+        self._make_room()
+        return replies
+
+    def _make_room(self) -> None:
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+
+    def _handed(self, chunk: Chunk) -> Chunk:
+        self.sent_bytes += chunk.size_bytes
+        self._feed.tally.delivered += chunk.events
+        return chunk
 
     async def _advance(self) -> Chunk | None:
+        if not self._is_looked_up:
+            await self._look_up()
+            return None
+        if self._due:
+            return await self._read_snapshot(self._due[0])
         if self._group is not None:
             return await self._read_ring(self._group)
         if not self.selection.subscriptions:
@@ -152,17 +277,35 @@ class Attachment:
             chunks = group.ring.since(self._cursor, _TAKEN_CHUNKS)
         except Fallen:
             self._feed.tally.fallen += 1
+            self._tell_slow({})
             self._leave_group()
             return None
-        if not chunks:
-            await self._wait(group.waiting)
+        if not chunks and self._outcome is not None and group.pending:
+            self._feed.flush(group)
             return None
+        if not chunks:
+            await self._read_all(group)
+            return None
+        if sum(chunk.size_bytes for chunk in chunks) > self._feed.limits.ring_bytes // 2:
+            lag_ms = round((self._feed.clock.monotonic_s() - chunks[0].made_s) * 1000)
+            self._tell_slow({"lagEvents": sum(chunk.events for chunk in chunks), "lagMs": lag_ms})
         taken = _within(chunks, self._feed.limits.chunk_bytes)
         self._cursor += len(taken)
         self.position = self._told = taken[-1].position
         if len(taken) == 1:
             return taken[0]
-        return self._chunk([message for chunk in taken for message in chunk.messages])
+        return self._chunk([message for chunk in taken for message in chunk.messages], sum(c.events for c in taken))
+
+    async def _read_all(self, group: Group) -> None:
+        """Nothing is left to read for now."""
+        self._is_told_slow = False
+        if self._outcome is not None:
+            self._say_end(self._outcome)
+        elif self.outlet is None:
+            await self._wait(group.waiting)
+        else:
+            self.parked_at = self._cursor
+            await self._wait(group.parked)
 
     async def _read_backlog(self) -> Chunk | None:
         entries, are_all = self._feed.since(self.position, _SCANNED_ENTRIES)
@@ -181,6 +324,8 @@ class Attachment:
     async def _read_journal(self) -> Chunk | None:
         """A page of what the backlog does not reach back to. Its frames are this client's own."""
         feed, changes = self._feed, self._changes
+        if self._replay_began_s is None:
+            self._replay_began_s = feed.clock.monotonic_s()
         if self._spent(feed.base):
             self._give_up("budget")
             return None
@@ -210,36 +355,85 @@ class Attachment:
         self._replayed_records += sum(self.position.offsets) - sum(start.offsets)
         return self._chunk(frames) if frames else None
 
+    async def _read_snapshot(self, due: _Due) -> Chunk | None:
+        """Rows of the snapshot, as many as fit a chunk; behind the last one the position of its cut."""
+        changes = self._changes
+        if self._snapshot is None:
+            try:
+                snapshot = await self._snapshots.take(self.selection.team, due.shown, due.wish, self._wire)
+            except Unavailable:
+                self.end("unavailable")
+                return None
+            if changes != self._changes or self.ended is not None:
+                self._snapshots.give_back(snapshot)
+                return None
+            self._snapshot, self._shown_frames = snapshot, 0
+        rows = self._snapshot.rows
+        frames, size_bytes = [], 0
+        while self._shown_frames < len(rows.frames) and size_bytes < self._feed.limits.chunk_bytes:
+            frames.append(rows.frames[self._shown_frames])
+            size_bytes += len(frames[-1])
+            self._shown_frames += 1
+        if self._shown_frames == len(rows.frames):
+            self._keep_due(self._due[1:])
+            if not due.stays:
+                self.position = rows.position if due.has is None else rows.position.merged(due.has)
+            self._told = self.position
+            left_out = {"truncated": True, "href": rows.href} if rows.href else {}
+            members = {"count": len(rows.frames), **left_out}
+            frames.append(self._wire.control("stream.snapshot-end", members, self._feed.seal(self.position)))
+            self._feed.tally.snapshots += 1
+        return self._chunk(frames)
+
     # --- steps -------------------------------------------------------------------------------------------------------
+
+    async def _look_up(self) -> None:
+        """See whether the followed execution has ended before anybody listened."""
+        assert self._followed is not None
+        try:
+            found = await self._snapshots.status(self.selection.team, self._followed)
+        except Unavailable:
+            self.end("unavailable")
+            return
+        self._is_looked_up = True
+        if found is not None:
+            self._feed.endings.found((self.selection.team, self._followed), *found)
 
     def _encode(self, entries: Sequence[Entry], max_entries: int) -> tuple[list[bytes], int]:
         """Frames for the next entries up to the limits, and how many entries that took. The position moves along."""
-        frames: list[bytes] = []
-        size_bytes = scanned = 0
+        slice_ = Slice()
+        scanned = 0
         for scanned, entry in enumerate(entries, 1):
             if not entry.covered_by(self.position):
                 self.position = self.position.merged(entry.position)
                 if entry.wanted_by(self.selection):
-                    frames.append(self._encoded(entry))
-                    size_bytes += len(frames[-1])
+                    slice_.add(entry, self._wire, self._token_behind(entry))
                     self._told = self.position
             # Never between the frames of one record: the next page would begin with the first of them again.
-            if (size_bytes >= self._feed.limits.chunk_bytes or scanned >= max_entries) and entry.covered_by(
+            if (slice_.size_bytes >= self._feed.limits.chunk_bytes or scanned >= max_entries) and entry.covered_by(
                 self.position
             ):
                 break
-        return frames, scanned
+        self._feed.tally.merged += slice_.merged
+        self._feed.tally.omitted_lines += slice_.omitted_lines
+        return slice_.frames(self._wire), scanned
 
-    def _encoded(self, entry: Entry) -> bytes:
+    def _token_behind(self, entry: Entry) -> str:
+        """Shared by all who got everything before the entry; others have one of their own."""
         if self.position == entry.position:
-            return entry.encoded(self._wire, self._feed.seal)
-        return entry.encoded_at(self._wire, self._feed.seal(self.position))
+            return entry.token(self._feed.seal)
+        return self._feed.seal(self.position)
 
     def _join_group(self) -> list[bytes]:
         """Share chunks from here on. Nothing waits between the last scanned entry and this."""
         self._group = self._feed.join(self.selection, self._wire)
         self._cursor = self._group.ring.next
+        if self._is_resuming:
+            self._feed.tally.replayed += bool(self._replayed_records)
+            self._feed.tally.resumed += not self._replayed_records
+        self._is_resuming = False
         self._replayed_records = self._replayed_bytes = 0
+        self._replay_began_s = None
         if self._told == self.position:
             return []
         self._told = self.position
@@ -262,37 +456,128 @@ class Attachment:
                 self.reset("ahead")
 
     def _spent(self, goal: Position) -> bool:
-        limits = self._feed.limits
+        limits, began_s = self._feed.limits, self._replay_began_s or 0.0
         missing = sum(max(0, end - start) for start, end in zip(self.position.offsets, goal.offsets, strict=True))
-        return self._replayed_records + missing > limits.replay_records or self._replayed_bytes > limits.replay_bytes
+        return (
+            self._replayed_records + missing > limits.replay_records
+            or self._replayed_bytes > limits.replay_bytes
+            or self._feed.clock.monotonic_s() - began_s > limits.replay_s
+        )
 
     def _give_up(self, reason: str) -> None:
-        self._jump("stream.gap", reason, self.position.merged(self._feed.position))
+        self._jump("stream.gap", reason, self.position)
 
-    def _jump(self, name: str, reason: str, position: Position) -> None:
-        tally = self._feed.tally
-        if name == "stream.gap":
-            tally.gaps += 1
+    def _jump(self, name: str, reason: str, has: Position | None) -> None:
+        """Announce a loss and go on from now: with a snapshot, whose cut then is the position, or right away.
+
+        `has` is what the client has got for certain; None where its position means nothing here.
+        """
+        tally, feed = self._feed.tally, self._feed
+        tally.gaps += name == "stream.gap"
+        tally.resets += name == "stream.reset"
+        self._is_resuming = False
+        now = feed.position if has is None else has.merged(feed.position)
+        lost = {} if has is None else {"lost": {"from": feed.seal(has), "to": feed.seal(now)}}
+        self._keep_due(())
+        self.position = self._told = now
+        if self._on_loss is None or not self.selection.subscriptions:
+            self.say(name, {"reason": reason, **lost}, at=now)
         else:
-            tally.resets += 1
-        self.position = self._told = position
-        self.say(name, {"reason": reason}, at=position)
+            self._due.append(_Due(self.selection.subscriptions, self._on_loss, has))
+            self.say(name, {"reason": reason, **lost})
 
-    def _chunk(self, frames: Sequence[bytes]) -> Chunk:
-        return Chunk(self._wire.joined(frames), self.position, sum(map(len, frames)))
+    def _tell_slow(self, lag: Mapping[str, int]) -> None:
+        if not self._is_told_slow:
+            self._is_told_slow = True
+            self._feed.tally.slow += 1
+            self.say("stream.slow", lag)
+
+    def _say_end(self, status: str) -> None:
+        """The last frame. Who comes back with its token is told that nothing follows."""
+        self._feed.tally.ends += 1
+        members = {"executionId": self._followed, "status": status}
+        token = ended_token(self._feed.seal(self.position))
+        self._replies.append(self._wire.control("stream.end", members, token))
+        self.end("ended")
+
+    def _chunk(self, frames: Sequence[bytes], events: int | None = None) -> Chunk:
+        chunk = self._feed.chunk(self._wire, frames, self.position)
+        if events is not None:
+            chunk.events = events
+        return chunk
 
     def _leave_group(self) -> None:
         if self._group is not None:
+            self._unpark()
             self._group.waiting.discard(self)
             self._feed.leave(self._group)
             self._group = None
+
+    def _keep_due(self, due: Sequence[_Due]) -> None:
+        """Only these snapshots are still to be sent, as far as their subscriptions are selected."""
+        wanted = self.selection.subscriptions
+        kept = [each._replace(shown=each.shown & wanted) for each in due if each.shown & wanted]
+        if self._snapshot is not None and kept[:1] != self._due[:1]:
+            self._snapshots.give_back(self._snapshot)
+            self._snapshot = None
+        self._due = kept
+
+    # --- for the hub -------------------------------------------------------------------------------------------------
+
+    @property
+    def wire(self) -> Wire:
+        """How its frames look."""
+        return self._wire
+
+    @property
+    def state(self) -> str:
+        """What it does: live, slow, snapshot, ahead, catching_up, or idle (nothing selected)."""
+        if self in self._feed.full or self._is_told_slow:
+            return "slow"
+        if self._due:
+            return "snapshot"
+        if self._group is not None:
+            return "live"
+        if not self.selection.subscriptions:
+            return "idle"
+        return "ahead" if self._in_journal else "catching_up"
+
+    @property
+    def lag_records(self) -> int:
+        """Records of the journal, anybody's, between the client and what was released."""
+        pairs = zip(self._feed.position.offsets, self.position.offsets, strict=True)
+        if self._group is not None and self._cursor_now >= self._group.ring.next and not self._group.pending:
+            return 0
+        return sum(max(0, released - had) for released, had in pairs)
+
+    @property
+    def _cursor_now(self) -> int:
+        return self._cursor if self.parked_at == NOT_PARKED else self.parked_at
+
+    @property
+    def _known_position(self) -> Position | None:
+        """Where the client stands; None inside a snapshot, which it starts again when it is cut off."""
+        return None if any(not due.stays for due in self._due) else self.position
+
+    def drain(self, retry_ms: int) -> None:
+        """End it: somebody else, or this service once it is back, goes on. `next` tells the client where it stands."""
+        self._retry_ms = retry_ms
+        self.end("drain")
 
     # --- waiting -----------------------------------------------------------------------------------------------------
 
     def wake(self) -> None:
         """End the wait of `next`, if it waits: there is something to look at."""
+        self._unpark()
         if self._woken is not None and not self._woken.done():
             self._woken.set_result(None)
+
+    def _unpark(self) -> None:
+        """Take over from the hub what it has written so far."""
+        if self.parked_at != NOT_PARKED:
+            assert self._group is not None
+            self._cursor, self.parked_at, self._told = self.parked_at, NOT_PARKED, self.position
+            self._group.parked.discard(self)
 
     async def _wait(self, waiting: "set[Attachment]") -> None:
         self._woken = asyncio.get_running_loop().create_future()
@@ -300,8 +585,13 @@ class Attachment:
         try:
             await self._woken
         finally:
+            self._unpark()
             waiting.discard(self)
             self._woken = None
+
+    async def _drained(self, outlet: Outlet) -> None:
+        self.stuck_bytes, self.stuck_since_s = outlet.buffered_bytes, self._feed.clock.monotonic_s()
+        await self._wait(self._feed.full)
 
 
 def _within(chunks: Sequence[Chunk], limit_bytes: int) -> Sequence[Chunk]:

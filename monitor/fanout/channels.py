@@ -5,9 +5,9 @@ ones share a group in the hub, which evaluates them once for all of their subscr
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from monitor.errors import InvalidRequest
 from monitor.events.model import MAX_ID_CHARACTERS
@@ -15,8 +15,36 @@ from monitor.events.types import TYPES
 from monitor.projections.filter import Filter, matches
 from monitor.projections.fold import Release
 
-Key = tuple[str, str]
-"""(team, channel): where the hub looks up who may want a release."""
+Dimension = Literal["execution", "workflow", "workflowName", "tag", "type", "status", "mode", "all"]
+"""By what the hub looks up who may want a release; those that tell releases apart best come first."""
+
+Key = tuple[Dimension, str]
+
+VALUES_OF: Final[Mapping[Dimension, Callable[[Release], Sequence[str | None]]]] = {
+    "execution": lambda release: (release.event.execution_id,),
+    "workflow": lambda release: (release.workflow_id,),
+    "workflowName": lambda release: (release.workflow_name,),
+    "tag": lambda release: release.tags,
+    "type": lambda release: (release.event.type,),
+    "status": lambda release: (release.status,),
+    "mode": lambda release: (release.mode,),
+    "all": lambda _: ("",),
+}
+"""Where a release is found, in order of selectivity."""
+
+_EVERY_RELEASE: Final[frozenset[Key]] = frozenset({("all", "")})
+
+_DIMENSION_OF: Final[Mapping[str, Dimension]] = {
+    # Fields of the filter grammar whose equality narrows a dimension.
+    "id": "execution",
+    "workflowId": "workflow",
+    "workflowName": "workflowName",
+    "tag": "tag",
+    "status": "status",
+    "mode": "mode",
+}
+
+_LOG_TYPES: Final = frozenset(name for name, kind in TYPES.items() if kind.stream_class == "log")
 
 ALL: Final = "executions"
 EVERYTHING: Final = Filter()
@@ -67,14 +95,42 @@ class Subscription:
         """Whether a release of one of the channels passes."""
         return self._wants_type(release.event.type) and matches(self.filter, release)
 
+    @property
+    def keys(self) -> frozenset[Key]:
+        """Every release that it wants has one of these: of all ways to look it up, the one with the fewest others."""
+        return min(self._ways(), key=_breadth)
+
+    def _ways(self) -> Iterable[frozenset[Key]]:
+        yield _EVERY_RELEASE
+        if ALL not in self.channels:
+            yield frozenset(_channel_key(name) for name in self.channels)
+        for test in self.filter.tests:
+            if test.op == "eq" and test.field in _DIMENSION_OF:
+                yield frozenset((_DIMENSION_OF[test.field], str(value)) for value in test.values)
+        if self.events is not None and not any(pattern.endswith("*") for pattern in self.events):
+            yield frozenset(("type", name) for name in self.events | (_LOG_TYPES if self.logs else frozenset()))
+
     def _wants_type(self, name: str) -> bool:
         kind = TYPES.get(name)
-        stream_class = kind.stream_class if kind else "lifecycle"
-        if stream_class == "log" and self.logs:
+        treated_as = kind.stream_class if kind else "lifecycle"
+        if treated_as == "log" and self.logs:
             return True
         if self.events is None:
-            return stream_class == "lifecycle"
+            return treated_as == "lifecycle"
         return not self.events.isdisjoint(_spellings(name))
+
+
+def _channel_key(name: str) -> Key:
+    prefix, _, id_ = name.partition(":")
+    return ("execution" if prefix == "execution" else "workflow", id_)
+
+
+def _breadth(keys: frozenset[Key]) -> int:
+    """The least selective dimension decides."""
+    return max(_RANKS[dimension] for dimension, _ in keys)
+
+
+_RANKS: Final = {dimension: rank for rank, dimension in enumerate(VALUES_OF)}
 
 
 def _spellings(name: str) -> Iterable[str]:
@@ -98,7 +154,7 @@ class Selection:
     @property
     def keys(self) -> frozenset[Key]:
         """Where the hub has to look for it."""
-        return frozenset((self.team, name) for name in self.channels)
+        return frozenset(key for subscription in self.subscriptions for key in subscription.keys)
 
     @property
     def channels(self) -> frozenset[str]:

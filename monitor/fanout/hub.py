@@ -1,35 +1,43 @@
 """The hub: the pipeline publishes what it committed, every stream attaches here, and nobody waits for a subscriber.
 
-`publish` appends and returns; `run` wakes readers, paced: the first event after silence goes out at once, the next
-flush waits as long as the last one took, and the loop has a turn after every slice. REST reads wait here for a
-position.
+`publish` appends and returns; `run` hands chunks out, paced: the first event after silence goes out at once, the next
+flush waits as long as the last one took, and the loop has a turn after every slice. Readers with an outlet that have
+read everything are written to; others are woken. REST reads wait here for a position.
 """
 
 import asyncio
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from monitor.access.positions import position_token
 from monitor.access.sealing import Sealer
 from monitor.clock import Clock
-from monitor.errors import InvalidPosition
+from monitor.errors import InvalidPosition, Shed
 from monitor.events.position import Position
-from monitor.fanout.attachment import Attachment, same_life
+from monitor.fanout.attachment import Attachment, Label, Outlet, same_life
 from monitor.fanout.channels import Selection
-from monitor.fanout.feed import Feed, Limits, Tally
-from monitor.fanout.frames import Wire
+from monitor.fanout.feed import Chunk, Feed, Group, Limits, Tally
 from monitor.fanout.replay import Replay
+from monitor.fanout.snapshots import Snapshots
+from monitor.fanout.wires import Wire
 from monitor.projections.fold import Release
 
 _SLICE: Final = 100
-"""Readers woken between two turns of the loop: at 20 to 40 us a write, 2 to 4 ms."""
+"""Sockets written or readers woken between two turns of the loop: at 10 to 40 us each, 1 to 4 ms."""
 
 _LEAST_PAUSE_S: Final = 0.002
 _BEAT_S: Final = 1.0
 
 DRAIN_S: Final = 2.0
 """How long leaving subscribers may take to read where they stand."""
+
+_SPREAD: Final = 1000
+"""Subscribers per second that are sent away in a drain, so that they do not all come back at once."""
+
+RETRY_MS: Final = (1000, 3000)
+"""Between these a client comes back after a drain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,25 +49,54 @@ class Statistics:
     backlog_commits: int
     backlog_bytes: int
     ring_bytes: int
+    # Readers whose sockets are full now.
+    full: int
     tally: Tally
+
+
+class Connection(NamedTuple):
+    """One subscriber, for people."""
+
+    label: Label
+    since_us: int
+    # live, slow, snapshot, ahead, catching_up, idle
+    state: str
+    selection: Selection
+    position: Position
+    # Records of the journal, anybody's, that were released since.
+    lag_records: int
+    sent_bytes: int
+    buffered_bytes: int
 
 
 class Hub:
     """Fans committed releases out. Everything but the `async` methods happens at once, on the event loop."""
 
     def __init__(
-        self, *, start: Position, replay: Replay, sealer: Sealer, clock: Clock, limits: Limits | None = None
+        self,
+        *,
+        start: Position,
+        replay: Replay,
+        snapshots: Snapshots,
+        sealer: Sealer,
+        clock: Clock,
+        limits: Limits | None = None,
+        chance: random.Random | None = None,
     ) -> None:
         """`start` is where the store stands; `refill` then fetches what was released before."""
         self.limits = limits or Limits()
-        self._feed = Feed(start, lambda position: position_token(sealer, position), self.limits)
-        self._replay, self._clock = replay, clock
+        self._feed = Feed(start, lambda position: position_token(sealer, position), clock, self.limits)
+        self._replay, self._snapshots, self._clock = replay, snapshots, clock
+        self._chance = chance or random.Random()  # noqa: S311 - spreads clients in time, guards nothing
         self._attachments: set[Attachment] = set()
         self._news = asyncio.Event()
         self._awaited: list[tuple[Position, asyncio.Future[None]]] = []
         self._draining = False
         self._empty = asyncio.Event()
         self._beats_s = 0.0
+        # What a flush has done since the loop last had a turn, and how long it has worked in all.
+        self._handed = 0
+        self._worked_s = self._turn_began_s = 0.0
 
     @property
     def position(self) -> Position:
@@ -87,19 +124,43 @@ class Hub:
 
     # --- for readers -------------------------------------------------------------------------------------------------
 
-    def attach(self, wire: Wire) -> Attachment:
-        """A new client that has selected nothing yet; `change` selects. Its owner calls `leave` in the end."""
-        attachment = Attachment(self._feed, self._replay, wire, self._left)
+    def attach(self, wire: Wire, label: Label, outlet: Outlet | None = None) -> Attachment:
+        """A new client that has selected nothing yet; `change` selects. Its owner calls `leave` in the end.
+
+        With an `outlet` the hub writes to the client's socket itself. Raises Shed when there are too many clients.
+        """
+        if len(self._attachments) >= self.limits.connections:
+            self._feed.tally.shed += 1
+            raise Shed
+        attachment = Attachment(
+            self._feed, self._replay, self._snapshots, wire, label=label, outlet=outlet, on_leave=self._left
+        )
         self._attachments.add(attachment)
         if self._draining:
-            attachment.end("drain")
+            attachment.drain(self._retry_ms())
         return attachment
 
-    def subscribe(self, selection: Selection, wire: Wire, start: Position | None = None) -> Attachment:
-        """A new client of `selection`, from `start` on; None = now."""
-        attachment = self.attach(wire)
-        attachment.change(selection, start)
-        return attachment
+    def connections(self, team: str) -> list[Connection]:
+        """The team's subscribers."""
+        return [
+            Connection(
+                each.label,
+                each.opened_us,
+                each.state,
+                each.selection,
+                each.position,
+                each.lag_records,
+                each.sent_bytes,
+                each.outlet.buffered_bytes if each.outlet is not None else 0,
+            )
+            for each in self._attachments
+            if each.label.team == team
+        ]
+
+    def tell(self, name: str, members: dict[str, Any]) -> None:
+        """Send everybody a control frame."""
+        for attachment in tuple(self._attachments):
+            attachment.say(name, members)
 
     def knows(self, position: Position) -> bool:
         """Whether a position is of the journal that this hub releases."""
@@ -108,6 +169,10 @@ class Hub:
     async def earliest(self) -> Position:
         """Where the journal begins. Raises JournalUnavailable."""
         return await self._replay.earliest()
+
+    async def at_time(self, time_us: int) -> Position:
+        """Before the first record that the journal took at `time_us` or later. Raises JournalUnavailable."""
+        return await self._replay.at_time(time_us)
 
     async def reached(self, position: Position, timeout_s: float) -> bool:
         """Whether everything in `position` is released, now or within `timeout_s` seconds.
@@ -134,12 +199,20 @@ class Hub:
         feed = self._feed
         rings = sum(group.ring.size_bytes for group in feed.groups.values())
         backlog = feed.backlog
-        return Statistics(len(self._attachments), len(feed.groups), len(backlog), backlog.size_bytes, rings, feed.tally)
+        return Statistics(
+            subscribers=len(self._attachments),
+            groups=len(feed.groups),
+            backlog_commits=len(backlog),
+            backlog_bytes=backlog.size_bytes,
+            ring_bytes=rings,
+            full=len(feed.full),
+            tally=feed.tally,
+        )
 
     # --- time --------------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Wake readers until cancelled."""
+        """Hand out what comes, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._flush_forever(), name="flush")
             tasks.create_task(self._beat_forever(), name="beat")
@@ -151,7 +224,9 @@ class Hub:
         """
         self._draining = True
         for attachment in tuple(self._attachments):
-            attachment.end("drain")
+            attachment.drain(self._retry_ms())
+            if len(self._attachments) > _SLICE:
+                await self._clock.sleep(self._chance.uniform(0, 2 / _SPREAD))
         try:
             async with asyncio.timeout(grace_s):
                 while self._attachments:
@@ -160,25 +235,71 @@ class Hub:
         except TimeoutError:
             pass
 
+    def _retry_ms(self) -> int:
+        return self._chance.randint(*RETRY_MS)
+
+    # --- flushing ----------------------------------------------------------------------------------------------------
+
     async def _flush_forever(self) -> None:
         while True:
             await self._news.wait()
             self._news.clear()
-            began_s = self._clock.monotonic_s()
             await self._flush()
-            took_s = self._clock.monotonic_s() - began_s
-            await self._clock.sleep(max(took_s, _LEAST_PAUSE_S))
+            await self._clock.sleep(max(self._worked_s, _LEAST_PAUSE_S))
 
     async def _flush(self) -> None:
-        feed = self._feed
+        feed, self._worked_s = self._feed, 0.0
+        self._turn_began_s = self._clock.monotonic_s()
         for group in tuple(feed.dirty):
             feed.flush(group)
+        for group in tuple(feed.unpushed):
+            await self._push(group)
         woken, feed.ready = [*feed.waiting, *feed.ready], []
-        for at in range(0, len(woken), _SLICE):
-            for attachment in woken[at : at + _SLICE]:
-                attachment.wake()
-            # The woken ones write now, and whoever else is ready has a turn.
-            await asyncio.sleep(0)
+        for attachment in woken:
+            attachment.wake()
+            self._handed += 1
+            if self._handed >= _SLICE:
+                await self._yield()
+        await self._yield()
+
+    async def _push(self, group: Group) -> None:
+        """Write what is new to the sockets of parked readers, one chunk after the other."""
+        feed = self._feed
+        for at, chunk in self._unpushed(group):
+            framed, position, size_bytes, after = chunk.framed, chunk.position, chunk.size_bytes, at + 1
+            for attachment in tuple(group.parked):
+                # It may have read on by itself, or parked behind this chunk, since the list was made.
+                if attachment.parked_at != at or attachment.write is None:
+                    continue
+                attachment.parked_at = after
+                attachment.position = position
+                attachment.sent_bytes += size_bytes
+                attachment.write(framed)
+                feed.tally.delivered += chunk.events
+                self._handed += 1
+                if self._handed >= _SLICE:
+                    await self._yield()
+        feed.unpushed.discard(group)
+
+    def _unpushed(self, group: Group) -> Iterator[tuple[int, Chunk]]:
+        """Chunks that parked readers have not got, also those that come while this goes on."""
+        while group.pushed < group.ring.next:
+            if group.pushed < group.ring.first:
+                # A burst beyond the ring: whoever is behind it goes on from the backlog.
+                for attachment in tuple(group.parked):
+                    if attachment.parked_at < group.ring.first:
+                        attachment.wake()
+                group.pushed = group.ring.first
+            at = group.pushed
+            yield at, group.ring.at(at)
+            group.pushed = at + 1
+
+    async def _yield(self) -> None:
+        """Give the loop a turn: the woken ones write now, and whoever else is ready goes on."""
+        self._handed = 0
+        self._worked_s += self._clock.monotonic_s() - self._turn_began_s
+        await asyncio.sleep(0)
+        self._turn_began_s = self._clock.monotonic_s()
 
     async def _beat_forever(self) -> None:
         while True:
@@ -186,7 +307,11 @@ class Hub:
             self._beat()
 
     def _beat(self) -> None:
-        """Checkpoints for groups that are far behind, and at every heartbeat a sign of life for the silent ones."""
+        """Checkpoints for groups that are far behind, at every heartbeat a sign of life for the silent ones, and what
+        else comes with time: ends, and sockets that take nothing.
+        """
+        self._feed.endings.check()
+        self._sweep()
         self._beats_s += _BEAT_S
         due = self._beats_s >= self.limits.heartbeat_s
         if due:
@@ -199,8 +324,21 @@ class Hub:
         if due:
             for attachment in tuple(self._feed.waiting):
                 attachment.beat()
-        if self._feed.ready:
+        if self._feed.ready or self._feed.unpushed:
             self._news.set()
+
+    def _sweep(self) -> None:
+        """Close sockets that have taken nothing for long. A slow one that takes something is left alone."""
+        now_s = self._clock.monotonic_s()
+        for attachment in tuple(self._feed.full):
+            if attachment.outlet is None:
+                continue
+            buffered_bytes = attachment.outlet.buffered_bytes
+            if buffered_bytes != attachment.stuck_bytes:
+                attachment.stuck_bytes, attachment.stuck_since_s = buffered_bytes, now_s
+            elif now_s - attachment.stuck_since_s >= self.limits.stuck_s:
+                self._feed.tally.stuck += 1
+                attachment.end("slow")
 
     def _announce(self) -> None:
         self._news.set()

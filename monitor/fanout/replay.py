@@ -15,7 +15,7 @@ from monitor.errors import RetentionCut
 from monitor.events.codec import TeamOf, decode
 from monitor.events.model import Event, Record
 from monitor.events.position import Position
-from monitor.journal.base import Journal
+from monitor.journal.base import Bounds, Journal
 from monitor.projections.execution import Progress
 from monitor.projections.fold import Release, concluded
 from monitor.store.base import Store, StoredRelease
@@ -71,6 +71,27 @@ class Replay:
         """Where the journal ends now."""
         bounds = await self._journal.bounds()
         return Position(self._journal.incarnation, tuple(bounds[p].end for p in range(self._journal.partitions)))
+
+    async def at_time(self, time_us: int) -> Position:
+        """Before the first record of each partition that the journal took at `time_us` or later.
+
+        Found by halving: the journal's times hardly ever go back, and where producers set them (Kafka's CreateTime)
+        the answer is as exact as they are.
+        """
+        bounds = await self._journal.bounds()
+        offsets = [await self._at_time(p, bounds[p], time_us) for p in range(self._journal.partitions)]
+        return Position(self._journal.incarnation, tuple(offsets))
+
+    async def _at_time(self, partition: int, bounds: Bounds, time_us: int) -> int:
+        low, high = bounds
+        while low < high:
+            middle = (low + high) // 2
+            records = await self._journal.read(partition, middle, high, 1)
+            if not records or records[0].stored_us >= time_us:
+                high = middle
+            else:
+                low = records[0].offset + 1
+        return low
 
     async def tail(self, cut: Position, max_records: int, max_bytes: int) -> tuple[Position, list[Release]]:
         """The last releases before `cut`, and where they begin.

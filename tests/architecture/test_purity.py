@@ -24,7 +24,11 @@ PURE = (
     "monitor.webhooks.schedule",
     "monitor.fanout.channels",
     "monitor.fanout.frames",
+    "monitor.fanout.released",
     "monitor.fanout.ring",
+    "monitor.fanout.slices",
+    "monitor.fanout.wires",
+    "monitor.streams.messages",
     "monitor.streams.session",
     "monitor.sources",
 )

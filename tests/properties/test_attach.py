@@ -15,11 +15,12 @@ from monitor.events.types import DERIVED
 from monitor.fanout.attachment import Attachment
 from monitor.fanout.channels import Selection, Subscription
 from monitor.fanout.feed import Limits
-from monitor.fanout.frames import WEBSOCKET, Frame
+from monitor.fanout.frames import Frame
 from monitor.fanout.hub import Hub
+from monitor.fanout.wires import WEBSOCKET
 from monitor.projections.fold import Release
 from tests.support.clocks import settle
-from tests.support.released import SEALER, World
+from tests.support.released import SEALER, World, subscribed
 
 SELECTION = Selection("default", frozenset({Subscription(frozenset({"executions"}))}))
 # So small that rings overflow, backlogs forget and replay has pages to turn.
@@ -38,7 +39,7 @@ class Client:
     def connect(self, hub: Hub) -> None:
         """Break off whatever there is and come back, here."""
         self.disconnect()
-        self._attachment = hub.subscribe(SELECTION, WEBSOCKET, self._position)
+        self._attachment = subscribed(hub, SELECTION, WEBSOCKET, self._position)
 
     def disconnect(self) -> None:
         """Break off."""
@@ -70,11 +71,12 @@ class Client:
         return self._attachment is not None
 
     def _take(self, frame: dict[str, Any]) -> None:
-        self._position = open_position(SEALER, frame["position"])
-        if frame["type"] == "stream.checkpoint":
+        if "position" in frame:
+            self._position = open_position(SEALER, frame["position"])
+        if frame["type"] in ("stream.checkpoint", "stream.slow"):
             return
         if frame["type"].startswith("stream."):
-            self.complaints.append(f"told {frame['type']} {frame['reason']}")
+            self.complaints.append(f"told {frame['type']} {frame.get('reason')}")
             return
         # A derived event comes again with its cause, as long as that one was not seen.
         record = frame["data"].get("cause", frame["id"])
@@ -184,7 +186,7 @@ def shift_tokens(monkeypatch: pytest.MonkeyPatch, by: int) -> None:
 
 def tokens_not_merged(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that came from elsewhere is told the hub's own position."""
-    monkeypatch.setattr(Attachment, "_encoded", lambda self, entry: entry.encoded(self._wire, self._feed.seal))
+    monkeypatch.setattr(Attachment, "_token_behind", lambda self, entry: entry.token(self._feed.seal))
 
 
 def covered_by_one_partition(monkeypatch: pytest.MonkeyPatch) -> None:

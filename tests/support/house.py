@@ -15,9 +15,10 @@ from monitor.access.teams import team_rule
 from monitor.api import data, executions, ingest, operations
 from monitor.clock import SystemClock
 from monitor.events.position import beginning
-from monitor.executions.reads import Reads
+from monitor.executions.reads import Found, Reads
 from monitor.fanout.hub import Hub
 from monitor.fanout.replay import Replay
+from monitor.fanout.snapshots import Snapshots
 from monitor.intake import Intake
 from monitor.journal.memory import MemoryJournal
 from monitor.pipeline import Pipeline
@@ -25,6 +26,7 @@ from monitor.store.base import Store
 from monitor.store.memory import MemoryStore
 from monitor.telemetry.health import Health
 from monitor.telemetry.metrics import Metrics
+from monitor.web import native
 from monitor.web.problems import exception_handlers
 from monitor.web.traffic import CountRequests
 
@@ -44,7 +46,8 @@ class House:
         self.journal = MemoryJournal(partitions, clock=clock)
         replay = Replay(self.journal, store, team_of)
         start = beginning(self.journal.incarnation, partitions)
-        self.hub = Hub(start=start, replay=replay, sealer=SEALER, clock=clock)
+        snapshots = Snapshots(store, lambda summary: native.execution(Found(summary)), clock)
+        self.hub = Hub(start=start, replay=replay, snapshots=snapshots, sealer=SEALER, clock=clock)
         self.intake = Intake(self.journal, self.metrics)
         self._pipeline = Pipeline(
             journal=self.journal,

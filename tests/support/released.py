@@ -10,9 +10,13 @@ from monitor.clock import Clock
 from monitor.events.codec import decode
 from monitor.events.model import TEAM_HEADER, Entry, Event, Poison
 from monitor.events.position import Position, beginning
+from monitor.fanout.attachment import Attachment, Label, Outlet
+from monitor.fanout.channels import Selection
 from monitor.fanout.feed import Limits
 from monitor.fanout.hub import Hub
 from monitor.fanout.replay import Replay
+from monitor.fanout.snapshots import Snapshots
+from monitor.fanout.wires import Wire
 from monitor.journal import MemoryJournal
 from monitor.journal.base import Place
 from monitor.projections.execution import Execution
@@ -66,8 +70,14 @@ class World:
 
     def hub(self, limits: Limits | None = None, start: Position | None = None) -> Hub:
         """A hub that has released nothing yet."""
-        replay = Replay(self.journal, self.store, self._team_of)
-        return Hub(start=start or self.beginning, replay=replay, sealer=SEALER, clock=self.clock, limits=limits)
+        return Hub(
+            start=start or self.beginning,
+            replay=Replay(self.journal, self.store, self._team_of),
+            snapshots=Snapshots(self.store, lambda summary: {"id": summary.id, "status": summary.status}, self.clock),
+            sealer=SEALER,
+            clock=self.clock,
+            limits=limits,
+        )
 
     @property
     def beginning(self) -> Position:
@@ -109,3 +119,21 @@ class World:
         changes = fold([event], executions)
         writer.commit(Commit(changes, {place.partition: Moved(place.offset, place.offset + 1, b"")}, []))
         return changes.releases
+
+
+LABEL = Label("sid", "test", "default", "127.0.0.1:1")
+
+
+def subscribed(
+    hub: Hub,
+    selection: Selection,
+    wire: Wire,
+    start: Position | None = None,
+    *,
+    outlet: Outlet | None = None,
+    **wishes: Any,
+) -> Attachment:
+    """A new client of `selection`, from `start` on; None = now. `wishes` are those of `Attachment.change`."""
+    attachment = hub.attach(wire, LABEL._replace(team=selection.team), outlet)
+    attachment.change(selection, start, **wishes)
+    return attachment

@@ -5,9 +5,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from websockets import frames
 
 from monitor.events.position import Position
-from monitor.fanout.frames import SSE, WEBSOCKET, Frame, encode_body, frames_of
+from monitor.fanout.frames import Frame, encode_body, frames_of
+from monitor.fanout.wires import NDJSON, SSE, SSE_NAMED, WEBSOCKET
 from monitor.projections.fold import Release
 from tests.support.webhooks import make_release
 
@@ -57,13 +59,13 @@ def test_whatever_the_codec_took_can_be_sent(data: dict[str, Any]) -> None:
 
 def test_a_websocket_message_is_the_document() -> None:
     """Nothing around it."""
-    message = Frame(RELEASE, ZERO).encoded(WEBSOCKET, lambda _: "token")
+    message = Frame(RELEASE, ZERO).encoded_at(WEBSOCKET, "token")
     assert json.loads(message)["position"] == "token"
 
 
 def test_an_sse_block_carries_its_id_and_one_line_of_data() -> None:
     """Without an event name, so that `onmessage` gets it."""
-    block = Frame(RELEASE, ZERO).encoded(SSE, lambda _: "token")
+    block = Frame(RELEASE, ZERO).encoded_at(SSE, "token")
     first, second, *rest = block.split(b"\n")
     assert (first, second[:6], rest) == (b"id: token", b"data: ", [b"", b""])
     assert json.loads(second[6:])["position"] == "token"
@@ -78,12 +80,34 @@ def test_a_release_is_encoded_once_for_everybody() -> None:
         return "token"
 
     frame = Frame(RELEASE, ZERO)
-    frame.encoded(SSE, seal)
-    body = frame._body
-    frame.encoded(SSE, seal)
+    frame.encoded_at(SSE, frame.token(seal))
+    body = frame.body
+    frame.encoded_at(SSE, frame.token(seal))
     frame.encoded_at(WEBSOCKET, "other")
-    assert frame._body is body
+    assert frame.body is body
     assert sealed == [ZERO]
+
+
+def test_named_events_say_their_type_and_lines_end_with_their_line() -> None:
+    """The same document on every wire."""
+    frame = Frame(RELEASE, ZERO)
+    named, line = frame.encoded_at(SSE_NAMED, "token"), frame.encoded_at(NDJSON, "token")
+    assert named == b"event: node.completed\n" + frame.encoded_at(SSE, "token")
+    assert line == frame.encoded_at(WEBSOCKET, "token") + b"\n"
+
+
+@pytest.mark.parametrize(("size_bytes", "header"), [(125, 2), (126, 4), (65_535, 4), (65_536, 10)])
+def test_text_frames_are_those_of_the_standard(size_bytes: int, header: int) -> None:
+    """As another implementation writes them (RFC 6455, 5.2)."""
+    message = b"x" * size_bytes
+    standard = frames.Frame(frames.Opcode.TEXT, message).serialize(mask=False)
+    assert WEBSOCKET.framed([message, message]) == 2 * standard
+    assert len(standard) == header + size_bytes
+
+
+def test_http_chunks_carry_their_length() -> None:
+    """In hexadecimal digits (RFC 9112, 7.1)."""
+    assert SSE.framed([b"x" * 26]) == b"1a\r\n" + b"x" * 26 + b"\r\n"
 
 
 def test_joining_makes_one_write_of_sse_and_keeps_websocket_messages_apart() -> None:
@@ -101,12 +125,12 @@ def test_checkpoints_move_a_position_and_fire_nothing() -> None:
 def test_only_the_last_frame_of_a_record_covers_it() -> None:
     """A derived event goes ahead of its cause: whoever is cut off between the two gets both again."""
     derived, cause, other = at(RELEASE, 4, type="execution.conflict"), RELEASE, at(RELEASE, 6)
-    frames = list(frames_of([derived, cause, other], ZERO))
-    assert [frame.position.offsets for frame in frames] == [(0,), (5,), (7,)]
+    made = list(frames_of([derived, cause, other], ZERO))
+    assert [frame.position.offsets for frame in made] == [(0,), (5,), (7,)]
 
 
 def test_covered_releases_are_left_out() -> None:
     """Whole records, their derived events included."""
     derived, cause, other = at(RELEASE, 4, type="execution.conflict"), RELEASE, at(RELEASE, 6)
-    frames = list(frames_of([derived, cause, other], ZERO.advanced(0, 5)))
-    assert [frame.offset for frame in frames] == [6]
+    made = list(frames_of([derived, cause, other], ZERO.advanced(0, 5)))
+    assert [frame.offset for frame in made] == [6]

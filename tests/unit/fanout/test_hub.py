@@ -12,10 +12,10 @@ from monitor.events.position import Position
 from monitor.fanout.attachment import Attachment
 from monitor.fanout.channels import Selection, Subscription
 from monitor.fanout.feed import Limits
-from monitor.fanout.frames import SSE, WEBSOCKET
 from monitor.fanout.hub import Hub
+from monitor.fanout.wires import SSE, WEBSOCKET
 from tests.support.clocks import ManualClock, settle
-from tests.support.released import SEALER, World
+from tests.support.released import LABEL, SEALER, World, subscribed
 
 
 def select(*channels: str, team: str = "default", **members: Any) -> Selection:
@@ -54,7 +54,7 @@ async def ids(hub: Hub, attachment: Attachment) -> list[str]:
 async def test_equal_selections_share_a_group_and_its_bytes(world: World) -> None:
     """One chunk, whoever reads it; another kind of connection is another group."""
     hub = world.hub()
-    attachments = [hub.subscribe(select(), wire) for wire in (SSE, SSE, WEBSOCKET)]
+    attachments = [subscribed(hub, select(), wire) for wire in (SSE, SSE, WEBSOCKET)]
     reading = [asyncio.create_task(attachment.next()) for attachment in attachments]
     await settle()
     await world.append()
@@ -70,11 +70,11 @@ async def test_an_event_reaches_only_who_wants_it(world: World) -> None:
     """By channel, type, filter and team."""
     hub = world.hub()
     attachments = {
-        "all": hub.subscribe(select(), WEBSOCKET),
-        "workflow": hub.subscribe(select("workflow:wf_2"), WEBSOCKET),
-        "execution": hub.subscribe(select("execution:exec_1"), WEBSOCKET),
-        "progress": hub.subscribe(select(events=frozenset({"execution.progress"})), WEBSOCKET),
-        "blue": hub.subscribe(select(team="blue"), WEBSOCKET),
+        "all": subscribed(hub, select(), WEBSOCKET),
+        "workflow": subscribed(hub, select("workflow:wf_2"), WEBSOCKET),
+        "execution": subscribed(hub, select("execution:exec_1"), WEBSOCKET),
+        "progress": subscribed(hub, select(events=frozenset({"execution.progress"})), WEBSOCKET),
+        "blue": subscribed(hub, select(team="blue"), WEBSOCKET),
     }
     for attachment in attachments.values():
         await told(hub, attachment)
@@ -96,7 +96,7 @@ async def test_an_event_reaches_only_who_wants_it(world: World) -> None:
 async def test_a_commit_that_is_published_again_changes_nothing(world: World) -> None:
     """After a fence a pipeline may repeat what it released."""
     hub = world.hub()
-    attachment = hub.subscribe(select(), WEBSOCKET)
+    attachment = subscribed(hub, select(), WEBSOCKET)
     await world.append()
     world.publish(hub)
     hub.publish(world._released[0][0], world.beginning)
@@ -106,7 +106,7 @@ async def test_a_commit_that_is_published_again_changes_nothing(world: World) ->
 async def test_a_new_selection_begins_where_the_connection_stands(world: World) -> None:
     """Nothing between the two is missed, nothing of the old one comes twice."""
     hub = world.hub()
-    attachment = hub.subscribe(select("execution:exec_1"), WEBSOCKET)
+    attachment = subscribed(hub, select("execution:exec_1"), WEBSOCKET)
     await world.append()
     world.publish(hub)
     assert await ids(hub, attachment) == ["e1"]
@@ -123,7 +123,7 @@ async def test_a_resumed_client_that_everything_was_filtered_from_gets_a_checkpo
     hub = world.hub()
     await world.append()
     world.publish(hub)
-    attachment = hub.subscribe(select("execution:other"), WEBSOCKET, world.beginning)
+    attachment = subscribed(hub, select("execution:other"), WEBSOCKET, world.beginning)
     [checkpoint] = await told(hub, attachment)
     assert checkpoint["type"] == "stream.checkpoint"
     assert open_position(SEALER, checkpoint["position"]) == world.end
@@ -132,7 +132,7 @@ async def test_a_resumed_client_that_everything_was_filtered_from_gets_a_checkpo
 async def test_groups_far_behind_get_a_checkpoint_before_the_heartbeat(world: World) -> None:
     """Or a busy hour would take a filtered client out of the reach of replay."""
     hub = world.hub(Limits(checkpoint_records=10))
-    attachment = hub.subscribe(select("execution:other"), WEBSOCKET)
+    attachment = subscribed(hub, select("execution:other"), WEBSOCKET)
     assert await told(hub, attachment) == []
     for _ in range(9):
         await world.append()
@@ -146,19 +146,45 @@ async def test_groups_far_behind_get_a_checkpoint_before_the_heartbeat(world: Wo
 
 
 async def test_what_replay_cannot_bring_is_a_gap(world: World) -> None:
-    """Records that retention has taken: told with a position, then live."""
+    """Records that retention has taken: told with a position where no snapshot is wanted, then live."""
     hub = world.hub(Limits(backlog_bytes=1))
     for _ in range(5):
         await world.append()
     world.publish(hub)
     await world.journal.trim(0, 3)
-    attachment = hub.subscribe(select(), WEBSOCKET, world.beginning)
+    attachment = subscribed(hub, select(), WEBSOCKET, world.beginning, on_loss=None)
     await world.append()
     [gap] = await told(hub, attachment)
     assert (gap["type"], gap["reason"]) == ("stream.gap", "retention")
     assert open_position(SEALER, gap["position"]).offsets == (5,)
     world.publish(hub)
     assert await ids(hub, attachment) == ["e6"]
+
+
+async def test_after_a_gap_comes_a_snapshot_whose_cut_is_the_position(world: World) -> None:
+    """The gap itself has none: who is cut off before the end of the snapshot gets both again."""
+    hub = world.hub(Limits(backlog_bytes=1))
+    for _ in range(5):
+        await world.append()
+    world.publish(hub)
+    await world.journal.trim(0, 3)
+    attachment = subscribed(hub, select(), WEBSOCKET, world.beginning)
+    await world.append()
+    gap, row, end = await told(hub, attachment)
+    assert (gap["type"], gap["reason"], "position" in gap) == ("stream.gap", "retention", False)
+    assert [open_position(SEALER, gap["lost"][side]).offsets for side in ("from", "to")] == [(0,), (5,)]
+    assert (row["type"], row["executionId"], row["version"], "position" in row) == (
+        "stream.snapshot",
+        "exec_1",
+        6,
+        False,
+    )
+    assert (end["type"], end["count"]) == ("stream.snapshot-end", 1)
+    assert open_position(SEALER, end["position"]).offsets == (6,)
+    world.publish(hub)
+    await world.append()
+    world.publish(hub)
+    assert await ids(hub, attachment) == ["e7"]
 
 
 @pytest.mark.parametrize("limits", [Limits(backlog_bytes=1, replay_records=3), Limits(backlog_bytes=1, replay_bytes=1)])
@@ -168,7 +194,7 @@ async def test_a_replay_that_would_cost_too_much_is_a_gap(world: World, limits: 
     for _ in range(205):
         await world.append()
     world.publish(hub)
-    attachment = hub.subscribe(select(), WEBSOCKET, world.beginning)
+    attachment = subscribed(hub, select(), WEBSOCKET, world.beginning)
     frames = await told(hub, attachment)
     gaps = [frame["reason"] for frame in frames if frame["type"] == "stream.gap"]
     assert gaps == ["budget"]
@@ -178,10 +204,10 @@ async def test_a_replay_that_would_cost_too_much_is_a_gap(world: World, limits: 
 async def test_a_cut_of_the_journal_is_told_to_everybody_once(world: World) -> None:
     """Live, and to whoever comes back to the place of the cut."""
     hub = world.hub()
-    live = hub.subscribe(select("execution:other"), WEBSOCKET)
+    live = subscribed(hub, select("execution:other"), WEBSOCKET)
     assert await told(hub, live) == []
     hub.announce_cut(0, 0, 5)
-    returned = hub.subscribe(select(), WEBSOCKET, world.beginning)
+    returned = subscribed(hub, select(), WEBSOCKET, world.beginning)
     for attachment in (live, returned):
         [gap] = await told(hub, attachment)
         assert (gap["type"], gap["reason"]) == ("stream.gap", "retention")
@@ -195,7 +221,7 @@ async def test_after_a_start_the_backlog_holds_the_journals_tail(world: World) -
         await world.append(execution_id=f"exec_{number % 7}")
     hub = world.hub(start=world.end)
     await hub.refill()
-    attachment = hub.subscribe(select(), WEBSOCKET, world.beginning)
+    attachment = subscribed(hub, select(), WEBSOCKET, world.beginning)
     seen = await ids(hub, attachment)
     assert sorted(seen) == sorted(f"e{number}" for number in range(1, 61))
     assert hub.statistics().tally.pages == 0
@@ -208,7 +234,7 @@ async def test_a_refill_takes_no_more_than_the_tail(world: World) -> None:
     hub = world.hub(Limits(replay_records=30, backlog_bytes=20_000), start=world.end)
     await hub.refill()
     assert hub.statistics().backlog_bytes <= 20_000
-    attachment = hub.subscribe(select(), WEBSOCKET, world.beginning)
+    attachment = subscribed(hub, select(), WEBSOCKET, world.beginning)
     assert await ids(hub, attachment) == [f"e{number}" for number in range(1, 31)]
     assert hub.statistics().tally.pages > 0
 
@@ -234,7 +260,7 @@ async def test_the_first_event_goes_at_once_and_a_slow_flush_pauses_as_long(worl
     clock = ManualClock()
     world = World(clock=clock)
     hub = world.hub()
-    attachment = hub.subscribe(select(), WEBSOCKET)
+    attachment = subscribed(hub, select(), WEBSOCKET)
     reading = asyncio.create_task(attachment.next())
     running = asyncio.create_task(hub.run())
     await settle()
@@ -258,7 +284,7 @@ async def test_the_first_event_goes_at_once_and_a_slow_flush_pauses_as_long(worl
 async def test_draining_ends_everybody_and_sends_newcomers_away(world: World) -> None:
     """Each is told where it stands."""
     hub = world.hub()
-    attachment = hub.subscribe(select(), WEBSOCKET)
+    attachment = subscribed(hub, select(), WEBSOCKET)
 
     async def read_to_the_end() -> list[str]:
         types = []
@@ -271,7 +297,7 @@ async def test_draining_ends_everybody_and_sends_newcomers_away(world: World) ->
     await settle()
     await hub.drain()
     assert await reading == ["stream.drain"]
-    late = hub.attach(WEBSOCKET)
+    late = hub.attach(WEBSOCKET, LABEL)
     late.say("stream.hello", {})
     assert [frame["type"] for frame in await told(hub, late)] == ["stream.hello", "stream.drain"]
     assert await late.next() is None
@@ -279,7 +305,7 @@ async def test_draining_ends_everybody_and_sends_newcomers_away(world: World) ->
 
 async def test_replies_that_nobody_reads_hold_the_asker_up(world: World) -> None:
     """Not the hub: the client's own messages wait."""
-    attachment = world.hub().attach(WEBSOCKET)
+    attachment = world.hub().attach(WEBSOCKET, LABEL)
     for number in range(32):
         await asyncio.wait_for(attachment.room(), 1)
         attachment.say("stream.pong", {"id": number})
@@ -300,11 +326,11 @@ async def test_who_is_sent_away_in_the_middle_of_a_replay_is_told_how_far_it_got
     for _ in range(5):
         await world.append()
     world.publish(hub)
-    attachment = hub.subscribe(select(), WEBSOCKET, world.beginning)
+    attachment = subscribed(hub, select(), WEBSOCKET, world.beginning)
     read = world.journal.read
 
     async def drained_meanwhile(*arguments: int) -> Any:
-        attachment.end("drain")
+        attachment.drain(1000)
         return await read(*arguments)
 
     monkeypatch.setattr(world.journal, "read", drained_meanwhile)
@@ -320,7 +346,7 @@ async def test_a_reader_that_cannot_be_caught_up_for_the_moment_is_sent_away(wor
         await world.append()
     world.publish(hub)
     await world.journal.close()
-    attachment = hub.subscribe(select(), WEBSOCKET, world.beginning)
+    attachment = subscribed(hub, select(), WEBSOCKET, world.beginning)
     assert await told(hub, attachment) == []
     assert attachment.ended == "unavailable"
 
@@ -328,7 +354,7 @@ async def test_a_reader_that_cannot_be_caught_up_for_the_moment_is_sent_away(wor
 async def test_chunks_end_with_whole_records(world: World) -> None:
     """A derived event and its cause are never torn apart, however small the chunks."""
     hub = world.hub(Limits(chunk_bytes=1))
-    attachment = hub.subscribe(select(), WEBSOCKET)
+    attachment = subscribed(hub, select(), WEBSOCKET)
     assert await told(hub, attachment) == []
     await world.append("execution.completed")
     await world.append("execution.failed")

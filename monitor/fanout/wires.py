@@ -1,0 +1,148 @@
+"""Wires: how frames look on each kind of connection. Pure text work; whoever gets a frame, it is made once per wire.
+
+A message is what the protocol carries in one piece; `framed` is the same ready for the socket, for writers that hand
+bytes to it directly. Control frames (`stream.*`) are the service's own words: no producer can send one, since the codec
+refuses their types.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol
+
+import msgspec
+import orjson
+
+
+class Wire(Protocol):
+    """How frames look on one kind of connection."""
+
+    # The transport's name, for people.
+    name: str
+    # What keeps a silent connection alive; None where the protocol has pings of its own.
+    heartbeat: bytes | None
+
+    def event(self, name: str, body: bytes, token: str) -> bytes:
+        """The frame of an event called `name`: `body` is its JSON object without the position and the closing brace."""
+        ...
+
+    def control(self, name: str, members: Mapping[str, Any], token: str | None = None) -> bytes:
+        """The frame `name` with `members`; with `token` the client's position moves there."""
+        ...
+
+    def checkpoint(self, token: str) -> bytes:
+        """Nothing happened, but the position is now `token`."""
+        ...
+
+    def joined(self, frames: Sequence[bytes]) -> tuple[bytes, ...]:
+        """The messages that bring `frames`: as few as the protocol allows."""
+        ...
+
+    def framed(self, messages: Sequence[bytes]) -> bytes:
+        """The bytes that carry `messages` on the socket."""
+        ...
+
+
+class _WebSocket:
+    """One text message per frame."""
+
+    name = "websocket"
+    heartbeat: bytes | None = None
+
+    def event(self, _name: str, body: bytes, token: str) -> bytes:
+        return b'%b,"position":"%b"}' % (body, token.encode())
+
+    def control(self, name: str, members: Mapping[str, Any], token: str | None = None) -> bytes:
+        return _document(name, members, token)
+
+    def checkpoint(self, token: str) -> bytes:
+        return self.control("stream.checkpoint", {}, token)
+
+    def joined(self, frames: Sequence[bytes]) -> tuple[bytes, ...]:
+        return tuple(frames)
+
+    def framed(self, messages: Sequence[bytes]) -> bytes:
+        return b"".join([part for message in messages for part in (_text_header(len(message)), message)])
+
+
+class _Http:
+    """What server-sent events and lines of JSON share: any number of frames in one piece of the body."""
+
+    def joined(self, frames: Sequence[bytes]) -> tuple[bytes, ...]:
+        return (b"".join(frames),)
+
+    def framed(self, messages: Sequence[bytes]) -> bytes:
+        """Chunks of HTTP/1.1 (RFC 9112, 7.1)."""
+        return b"".join([b"%x\r\n%b\r\n" % (len(message), message) for message in messages])
+
+
+class _ServerSentEvents(_Http):
+    """Blocks of `text/event-stream` (WHATWG HTML 9.2). Events have the default name, so that `onmessage` gets them.
+
+    JSON never holds a raw line break, so one `data:` line is enough. A checkpoint is a block without data: it moves the
+    client's last event id and fires nothing.
+    """
+
+    name = "sse"
+    heartbeat: bytes | None = b":\n\n"
+
+    def event(self, _name: str, body: bytes, token: str) -> bytes:
+        mark = token.encode()
+        return b'id: %b\ndata: %b,"position":"%b"}\n\n' % (mark, body, mark)
+
+    def control(self, name: str, members: Mapping[str, Any], token: str | None = None) -> bytes:
+        block = b"event: %b\ndata: %b\n\n" % (name.encode(), _document(name, members, token))
+        return block if token is None else b"id: %b\n%b" % (token.encode(), block)
+
+    def checkpoint(self, token: str) -> bytes:
+        return b"id: %b\n\n" % token.encode()
+
+
+class _NamedEvents(_ServerSentEvents):
+    """The same, each event under its type: for clients that add a listener per type."""
+
+    def event(self, name: str, body: bytes, token: str) -> bytes:
+        # A type holds no line break: the codec takes printable ones only.
+        return b"event: %b\n%b" % (name.encode(), super().event(name, body, token))
+
+
+class _Lines(_Http):
+    """One JSON object a line (NDJSON)."""
+
+    name = "ndjson"
+    heartbeat: bytes | None = b'{"type":"stream.heartbeat"}\n'
+
+    def event(self, _name: str, body: bytes, token: str) -> bytes:
+        return b'%b,"position":"%b"}\n' % (body, token.encode())
+
+    def control(self, name: str, members: Mapping[str, Any], token: str | None = None) -> bytes:
+        return _document(name, members, token) + b"\n"
+
+    def checkpoint(self, token: str) -> bytes:
+        return self.control("stream.checkpoint", {}, token)
+
+
+WEBSOCKET: Final[Wire] = _WebSocket()
+SSE: Final[Wire] = _ServerSentEvents()
+SSE_NAMED: Final[Wire] = _NamedEvents()
+NDJSON: Final[Wire] = _Lines()
+
+
+def encode(document: Mapping[str, Any]) -> bytes:
+    """orjson, and msgspec for the few things that only the decoder takes: integers of any length, deep nesting."""
+    try:
+        return orjson.dumps(document)
+    except TypeError:
+        return msgspec.json.encode(document)
+
+
+def _document(name: str, members: Mapping[str, Any], token: str | None) -> bytes:
+    position = {} if token is None else {"position": token}
+    return encode({"type": name, **members, **position})
+
+
+def _text_header(size_bytes: int) -> bytes:
+    """The header of an unmasked, unfragmented text frame (RFC 6455, 5.2)."""
+    if size_bytes < 126:
+        return bytes((0x81, size_bytes))
+    if size_bytes < 65536:
+        return b"\x81\x7e" + size_bytes.to_bytes(2)
+    return b"\x81\x7f" + size_bytes.to_bytes(8)
