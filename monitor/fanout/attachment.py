@@ -10,18 +10,20 @@ A client with an outlet that has read everything is parked: the hub writes share
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
 from monitor.access.positions import ended_token
 from monitor.errors import RetentionCut, Unavailable
 from monitor.events.position import Position
-from monitor.fanout.channels import Selection, Subscription
+from monitor.fanout.channels import ACTIVE, Selection, SnapshotWish, Subscription
 from monitor.fanout.feed import Chunk, Feed, Group
 from monitor.fanout.frames import Entry, frames_of
 from monitor.fanout.replay import PAGE_RECORDS, Replay
 from monitor.fanout.ring import Fallen
+from monitor.fanout.showing import Due, Showing
 from monitor.fanout.slices import Slice
-from monitor.fanout.snapshots import ACTIVE, Snapshot, Snapshots, SnapshotWish
+from monitor.fanout.snapshots import Snapshots
 from monitor.fanout.wires import Wire
 
 _SCANNED_ENTRIES: Final = 500
@@ -65,15 +67,13 @@ class Label(NamedTuple):
     client: str
 
 
-class _Due(NamedTuple):
-    """A snapshot that is to be sent before anything else."""
+@dataclass(slots=True)
+class Spent:
+    """What a client's catch-up from the journal has cost so far."""
 
-    shown: frozenset[Subscription]
-    wish: SnapshotWish
-    # What the client has beside what the snapshot shows; None = nothing that counts.
-    has: Position | None
-    # Whether the connection's position stays where it is: other subscriptions depend on it.
-    stays: bool = False
+    records: int = 0
+    size_bytes: int = 0
+    began_s: float | None = None
 
 
 class Attachment:
@@ -115,15 +115,11 @@ class Attachment:
         self._woken: asyncio.Future[None] | None = None
         # Counts `change`: what was read meanwhile for the old selection is void.
         self._changes = 0
-        self._replayed_records = self._replayed_bytes = 0
-        self._replay_began_s: float | None = None
+        self._spent = Spent()
         self._page_records = PAGE_RECORDS
         # Whether a position beyond the feed's was looked for in the journal.
         self._in_journal = False
-        # Snapshots to come, and what of the first one was sent.
-        self._due: list[_Due] = []
-        self._snapshot: Snapshot | None = None
-        self._shown_frames = 0
+        self._showing = Showing(snapshots, label.team, wire)
         self._on_loss: SnapshotWish | None = None
         self._is_told_slow = self._is_resuming = False
         self._followed: str | None = None
@@ -153,17 +149,16 @@ class Attachment:
         self._leave_group()
         self.selection, self._on_loss = selection, on_loss
         self._changes += 1
-        self._replayed_records = self._replayed_bytes = 0
-        self._replay_began_s = None
+        self._spent = Spent()
         self._in_journal = False
         self._is_resuming = start is not None
         if start is not None and not same_life(start, self._feed.position):
             self._jump("stream.reset", "incarnation", None)
         else:
-            self._keep_due(() if self._is_resuming else self._due)
+            self._showing.keep(() if self._is_resuming else self._showing.due, selection.subscriptions)
             self.position = self._told = start or (self._feed.position if is_first else self.position)
             if snapshot is not None and not self._is_resuming:
-                self._due.append(_Due(shown or selection.subscriptions, snapshot, None, stays=not is_first))
+                self._showing.due.append(Due(shown or selection.subscriptions, snapshot, stays=not is_first))
         self.wake()
         return self._known_position
 
@@ -210,7 +205,7 @@ class Attachment:
     def leave(self) -> None:
         """Leave the feed. Safe to call twice."""
         self._leave_group()
-        self._keep_due(())
+        self._showing.keep(())
         self._feed.full.discard(self)
         if self._followed is not None:
             self._feed.endings.unfollow((self.selection.team, self._followed), self)
@@ -261,8 +256,8 @@ class Attachment:
         if not self._is_looked_up:
             await self._look_up()
             return None
-        if self._due:
-            return await self._read_snapshot(self._due[0])
+        if self._showing.due:
+            return await self._read_snapshot()
         if self._group is not None:
             return await self._read_ring(self._group)
         if not self.selection.subscriptions:
@@ -324,9 +319,7 @@ class Attachment:
     async def _read_journal(self) -> Chunk | None:
         """A page of what the backlog does not reach back to. Its frames are this client's own."""
         feed, changes = self._feed, self._changes
-        if self._replay_began_s is None:
-            self._replay_began_s = feed.clock.monotonic_s()
-        if self._spent(feed.base):
+        if self._is_spent():
             self._give_up("budget")
             return None
         try:
@@ -347,35 +340,24 @@ class Attachment:
         if scanned == len(entries):
             self.position = self.position.merged(page.position)
             self._page_records = min(2 * self._page_records, PAGE_RECORDS)
-            self._replayed_bytes += page.size_bytes
+            self._spent.size_bytes += page.size_bytes
         else:
             # The rest of the page is read again, so that no client holds one: the next page is what fits a chunk.
             self._page_records = scanned
-            self._replayed_bytes += sum(map(len, frames))
-        self._replayed_records += sum(self.position.offsets) - sum(start.offsets)
+            self._spent.size_bytes += sum(map(len, frames))
+        self._spent.records += sum(self.position.offsets) - sum(start.offsets)
         return self._chunk(frames) if frames else None
 
-    async def _read_snapshot(self, due: _Due) -> Chunk | None:
+    async def _read_snapshot(self) -> Chunk | None:
         """Rows of the snapshot, as many as fit a chunk; behind the last one the position of its cut."""
-        changes = self._changes
-        if self._snapshot is None:
-            try:
-                snapshot = await self._snapshots.take(self.selection.team, due.shown, due.wish, self._wire)
-            except Unavailable:
-                self.end("unavailable")
-                return None
-            if changes != self._changes or self.ended is not None:
-                self._snapshots.give_back(snapshot)
-                return None
-            self._snapshot, self._shown_frames = snapshot, 0
-        rows = self._snapshot.rows
-        frames, size_bytes = [], 0
-        while self._shown_frames < len(rows.frames) and size_bytes < self._feed.limits.chunk_bytes:
-            frames.append(rows.frames[self._shown_frames])
-            size_bytes += len(frames[-1])
-            self._shown_frames += 1
-        if self._shown_frames == len(rows.frames):
-            self._keep_due(self._due[1:])
+        try:
+            await self._showing.read()
+        except Unavailable:
+            self.end("unavailable")
+            return None
+        frames, rows = self._showing.take(self._feed.limits.chunk_bytes)
+        if rows is not None:
+            due = self._showing.done()
             if not due.stays:
                 self.position = rows.position if due.has is None else rows.position.merged(due.has)
             self._told = self.position
@@ -383,7 +365,7 @@ class Attachment:
             members = {"count": len(rows.frames), **left_out}
             frames.append(self._wire.control("stream.snapshot-end", members, self._feed.seal(self.position)))
             self._feed.tally.snapshots += 1
-        return self._chunk(frames)
+        return self._chunk(frames) if frames else None
 
     # --- steps -------------------------------------------------------------------------------------------------------
 
@@ -429,11 +411,10 @@ class Attachment:
         self._group = self._feed.join(self.selection, self._wire)
         self._cursor = self._group.ring.next
         if self._is_resuming:
-            self._feed.tally.replayed += bool(self._replayed_records)
-            self._feed.tally.resumed += not self._replayed_records
+            self._feed.tally.replayed += bool(self._spent.records)
+            self._feed.tally.resumed += not self._spent.records
         self._is_resuming = False
-        self._replayed_records = self._replayed_bytes = 0
-        self._replay_began_s = None
+        self._spent = Spent()
         if self._told == self.position:
             return []
         self._told = self.position
@@ -455,13 +436,16 @@ class Attachment:
             if not self._in_journal:
                 self.reset("ahead")
 
-    def _spent(self, goal: Position) -> bool:
-        limits, began_s = self._feed.limits, self._replay_began_s or 0.0
-        missing = sum(max(0, end - start) for start, end in zip(self.position.offsets, goal.offsets, strict=True))
+    def _is_spent(self) -> bool:
+        """Whether catching up from the journal costs more than it may, counting what is certainly still to come."""
+        limits, spent, now_s = self._feed.limits, self._spent, self._feed.clock.monotonic_s()
+        spent.began_s = now_s if spent.began_s is None else spent.began_s
+        pairs = zip(self.position.offsets, self._feed.base.offsets, strict=True)
+        records = spent.records + sum(max(0, end - start) for start, end in pairs)
         return (
-            self._replayed_records + missing > limits.replay_records
-            or self._replayed_bytes > limits.replay_bytes
-            or self._feed.clock.monotonic_s() - began_s > limits.replay_s
+            records > limits.replay_records
+            or spent.size_bytes > limits.replay_bytes
+            or now_s - spent.began_s > limits.replay_s
         )
 
     def _give_up(self, reason: str) -> None:
@@ -478,12 +462,12 @@ class Attachment:
         self._is_resuming = False
         now = feed.position if has is None else has.merged(feed.position)
         lost = {} if has is None else {"lost": {"from": feed.seal(has), "to": feed.seal(now)}}
-        self._keep_due(())
+        self._showing.keep(())
         self.position = self._told = now
         if self._on_loss is None or not self.selection.subscriptions:
             self.say(name, {"reason": reason, **lost}, at=now)
         else:
-            self._due.append(_Due(self.selection.subscriptions, self._on_loss, has))
+            self._showing.due.append(Due(self.selection.subscriptions, self._on_loss, has))
             self.say(name, {"reason": reason, **lost})
 
     def _tell_slow(self, lag: Mapping[str, int]) -> None:
@@ -513,15 +497,6 @@ class Attachment:
             self._feed.leave(self._group)
             self._group = None
 
-    def _keep_due(self, due: Sequence[_Due]) -> None:
-        """Only these snapshots are still to be sent, as far as their subscriptions are selected."""
-        wanted = self.selection.subscriptions
-        kept = [each._replace(shown=each.shown & wanted) for each in due if each.shown & wanted]
-        if self._snapshot is not None and kept[:1] != self._due[:1]:
-            self._snapshots.give_back(self._snapshot)
-            self._snapshot = None
-        self._due = kept
-
     # --- for the hub -------------------------------------------------------------------------------------------------
 
     @property
@@ -534,7 +509,7 @@ class Attachment:
         """What it does: live, slow, snapshot, ahead, catching_up, or idle (nothing selected)."""
         if self in self._feed.full or self._is_told_slow:
             return "slow"
-        if self._due:
+        if self._showing.due:
             return "snapshot"
         if self._group is not None:
             return "live"
@@ -557,7 +532,7 @@ class Attachment:
     @property
     def _known_position(self) -> Position | None:
         """Where the client stands; None inside a snapshot, which it starts again when it is cut off."""
-        return None if any(not due.stays for due in self._due) else self.position
+        return self.position if self._showing.has_position else None
 
     def drain(self, retry_ms: int) -> None:
         """End it: somebody else, or this service once it is back, goes on. `next` tells the client where it stands."""

@@ -7,7 +7,7 @@ ones share a group in the hub, which evaluates them once for all of their subscr
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from monitor.errors import InvalidRequest
 from monitor.events.model import MAX_ID_CHARACTERS
@@ -48,6 +48,20 @@ _LOG_TYPES: Final = frozenset(name for name, kind in TYPES.items() if kind.strea
 
 ALL: Final = "executions"
 EVERYTHING: Final = Filter()
+
+MAX_ROWS: Final = 2000
+"""Of a snapshot; a list says the rest."""
+
+
+class SnapshotWish(NamedTuple):
+    """Which executions to show before the live stream: all that are in flight, or the newest whatever their status."""
+
+    kind: Literal["active", "recent"]
+    # At most so many rows.
+    limit: int = MAX_ROWS
+
+
+ACTIVE: Final = SnapshotWish("active")
 _PREFIXES: Final = ("workflow:", "execution:")
 _PATTERN: Final = re.compile(r"\*|[\w-]+(\.[\w-]+)*(\.\*)?")
 

@@ -8,12 +8,12 @@ the store one query, and slow ones bounded memory.
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 from monitor.clock import Clock
 from monitor.events.position import Position
-from monitor.fanout.channels import ALL, Subscription
+from monitor.fanout.channels import ALL, MAX_ROWS, SnapshotWish, Subscription
 from monitor.fanout.frames import state
 from monitor.fanout.wires import Wire
 from monitor.projections.filter import Condition, Filter, matches, to_json
@@ -21,7 +21,6 @@ from monitor.projections.status import IN_FLIGHT
 from monitor.projections.view import Summary
 from monitor.store.base import ListQuery, Reader, Store
 
-MAX_ROWS: Final = 2000
 MAX_BYTES: Final = 4 << 20
 """Of one snapshot; a list says the rest."""
 
@@ -30,16 +29,6 @@ HELD: Final = 16
 
 _SHARED_S: Final = 1.0
 """For so long a reading is good for others too; the backlog has what happened since."""
-
-
-class SnapshotWish(NamedTuple):
-    """Which executions: all that are in flight, or the `limit` newest whatever their status."""
-
-    kind: Literal["active", "recent"]
-    limit: int = MAX_ROWS
-
-
-ACTIVE: Final = SnapshotWish("active")
 
 
 class Rows(NamedTuple):
