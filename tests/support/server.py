@@ -6,17 +6,34 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import uvicorn
 from starlette.types import ASGIApp, Scope
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from monitor.access.principal import LOCAL, Principal
 from monitor.fanout.hub import Hub
+from monitor.streams.direct import DirectHttp, DirectWebSocket
 from monitor.streams.endpoint import Streams
 from tests.support.released import SEALER, World
 
 READY_WITHIN_S = 5.0
+
+
+class Protocols(NamedTuple):
+    """What speaks for uvicorn on a connection."""
+
+    http: type[HttpToolsProtocol]
+    ws: type[WebSocketsSansIOProtocol]
+
+
+DIRECT: Final = Protocols(DirectHttp, DirectWebSocket)
+"""As `monitor serve` runs them."""
+
+PORTABLE: Final = Protocols(HttpToolsProtocol, WebSocketsSansIOProtocol)
+"""uvicorn's own, which know nothing of outlets: a stand-in for any other server."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +61,11 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def listening(app: ASGIApp) -> AsyncIterator[Address]:
-    """Serve `app` on a free port while the block runs."""
+async def listening(app: ASGIApp, protocols: Protocols = DIRECT, **settings: Any) -> AsyncIterator[Address]:
+    """Serve `app` on a free port while the block runs; `settings` are uvicorn's."""
+    chosen = {"ws_per_message_deflate": False, "ws_max_size": 256 * 1024, "timeout_graceful_shutdown": 5} | settings
     config = uvicorn.Config(
-        app,
-        ws="websockets-sansio",
-        ws_per_message_deflate=False,
-        ws_max_size=256 * 1024,
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=5,
+        app, http=protocols.http, ws=protocols.ws, lifespan="off", log_config=None, access_log=False, **chosen
     )
     server = _Server(config)
     with socket.socket() as listener:
@@ -73,13 +84,16 @@ async def listening(app: ASGIApp) -> AsyncIterator[Address]:
 
 @asynccontextmanager
 async def streaming(
-    hub: Hub, world: World, authenticate: Callable[[Scope], Principal] = lambda _: LOCAL
+    hub: Hub,
+    world: World,
+    authenticate: Callable[[Scope], Principal] = lambda _: LOCAL,
+    protocols: Protocols = DIRECT,
 ) -> AsyncIterator[Address]:
     """Serve the stream addresses of `hub`, and let it run."""
     streams = Streams(hub, sealer=SEALER, clock=world.clock, authenticate=authenticate, chance=random.Random(1))
     running = asyncio.create_task(hub.run())
     try:
-        async with listening(streams) as address:
+        async with listening(streams, protocols) as address:
             try:
                 yield address
             finally:

@@ -1,0 +1,203 @@
+"""Writers beside ASGI: uvicorn's protocols, extended so that ready bytes go straight to the transport.
+
+ASGI's `send` costs a coroutine, a copy and a header for every chunk of every subscriber; the transport's own `write`
+costs the system call. Each connection publishes its `Outlet` in the scope; on a server that does not, the transports
+go through ASGI. uvicorn is pinned to one minor version, and a contract test names everything relied on here.
+"""
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable
+from typing import Any, ClassVar, Final, Protocol, cast
+
+from starlette.types import Scope
+from uvicorn._types import ASGISendEvent
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.http11 import Request
+
+EXTENSION: Final = "monitor.outlet"
+"""Where a scope holds its outlet."""
+
+LINGER_S: Final = 5.0
+"""How long a connection that is over may take what is left for it. A slow line needs some seconds for the last bytes;
+without an end, a reader that is stuck would keep its socket: a transport that closes waits for its buffer.
+"""
+
+_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
+"""SO_LINGER of no time at all."""
+
+
+class Reader(Protocol):
+    """Who writes to a connection: an attachment."""
+
+    def wake(self) -> None: ...
+    def end(self, reason: str) -> None: ...
+
+
+class Outlet:
+    """A connection that takes ready bytes at once and says when it is full.
+
+    `write` is the transport's own; it is called for every subscriber and chunk. `is_full` holds while the transport's
+    buffer is above its limit, and for good once the connection ends: who asks first never writes to a dead one.
+    """
+
+    __slots__ = ("_abortion", "_is_lost", "_linger_s", "_lost", "_reader", "_transport", "is_full", "write")
+
+    def __init__(self, transport: asyncio.Transport, linger_s: float) -> None:
+        self.write: Callable[[bytes], None] = transport.write
+        self.is_full = False
+        self._transport, self._linger_s = transport, linger_s
+        self._reader: Reader | None = None
+        self._abortion: asyncio.TimerHandle | None = None
+        self._is_lost = False
+        self._lost: asyncio.Future[None] | None = None
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Written, but not yet taken by the kernel."""
+        return self._transport.get_write_buffer_size()
+
+    def bind(self, reader: Reader | None) -> None:
+        """Tell `reader`, and nobody else, when the connection is full, has room again or ends."""
+        self._reader = reader
+        if self._transport.is_closing():
+            self._tell_end()
+
+    async def expel(self, last: bytes) -> None:
+        """End the connection, with `last` behind what is buffered, and return when its socket is free."""
+        if not self._transport.is_closing():
+            self.write(last)
+            self._transport.close()
+        self.finish()
+        if not self._is_lost:
+            self._lost = asyncio.get_running_loop().create_future()
+            await self._lost
+
+    # --- told by the protocol ----------------------------------------------------------------------------------------
+
+    def turn(self, *, is_full: bool) -> None:
+        """The transport's buffer is above its limit, or has room again."""
+        self.is_full = is_full or self._transport.is_closing()
+        if self._reader is not None:
+            self._reader.wake()
+
+    def finish(self) -> None:
+        """The connection ends: nothing more is to be written, and what nobody takes in time is dropped."""
+        self.is_full = True
+        if self._abortion is None and not self._is_lost:
+            self._abortion = asyncio.get_running_loop().call_later(self._linger_s, self._abort)
+        self._tell_end()
+
+    def lose(self) -> None:
+        """The connection is gone."""
+        self.is_full = self._is_lost = True
+        self.write = _drop
+        if self._abortion is not None:
+            self._abortion.cancel()
+        if self._lost is not None and not self._lost.done():
+            self._lost.set_result(None)
+        self._tell_end()
+
+    def _tell_end(self) -> None:
+        if self._reader is not None:
+            self._reader.end("gone")
+
+    def _abort(self) -> None:
+        # A reset: after an ordinary close the kernel would go on offering the rest to a reader that takes nothing.
+        self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        self._transport.abort()
+
+
+def outlet_of(scope: Scope) -> Outlet | None:
+    """The outlet of a connection; None where only ASGI leads to it."""
+    outlet: Outlet | None = (scope.get("extensions") or {}).get(EXTENSION)
+    return outlet
+
+
+class DirectHttp(HttpToolsProtocol):
+    """HTTP/1.1 whose responses go on past ASGI: once a head without a length is sent, the outlet takes chunks."""
+
+    linger_s: ClassVar[float] = LINGER_S
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.outlet = Outlet(transport, self.linger_s)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        _publish(self.scope, self.outlet)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.outlet.turn(is_full=True)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.outlet.turn(is_full=False)
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        if self.transport.is_closing():
+            self.outlet.finish()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.outlet.lose()
+
+
+class DirectWebSocket(WebSocketsSansIOProtocol):
+    """WebSocket whose text frames go past ASGI, unless an extension was agreed on that would change them."""
+
+    linger_s: ClassVar[float] = LINGER_S
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.outlet = Outlet(self.transport, self.linger_s)
+
+    def handle_connect(self, event: Request) -> None:
+        super().handle_connect(event)
+        if not self.close_sent and not self.conn.extensions:
+            _publish(self.scope, self.outlet)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._look_for_end()
+
+    def keepalive_timeout(self) -> None:
+        super().keepalive_timeout()
+        self._look_for_end()
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        self._look_for_end()
+
+    async def send(self, message: ASGISendEvent) -> None:
+        await super().send(message)
+        self._look_for_end()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.outlet.turn(is_full=True)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.outlet.turn(is_full=False)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.outlet.lose()
+
+    def _look_for_end(self) -> None:
+        """After a close frame in either direction no other frame may follow."""
+        if self.close_sent or self.transport.is_closing():
+            self.outlet.finish()
+
+
+def _publish(scope: object, outlet: Outlet) -> None:
+    cast(dict[str, Any], scope).setdefault("extensions", {})[EXTENSION] = outlet
+
+
+def _drop(_data: bytes) -> None:
+    """Where bytes for a connection go that is gone."""
