@@ -1,45 +1,73 @@
-"""The protocol of one WebSocket subscriber, without I/O: a message in, one decision out.
+"""The stream protocol without I/O: one message in, one decision out.
 
-Messages are JSON objects with a `type`: `subscribe`, `unsubscribe`, `ping`; an `id` is echoed in the answer. A message
-that cannot be obeyed is answered by `stream.error` and changes nothing; only one that is too large ends the connection.
+Messages are JSON objects with a `type`: `subscribe`, `change`, `unsubscribe`, `ping`; an `id` is echoed in the answer.
+A message that cannot be obeyed is answered by `stream.error` and changes nothing; only one that is too large ends the
+connection. Sessions with the same subscriptions, in whatever order and under whatever names, have equal selections.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Final, Literal, NamedTuple, TypeVar
+from typing import Any, Final, Literal, NamedTuple
 
-import orjson
-
-from monitor.errors import ClientError, InvalidPosition, InvalidRequest
+from monitor.errors import ClientError, InvalidPosition, InvalidRequest, LimitReached
+from monitor.events.codec import parse_time_us
 from monitor.events.position import Position
-from monitor.fanout.channels import EVERYTHING, Selection, Subscription, channel, event_pattern
-from monitor.projections.filter import parse_json
+from monitor.fanout.channels import ACTIVE, MAX_ROWS, Selection, SnapshotWish, Subscription
+from monitor.streams.messages import (
+    NOTHING,
+    SUBSCRIPTION_MEMBERS,
+    altered,
+    problem_members,
+    read_channels,
+    read_document,
+    read_echo,
+    read_name,
+)
 
-MAX_CHANNELS: Final = 100
-"""Of one connection, over all of its subscriptions."""
+MAX_SUBSCRIPTIONS: Final = 100
+"""Of one connection: more than any page shows at a time."""
 
-MAX_PATTERNS: Final = 100
-"""Event types and patterns of one subscription."""
+MAX_CHANNELS: Final = 1000
+"""Of one connection, over all of its subscriptions: the executions of a long list, each by name."""
 
 MAX_MESSAGE_CHARACTERS: Final = 64 * 1024
 
 CLOSE_CODES: Final = {
     # The reasons for which a connection ends, and the codes (RFC 6455, 7.4) that tell the client what to do:
-    # 4000, 1012 and 1013 = come back with the last position; others = not without a change.
+    # 4000, 4008, 1012 and 1013 = come back with the last position; 1000 = done; others = not without a change.
+    "ended": 1000,
     "drain": 4000,
     "unauthorized": 4001,
+    "slow": 4008,
     "protocol": 4400,
     "too_large": 1009,
     "unavailable": 1013,
 }
 
-Start = Position | Literal["now", "earliest"] | None
+
+class Since(NamedTuple):
+    """Begin with what was stored at this time."""
+
+    time_us: int
+
+
+Start = Position | Since | Literal["now", "earliest"] | None
 """Where a subscription begins; None = where the connection stands."""
 
 OpenToken = Callable[[str], Position]
 """The position in a token. Raises InvalidPosition."""
 
-Item = TypeVar("Item")
+
+class Showing(NamedTuple):
+    """Which snapshots a subscriber wants: at first, and after a loss. None = none."""
+
+    first: SnapshotWish | None = None
+    after_loss: SnapshotWish | None = ACTIVE
+
+
+UNSAID: Final = Showing()
+"""What who says nothing wants."""
 
 
 class Reply(NamedTuple):
@@ -55,6 +83,12 @@ class Select(NamedTuple):
     selection: Selection
     start: Start
     reply: Reply
+    # What to show first if there is no `start`; None = nothing.
+    snapshot: SnapshotWish | None = None
+    # Of these subscriptions only: the others were shown already. None = of all.
+    shown: frozenset[Subscription] | None = None
+    # What to show after a gap or a reset.
+    on_loss: SnapshotWish | None = ACTIVE
 
 
 class Close(NamedTuple):
@@ -65,11 +99,13 @@ class Close(NamedTuple):
 
 Decision = Reply | Select | Close
 
-_MEMBERS: Final = {
-    "subscribe": frozenset({"channels", "events", "filter", "position", "logs"}),
-    "unsubscribe": frozenset({"channels"}),
-    "ping": frozenset(),
-}
+
+class _Wanted(NamedTuple):
+    """One subscription as its owner made it."""
+
+    name: str | None
+    subscription: Subscription
+    after_loss: SnapshotWish | None
 
 
 class Session:
@@ -78,6 +114,7 @@ class Session:
     def __init__(self, team: str, open_token: OpenToken) -> None:
         self.selection = Selection(team)
         self._open_token = open_token
+        self._wanted: tuple[_Wanted, ...] = ()
 
     def receive(self, message: str | bytes) -> Decision:
         """What to do about a message; the selection is changed already when it says Select."""
@@ -85,54 +122,107 @@ class Session:
             return Close("too_large")
         echo: dict[str, Any] = {}
         try:
-            document = _document(message)
-            echo = _echo(document)
+            document = read_document(message)
+            echo = read_echo(document)
             return self._obey(document, echo)
         except ClientError as error:
-            return Reply("stream.error", {"code": error.code, "message": error.message, **error.details, **echo})
+            return Reply("stream.error", {**problem_members(error), **echo})
 
-    def subscribe(self, subscription: Subscription, start: Start, echo: Mapping[str, Any] | None = None) -> Select:
-        """Add a subscription. Raises InvalidRequest beyond the limit."""
-        subscriptions = self.selection.subscriptions | {subscription}
-        if sum(len(each.channels) for each in subscriptions) > MAX_CHANNELS:
-            raise InvalidRequest(f"a connection takes at most {MAX_CHANNELS} channels", field="channels")
+    def subscribe(
+        self,
+        subscription: Subscription,
+        start: Start,
+        showing: Showing = UNSAID,
+        *,
+        name: str | None = None,
+        echo: Mapping[str, Any] | None = None,
+    ) -> Select:
+        """Add a subscription, in the place of the one that has this name. Raises LimitReached."""
+        # A snapshot is of now, and the stream goes on at its cut.
+        start = None if start == "now" and showing.first else start
+        wanted = _Wanted(name, subscription, showing.after_loss)
         # Who asked for everything there is gets imported history as well, as long as the connection lives.
-        backfill = self.selection.backfill or start == "earliest"
-        self.selection = replace(self.selection, subscriptions=subscriptions, backfill=backfill)
-        channels = sorted(subscription.channels)
-        return Select(self.selection, start, Reply("stream.subscribed", {"channels": channels, **(echo or {})}))
+        self._keep([*self._wanted, wanted], backfill=self.selection.backfill or start == "earliest")
+        members = {"channels": sorted(subscription.channels), **({"name": name} if name else {}), **(echo or {})}
+        return Select(
+            self.selection,
+            start,
+            Reply("stream.subscribed", members),
+            snapshot=showing.first,
+            shown=frozenset({subscription}) if showing.first and len(self._wanted) > 1 else None,
+            on_loss=self._after_loss(),
+        )
 
     def _obey(self, document: Mapping[str, Any], echo: Mapping[str, Any]) -> Decision:
         kind = document.get("type")
         known = _MEMBERS.get(kind) if isinstance(kind, str) else None
         if known is None:
             raise InvalidRequest(f"unknown type; known are {', '.join(_MEMBERS)}", field="type")
-        unknown = document.keys() - known - {"type", "id"}
-        if unknown:
-            raise InvalidRequest(f"'{kind}' does not take '{min(unknown)[:80]}'", field=min(unknown)[:80])
+        if unknown := document.keys() - {"type", "id", *known}:
+            member = min(unknown)
+            raise InvalidRequest(f"'{kind}' takes {', '.join(('id', *known))}, not '{member}'", field=member)
         if kind == "ping":
             return Reply("stream.pong", echo)
         if kind == "unsubscribe":
             return self._unsubscribe(document, echo)
-        return self.subscribe(_subscription(document), self._start(document), echo)
+        if kind == "change":
+            return self._change(document, echo)
+        showing = read_showing(document.get("snapshot"))
+        subscription, name = altered(NOTHING, document), read_name(document)
+        if not subscription.channels:
+            raise InvalidRequest("'channels' is missing", field="channels")
+        return self.subscribe(subscription, self._start(document), showing, name=name, echo=echo)
+
+    def _change(self, document: Mapping[str, Any], echo: Mapping[str, Any]) -> Select:
+        """Alter the members that are given; the others stay, and without `snapshot` nothing is shown anew."""
+        before = self._named(document)
+        subscription = altered(before.subscription, document)
+        showing = Showing(None, before.after_loss)
+        if "snapshot" in document:
+            showing = read_showing(document["snapshot"])
+        return self.subscribe(subscription, self._start(document), showing, name=before.name, echo=echo)
 
     def _unsubscribe(self, document: Mapping[str, Any], echo: Mapping[str, Any]) -> Select:
-        """Take channels out of every subscription; all of them where none is named."""
-        gone = frozenset(_items(document, "channels", channel)) if "channels" in document else self.selection.channels
-        left = [replace(each, channels=each.channels - gone) for each in self.selection.subscriptions]
-        self.selection = replace(self.selection, subscriptions=frozenset(each for each in left if each.channels))
-        reply = Reply("stream.unsubscribed", {"channels": sorted(self.selection.channels), **echo})
-        return Select(self.selection, None, reply)
+        """Take channels, or all of them, out of one subscription or of each. Those without any left are gone."""
+        named = self._named(document) if document.get("name") is not None else None
+        said = document.get("channels")
+        gone = self.selection.channels if said is None else read_channels(said)
+        affected = self._wanted if named is None else (named,)
+        left = [_without(it, gone) if it in affected else it for it in self._wanted]
+        self._keep([it for it in left if it.subscription.channels], backfill=self.selection.backfill)
+        members = {"channels": sorted(self.selection.channels), **({"name": named.name} if named else {}), **echo}
+        return Select(self.selection, None, Reply("stream.unsubscribed", members), on_loss=self._after_loss())
+
+    def _keep(self, wanted: Iterable[_Wanted], *, backfill: bool) -> None:
+        """Have these subscriptions from now on; of equal ones, and of those with one name, the last."""
+        kept = tuple({it.name or it.subscription: it for it in wanted}.values())
+        if len(kept) > MAX_SUBSCRIPTIONS:
+            raise LimitReached(f"a connection takes at most {MAX_SUBSCRIPTIONS} subscriptions", limit=MAX_SUBSCRIPTIONS)
+        if sum(len(it.subscription.channels) for it in kept) > MAX_CHANNELS:
+            raise LimitReached(
+                f"a connection takes at most {MAX_CHANNELS} channels", field="channels", limit=MAX_CHANNELS
+            )
+        self._wanted = kept
+        self.selection = Selection(self.selection.team, frozenset(it.subscription for it in kept), backfill)
+
+    def _after_loss(self) -> SnapshotWish | None:
+        """One for all subscriptions: what is in flight if any of them wants that, else the most that one wants."""
+        wishes = [it.after_loss for it in self._wanted if it.after_loss is not None]
+        return ACTIVE if ACTIVE in wishes else max(wishes, key=lambda wish: wish.limit, default=None)
+
+    def _named(self, document: Mapping[str, Any]) -> _Wanted:
+        name = read_name(document)
+        for wanted in self._wanted:
+            if name is not None and wanted.name == name:
+                return wanted
+        raise InvalidRequest("'name' names no subscription of this connection", field="name")
 
     def _start(self, document: Mapping[str, Any]) -> Start:
-        said = document.get("position")
-        if said is not None and not isinstance(said, str):
-            raise InvalidPosition(field="position")
-        return read_start(said, self._open_token)
+        return read_start(document.get("position"), self._open_token)
 
 
-def read_start(said: str | None, open_token: OpenToken) -> Start:
-    """The start that somebody names: a token, `now`, `earliest`, or nothing. Raises InvalidPosition."""
+def read_start(said: object, open_token: OpenToken) -> Start:
+    """The start that somebody names: a token, a time, `now`, `earliest`, or nothing. Raises InvalidPosition."""
     if said is None:
         return None
     if said == "now":
@@ -140,54 +230,42 @@ def read_start(said: str | None, open_token: OpenToken) -> Start:
     if said == "earliest":
         return "earliest"
     try:
-        return open_token(said)
+        if not isinstance(said, str):
+            raise InvalidPosition
+        # No token has a colon, every time has.
+        return Since(parse_time_us(said)) if ":" in said else open_token(said)
     except InvalidPosition as error:
         raise InvalidPosition(error.message, field="position") from None
+    except ValueError as error:
+        raise InvalidPosition(f"'position' {error}", field="position") from None
 
 
-def _document(message: str | bytes) -> Mapping[str, Any]:
-    if isinstance(message, bytes):
-        raise InvalidRequest("messages are text, not binary")
-    try:
-        document = orjson.loads(message)
-    except orjson.JSONDecodeError as error:
-        raise InvalidRequest(f"the message is not JSON: {error}") from None
-    if not isinstance(document, dict):
-        raise InvalidRequest("the message is not a JSON object")
-    return document
-
-
-def _echo(document: Mapping[str, Any]) -> dict[str, Any]:
-    said = document.get("id")
+def read_showing(said: object) -> Showing:
+    """The snapshots that somebody asks for: `none`, `active`, `recent:N`, or nothing. Raises InvalidRequest."""
     if said is None:
-        return {}
-    if isinstance(said, bool) or not isinstance(said, str | int) or len(str(said)) > 256:
-        raise InvalidRequest("'id' is a number or at most 256 characters", field="id")
-    return {"id": said}
+        return UNSAID
+    if said == "none":
+        return Showing(None, None)
+    if said == "active":
+        return Showing(ACTIVE, ACTIVE)
+    found = _RECENT.fullmatch(said) if isinstance(said, str) else None
+    if found is None or int(found[1]) > MAX_ROWS:
+        raise InvalidRequest(f"'snapshot' is none, active or recent:N with N from 1 to {MAX_ROWS}", field="snapshot")
+    recent = SnapshotWish("recent", int(found[1]))
+    return Showing(recent, recent)
 
 
-def _subscription(document: Mapping[str, Any]) -> Subscription:
-    channels = _items(document, "channels", channel)
-    if not 0 < len(channels) <= MAX_CHANNELS:
-        raise InvalidRequest(f"'channels' names 1 to {MAX_CHANNELS} channels", field="channels")
-    events = _items(document, "events", event_pattern) if document.get("events") is not None else None
-    if events is not None and not 0 < len(events) <= MAX_PATTERNS:
-        raise InvalidRequest(f"'events' names 1 to {MAX_PATTERNS} types", field="events")
-    said, logs = document.get("filter"), document.get("logs", False)
-    if said is not None and not isinstance(said, dict):
-        raise InvalidRequest('\'filter\' is an object such as {"status": ["failed"]}', field="filter")
-    if not isinstance(logs, bool):
-        raise InvalidRequest("'logs' is true or false", field="logs")
-    return Subscription(
-        frozenset(channels),
-        None if events is None else frozenset(events),
-        parse_json(said) if said else EVERYTHING,
-        logs,
-    )
+_RECENT: Final = re.compile(r"recent:([1-9][0-9]{0,3})")
 
 
-def _items(document: Mapping[str, Any], name: str, read: Callable[[object], Item]) -> Sequence[Item]:
-    said = document.get(name)
-    if not isinstance(said, list):
-        raise InvalidRequest(f"'{name}' is a list", field=name)
-    return [read(item) for item in said]
+def _without(wanted: _Wanted, gone: frozenset[str]) -> _Wanted:
+    subscription = wanted.subscription
+    return wanted._replace(subscription=replace(subscription, channels=subscription.channels - gone))
+
+
+_MEMBERS: Final = {
+    "subscribe": (*SUBSCRIPTION_MEMBERS, "snapshot", "position", "name"),
+    "change": (*SUBSCRIPTION_MEMBERS, "snapshot", "position", "name"),
+    "unsubscribe": ("channels", "name"),
+    "ping": (),
+}
