@@ -25,9 +25,11 @@ from monitor.deliverer import Deliverer
 from monitor.errors import DataFolderBusy, DataFolderUnusable
 from monitor.executions.reads import Found, Reads
 from monitor.executions.webhooks import Webhooks
-from monitor.fanout.hub import Hub
+from monitor.fanout.feed import Limits, Tally
+from monitor.fanout.hub import Hub, Statistics
 from monitor.fanout.replay import Replay
 from monitor.fanout.snapshots import Snapshots
+from monitor.fanout.standstill import Standstill
 from monitor.intake import Intake
 from monitor.janitor import Janitor
 from monitor.journal import open_sqlite_journal
@@ -73,6 +75,7 @@ class Parts:
         """What runs beside the server, by name."""
         return {
             "hub": self.hub.run,
+            "standstill": Standstill(self.hub, self.pipeline.lag, self.clock).run,
             "pipeline": self.pipeline.run,
             "deliverer": self.deliverer.run,
             "janitor": self.janitor.run,
@@ -80,15 +83,28 @@ class Parts:
 
     async def observe(self) -> None:
         """Bring those metrics up to date that are measured by looking. Raises Unavailable."""
-        now, metrics = self.hub.statistics(), self.metrics
-        metrics.subscribers.set(now.subscribers)
-        for name in ("published", "chunks", "gaps", "resets", "fallen"):
-            metrics.raise_to(getattr(metrics, name), getattr(now.tally, name))
+        _observe_streams(self.hub.statistics(), self.metrics)
         await self.pipeline.observe()
 
     def health(self) -> Health:
         """Whether work may be sent here."""
         return Health((self.pipeline.trouble,) if self.pipeline.trouble else ())
+
+
+def _observe_streams(now: Statistics, metrics: Metrics) -> None:
+    for transport in ("websocket", "sse", "ndjson"):
+        metrics.subscribers.labels(transport=transport).set(now.transports[transport])
+    for reason, count in now.departures.items():
+        metrics.raise_to(metrics.departures.labels(reason=reason), count)
+    tally = now.tally
+    served = {"memory": tally.resumed, "journal": tally.replayed, "gap": tally.gaps, "reset": tally.resets}
+    for outcome, count in served.items():
+        metrics.raise_to(metrics.resumes.labels(outcome=outcome), count)
+    for name in ("full", "groups", "ring_bytes", "backlog_bytes"):
+        getattr(metrics, name).set(getattr(now, name))
+    for name in Tally.__slots__:
+        if hasattr(metrics, name):
+            metrics.raise_to(getattr(metrics, name), getattr(tally, name))
 
 
 @asynccontextmanager
@@ -116,6 +132,8 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
             snapshots=Snapshots(store, lambda summary: native.execution(Found(summary)), clock),
             sealer=sealer,
             clock=clock,
+            metrics=metrics,
+            limits=Limits(connections=settings.streams),
         )
         await hub.refill()
         deliverer = Deliverer(

@@ -134,12 +134,19 @@ class Pipeline:
         finally:
             await consumer.close()
 
+    async def lag(self) -> Mapping[int, int]:
+        """Records of each partition that are not folded yet. Raises Unavailable."""
+        ends = await self._journal.bounds()
+        rows = await self._store.read(lambda reader: reader.offsets())
+        return {
+            partition: max(0, ends[partition].end - max(row.next, self._reached.get(partition, 0)))
+            for partition, row in rows.items()
+        }
+
     async def observe(self) -> None:
         """Bring the lag metrics up to date. Raises Unavailable."""
-        ends = await self._journal.bounds()
-        for partition, row in (await self._store.read(lambda reader: reader.offsets())).items():
-            folded = max(row.next, self._reached.get(partition, 0))
-            self._metrics.lag.labels(partition=str(partition)).set(max(0, ends[partition].end - folded))
+        for partition, records in (await self.lag()).items():
+            self._metrics.lag.labels(partition=str(partition)).set(records)
 
     async def step(self, consumer: Consumer) -> int:
         """Fold what is there, at most one batch; returns how many records it took."""

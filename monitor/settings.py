@@ -46,6 +46,9 @@ class Settings(BaseModel):
         ge=60,
         description="How long the embedded journal keeps applied records: seconds, or a number with s, m, h or d.",
     )
+    streams: int = Field(
+        10_000, ge=1, description="Streams open at a time; whoever comes beyond them is told when to come back."
+    )
     webhook_allow: tuple[str, ...] = Field(
         (), description="Private networks (CIDR, comma-separated) that webhooks may reach over http and on any port."
     )

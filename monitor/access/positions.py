@@ -22,7 +22,10 @@ def position_token(sealer: Sealer, position: Position) -> str:
 
 
 def open_position(sealer: Sealer, token: str) -> Position:
-    """The position in `token`, also of one that marks an end. Raises InvalidPosition for anything that this deployment did not make."""
+    """The position in `token`, also of one that marks an end.
+
+    Raises InvalidPosition for anything that this deployment did not make.
+    """
     try:
         return from_bytes(sealer.untoken(_PURPOSE, token.removeprefix(_ENDED)))
     except Unopenable:

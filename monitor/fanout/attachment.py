@@ -146,6 +146,8 @@ class Attachment:
         here). `shown`: only these subscriptions are new to the client. `on_loss`: what to show after a gap or reset.
         """
         is_first = not self.selection.subscriptions
+        if is_first and self._feed.stale is not None:
+            self.say("stream.stale", self._feed.stale)
         self._leave_group()
         self.selection, self._on_loss = selection, on_loss
         self._changes += 1

@@ -5,9 +5,9 @@ once to every group whose selection wants it. The feed decides and remembers; `h
 reads it for one client.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from monitor.clock import Clock
 from monitor.events.position import Position
@@ -146,6 +146,8 @@ class Feed:
         self.full: set[Attachment] = set()
         # Those that have something to read now; the hub wakes them.
         self.ready: list[Attachment] = []
+        # What is told of a standstill of the service; None = it goes on.
+        self.stale: Mapping[str, Any] | None = None
         self.tally = Tally()
         self._routes: dict[str, Routes] = {}
 

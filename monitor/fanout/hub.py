@@ -7,7 +7,8 @@ read everything are written to; others are woken. REST reads wait here for a pos
 
 import asyncio
 import random
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -23,6 +24,7 @@ from monitor.fanout.replay import Replay
 from monitor.fanout.snapshots import Snapshots
 from monitor.fanout.wires import Wire
 from monitor.projections.fold import Release
+from monitor.telemetry.metrics import Metrics
 
 _SLICE: Final = 100
 """Sockets written or readers woken between two turns of the loop: at 10 to 40 us each, 1 to 4 ms."""
@@ -51,6 +53,10 @@ class Statistics:
     ring_bytes: int
     # Readers whose sockets are full now.
     full: int
+    # How many are connected, by transport.
+    transports: Counter[str]
+    # How many have gone, by reason.
+    departures: Counter[str]
     tally: Tally
 
 
@@ -80,20 +86,24 @@ class Hub:
         snapshots: Snapshots,
         sealer: Sealer,
         clock: Clock,
+        metrics: Metrics | None = None,
         limits: Limits | None = None,
         chance: random.Random | None = None,
     ) -> None:
         """`start` is where the store stands; `refill` then fetches what was released before."""
-        self.limits = limits or Limits()
+        self.limits, self._metrics = limits or Limits(), metrics or Metrics()
         self._feed = Feed(start, lambda position: position_token(sealer, position), clock, self.limits)
         self._replay, self._snapshots, self._clock = replay, snapshots, clock
         self._chance = chance or random.Random()  # noqa: S311 - spreads clients in time, guards nothing
         self._attachments: set[Attachment] = set()
         self._news = asyncio.Event()
         self._awaited: list[tuple[Position, asyncio.Future[None]]] = []
+        self._departures: Counter[str] = Counter()
         self._draining = False
         self._empty = asyncio.Event()
         self._beats_s = 0.0
+        # When the journal took the first event that was published since the last flush.
+        self._oldest_us: int | None = None
         # What a flush has done since the loop last had a turn, and how long it has worked in all.
         self._handed = 0
         self._worked_s = self._turn_began_s = 0.0
@@ -108,6 +118,8 @@ class Hub:
     def publish(self, releases: Sequence[Release], position: Position) -> None:
         """Release what a commit contains; `position` is where the store stands after it. Never waits for a reader."""
         self._feed.publish(releases, position)
+        if releases and self._oldest_us is None:
+            self._oldest_us = releases[0].event.record.stored_us
         self._announce()
 
     def announce_cut(self, partition: int, expected: int, first: int) -> None:
@@ -157,8 +169,19 @@ class Hub:
             if each.label.team == team
         ]
 
-    def tell(self, name: str, members: dict[str, Any]) -> None:
-        """Send everybody a control frame."""
+    def stale(self, members: Mapping[str, Any]) -> None:
+        """Tell everybody, once, that the service stands still; newcomers too, until `freshen`."""
+        if self._feed.stale is None:
+            self._tell("stream.stale", members)
+        self._feed.stale = self._feed.stale or members
+
+    def freshen(self) -> None:
+        """It goes on, if it stood still."""
+        if self._feed.stale is not None:
+            self._feed.stale = None
+            self._tell("stream.fresh", {})
+
+    def _tell(self, name: str, members: Mapping[str, Any]) -> None:
         for attachment in tuple(self._attachments):
             attachment.say(name, members)
 
@@ -206,6 +229,8 @@ class Hub:
             backlog_bytes=backlog.size_bytes,
             ring_bytes=rings,
             full=len(feed.full),
+            transports=Counter(each.label.transport for each in self._attachments),
+            departures=self._departures,
             tally=feed.tally,
         )
 
@@ -249,6 +274,7 @@ class Hub:
 
     async def _flush(self) -> None:
         feed, self._worked_s = self._feed, 0.0
+        oldest_us, self._oldest_us = self._oldest_us, None
         self._turn_began_s = self._clock.monotonic_s()
         for group in tuple(feed.dirty):
             feed.flush(group)
@@ -261,6 +287,9 @@ class Hub:
             if self._handed >= _SLICE:
                 await self._yield()
         await self._yield()
+        self._metrics.flush_seconds.observe(self._worked_s)
+        if oldest_us is not None:
+            self._metrics.delivery_lag.observe(max(0, self._clock.now_us() - oldest_us) / 1_000_000)
 
     async def _push(self, group: Group) -> None:
         """Write what is new to the sockets of parked readers, one chunk after the other."""
@@ -347,6 +376,8 @@ class Hub:
                 waiter.set_result(None)
 
     def _left(self, attachment: Attachment) -> None:
-        self._attachments.discard(attachment)
+        if attachment in self._attachments:
+            self._attachments.discard(attachment)
+            self._departures[attachment.ended or "left"] += 1
         if not self._attachments:
             self._empty.set()

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 """The Prometheus text format that `Metrics.text` writes."""
 
-_BATCH_BUCKETS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+_BUCKETS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """From a commit of one event on a fast disk to one that users feel."""
 
 
@@ -37,12 +37,34 @@ CATALOGUE: Final = (
     Metric("fenced", "monitor_commits_fenced", "counter", "Transactions refused since somebody else moved the state."),
     Metric("seconds", "monitor_batch_seconds", "histogram", "Time of a batch from its records to its commit."),
     Metric("lag", "monitor_lag_records", "gauge", "Records in the journal that are not applied yet.", ("partition",)),
-    Metric("subscribers", "monitor_subscribers", "gauge", "Open streams."),
+    Metric("subscribers", "monitor_stream_connections", "gauge", "Open streams.", ("transport",)),
+    Metric("departures", "monitor_stream_disconnects", "counter", "Streams that ended, by reason.", ("reason",)),
+    Metric("shed", "monitor_stream_shed", "counter", "Subscribers sent away since there were too many."),
     Metric("published", "monitor_stream_events", "counter", "Events released to streams."),
+    Metric("delivered", "monitor_stream_delivered", "counter", "Frames handed to subscribers."),
     Metric("chunks", "monitor_stream_chunks", "counter", "Chunks of frames made for subscribers."),
+    Metric("merged", "monitor_stream_merged", "counter", "Frames that a later one stands for: progress, log events."),
+    Metric("omitted_lines", "monitor_stream_log_lines_omitted", "counter", "Log lines told only by their number."),
+    Metric("flush_seconds", "monitor_stream_flush_seconds", "histogram", "Work of handing out what was pending."),
+    Metric("delivery_lag", "monitor_stream_lag_seconds", "histogram", "Time from the journal to the sockets."),
+    Metric(
+        "resumes",
+        "monitor_stream_resumes",
+        "counter",
+        "Subscribers that came with a position, by what served them: memory, journal, gap, reset.",
+        ("outcome",),
+    ),
+    Metric("pages", "monitor_stream_pages", "counter", "Pages of the journal read again for subscribers."),
+    Metric("snapshots", "monitor_stream_snapshots", "counter", "Snapshots sent."),
     Metric("gaps", "monitor_stream_gaps", "counter", "Times a subscriber was told that it missed something."),
     Metric("resets", "monitor_stream_resets", "counter", "Times a subscriber's position was of no use."),
-    Metric("fallen", "monitor_stream_slow", "counter", "Times a subscriber was too slow and went back to the journal."),
+    Metric("fallen", "monitor_stream_fallen", "counter", "Times a subscriber was too slow and fell off its ring."),
+    Metric("slow", "monitor_stream_slow", "counter", "Times a subscriber was told that it is slow."),
+    Metric("stuck", "monitor_stream_stuck", "counter", "Sockets closed since they took nothing."),
+    Metric("full", "monitor_stream_full", "gauge", "Sockets that hold as much as they may."),
+    Metric("groups", "monitor_stream_groups", "gauge", "Different selections that are listened to."),
+    Metric("ring_bytes", "monitor_stream_ring_bytes", "gauge", "Frames kept for readers that are not up to date."),
+    Metric("backlog_bytes", "monitor_stream_backlog_bytes", "gauge", "Events kept for those who come back."),
     Metric(
         "deliveries",
         "monitor_webhook_deliveries",
@@ -68,11 +90,27 @@ class Metrics:
     seconds: Histogram
     lag: Gauge
     subscribers: Gauge
+    departures: Counter
+    shed: Counter
     published: Counter
+    delivered: Counter
     chunks: Counter
+    merged: Counter
+    omitted_lines: Counter
+    flush_seconds: Histogram
+    delivery_lag: Histogram
+    resumes: Counter
+    pages: Counter
+    snapshots: Counter
     gaps: Counter
     resets: Counter
     fallen: Counter
+    slow: Counter
+    stuck: Counter
+    full: Gauge
+    groups: Gauge
+    ring_bytes: Gauge
+    backlog_bytes: Gauge
     deliveries: Counter
     requests: Counter
 
@@ -95,6 +133,6 @@ class Metrics:
 
     def _instrument(self, row: Metric) -> Counter | Gauge | Histogram:
         if row.kind == "histogram":
-            return Histogram(row.name, row.meaning, row.labels, registry=self._registry, buckets=_BATCH_BUCKETS_S)
+            return Histogram(row.name, row.meaning, row.labels, registry=self._registry, buckets=_BUCKETS_S)
         kind = Counter if row.kind == "counter" else Gauge
         return kind(row.name, row.meaning, row.labels, registry=self._registry)
