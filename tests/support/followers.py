@@ -7,7 +7,7 @@ reconnect on their own; around the others stands the loop that a careful user wo
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, Final, NamedTuple
 
 import httpx
@@ -42,12 +42,8 @@ class Shown(NamedTuple):
     type: str
     data: str
     token: str | None
-
-    @property
-    def frame(self) -> dict[str, Any]:
-        """What the text says."""
-        document: dict[str, Any] = json.loads(self.data)
-        return document
+    frame: dict[str, Any]
+    """What the text says."""
 
 
 class Follower:
@@ -63,7 +59,7 @@ class Follower:
         if "now" in said:
             self.states.append(said["now"])
         else:
-            self.shown.append(Shown(said["type"], said["data"], said.get("token")))
+            self.shown.append(Shown(said["type"], said["data"], said.get("token"), json.loads(said["data"])))
 
     @property
     def events(self) -> Sequence[Shown]:
@@ -94,7 +90,10 @@ Lines = AsyncIterator[Mapping[str, Any]]
 class Followers:
     """Makes followers of one stream, by GET of `query` or by a subscribe message of the same meaning."""
 
-    def __init__(self, base_url: str, browser: Browser, channels: Sequence[str], **subscription: str) -> None:
+    def __init__(
+        self, base_url: str, channels: Sequence[str], browser: Browser | None = None, **subscription: str
+    ) -> None:
+        """`browser`: where the kinds that live in a page are wanted."""
         self._base_url, self._browser = base_url, browser
         query = "&".join(f"{name}={said}" for name, said in {"channels": ",".join(channels), **subscription}.items())
         self._url = f"{base_url}{STREAM}?{query}"
@@ -109,19 +108,26 @@ class Followers:
             "Node's eventsource": _in_node("events", self._url, CONTROLS),
         }
 
+    def plain(self) -> dict[str, Following]:
+        """Those that need nothing but Python and curl."""
+        return {
+            "httpx-sse": _again_and_again(self._httpx_sse),
+            "curl": _again_and_again(self._curl),
+            "websockets": _again_and_again(self._websockets),
+        }
+
     def all(self) -> dict[str, Following]:
         """Every kind there is."""
         return {
             **self.event_sources(),
-            "httpx-sse": _again_and_again(self._httpx_sse),
-            "curl": _again_and_again(self._curl),
+            **self.plain(),
             "Chromium's WebSocket": self._in_page("followMessages", "WebSocket", self._ws_url, self._message),
             "Node's ws": _in_node("messages", self._ws_url, self._message),
-            "websockets": _again_and_again(self._websockets),
         }
 
     @asynccontextmanager
     async def _in_page(self, function: str, native: str, url: str, what: Any) -> AsyncIterator[Follower]:
+        assert self._browser is not None, "this kind lives in a page"
         follower = Follower()
         # Any page of the service will do: what counts is where it comes from.
         page = await self._browser.open(f"{self._base_url}/livez")
@@ -220,3 +226,13 @@ async def _telling(follower: Follower, lines: Lines) -> AsyncIterator[None]:
         telling.cancel()
         with suppress(asyncio.CancelledError):
             await telling
+
+
+@asynccontextmanager
+async def following(kinds: Mapping[str, Following]) -> AsyncIterator[Mapping[str, Follower]]:
+    """All of them subscribed, while the block runs."""
+    async with AsyncExitStack() as stack:
+        followers = {name: await stack.enter_async_context(kind) for name, kind in kinds.items()}
+        for follower in followers.values():
+            await follower.subscribed()
+        yield followers

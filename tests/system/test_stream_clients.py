@@ -15,7 +15,7 @@ from monitor.events.model import MAX_EVENT_BYTES
 from monitor.events.types import DERIVED, TYPES
 from tests.support.browser import Browser
 from tests.support.debian import Unavailable
-from tests.support.followers import Follower, Followers, Following
+from tests.support.followers import Follower, Followers, following
 from tests.support.made_up import VARIED
 from tests.support.node_clients import prepare
 from tests.support.service import Service
@@ -50,7 +50,7 @@ def clients(browser: Browser) -> None:
 async def test_every_client_is_shown_the_same(tmp_path: Path, browser: Browser) -> None:
     """Equal texts with equal tokens in one order, each event once, whatever is in its strings and however long."""
     async with serving(Service(tmp_path / "data")) as service:
-        async with following(Followers(service.url, browser, CHANNELS, events="*").all()) as followers:
+        async with following(Followers(service.url, CHANNELS, browser, events="*").all()) as followers:
             events = [*hostile_events(), largest_event(), *made_up(500), event(LAST)]
             await post(service, events)
             await everybody_has_seen(LAST, followers)
@@ -64,7 +64,7 @@ async def test_every_client_comes_back_after_a_kill(tmp_path: Path, browser: Bro
     kills = 10 if long_form else 1
     lifecycle = [sent for sent in made_up(300 * (kills + 1)) if is_lifecycle(sent)]
     async with serving(Service(tmp_path / "data")) as service:
-        async with following(Followers(service.url, browser, CHANNELS).all()) as followers:
+        async with following(Followers(service.url, CHANNELS, browser).all()) as followers:
             share = len(lifecycle) // (kills + 1) + 1
             for begin in range(0, len(lifecycle), share):
                 if begin:
@@ -87,7 +87,7 @@ async def test_unreadable_position_ends_no_event_source(tmp_path: Path, browser:
     other.port = service.port
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(serving(service))
-        sources = Followers(service.url, browser, CHANNELS).event_sources()
+        sources = Followers(service.url, CHANNELS, browser).event_sources()
         followers = await stack.enter_async_context(following(sources))
         service.kill()
         await stack.enter_async_context(serving(other))
@@ -158,16 +158,6 @@ async def serving(service: Service) -> AsyncIterator[Service]:
         yield service
     finally:
         service.close()
-
-
-@asynccontextmanager
-async def following(kinds: Mapping[str, Following]) -> AsyncIterator[Mapping[str, Follower]]:
-    """All of them subscribed, while the block runs."""
-    async with AsyncExitStack() as stack:
-        followers = {name: await stack.enter_async_context(kind) for name, kind in kinds.items()}
-        for follower in followers.values():
-            await follower.subscribed()
-        yield followers
 
 
 async def everybody_has_seen(execution_id: str, followers: Mapping[str, Follower]) -> None:
