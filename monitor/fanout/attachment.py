@@ -1,33 +1,26 @@
 """One client's place in the feed: a position, a selection, and `next()` for whoever writes to its connection.
 
-A position is a set of records, and attaching is always the same: go on at the earliest entry that the set does not
-cover, drop covered ones one by one, and answer tokens that are the union of the client's set and what was scanned.
-What the backlog has lost comes from the journal; once the feed's set includes the client's, chunks are shared.
-So resume, snapshot cut, another gateway, a changed selection and a reader that fell off its ring are one case.
-
-A client with an outlet that has read everything is parked: the hub writes shared chunks to its socket, no task wakes.
+First come snapshots that are due, then whatever lies between the client's position and the live feed (`approach`), then
+shared chunks. So resume, snapshot cut, another gateway, a changed selection and a reader that fell off its ring are one
+case. A client with an outlet that has read everything is parked: the hub writes shared chunks to its socket, and no
+task wakes.
 """
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
 from monitor.access.positions import ended_token
-from monitor.errors import RetentionCut, Unavailable
+from monitor.errors import Unavailable
 from monitor.events.position import Position
+from monitor.fanout.approach import Approach, Lost
 from monitor.fanout.channels import ACTIVE, Selection, SnapshotWish, Subscription
 from monitor.fanout.feed import Chunk, Feed, Group
-from monitor.fanout.frames import Entry, frames_of
-from monitor.fanout.replay import PAGE_RECORDS, Replay
+from monitor.fanout.replay import Replay
 from monitor.fanout.ring import Fallen
 from monitor.fanout.showing import Due, Showing
-from monitor.fanout.slices import Slice
 from monitor.fanout.snapshots import Snapshots
 from monitor.fanout.wires import Wire
-
-_SCANNED_ENTRIES: Final = 500
-"""Of the backlog in one go: about a millisecond, then others have their turn."""
 
 _TAKEN_CHUNKS: Final = 256
 """Of the ring in one go; more small chunks than a full ring usually holds."""
@@ -67,15 +60,6 @@ class Label(NamedTuple):
     client: str
 
 
-@dataclass(slots=True)
-class Spent:
-    """What a client's catch-up from the journal has cost so far."""
-
-    records: int = 0
-    size_bytes: int = 0
-    began_s: float | None = None
-
-
 class Attachment:
     """Reads the feed for one client. One task calls `next`; the other methods never wait, but for `room`."""
 
@@ -113,12 +97,7 @@ class Attachment:
         self._replies: list[bytes] = []
         self._room: asyncio.Future[None] | None = None
         self._woken: asyncio.Future[None] | None = None
-        # Counts `change`: what was read meanwhile for the old selection is void.
-        self._changes = 0
-        self._spent = Spent()
-        self._page_records = PAGE_RECORDS
-        # Whether a position beyond the feed's was looked for in the journal.
-        self._in_journal = False
+        self._approach: Approach | None = None
         self._showing = Showing(snapshots, label.team, wire)
         self._on_loss: SnapshotWish | None = None
         self._is_told_slow = self._is_resuming = False
@@ -150,9 +129,6 @@ class Attachment:
             self.say("stream.stale", self._feed.stale)
         self._leave_group()
         self.selection, self._on_loss = selection, on_loss
-        self._changes += 1
-        self._spent = Spent()
-        self._in_journal = False
         self._is_resuming = start is not None
         if start is not None and not same_life(start, self._feed.position):
             self._jump("stream.reset", "incarnation", None)
@@ -265,9 +241,34 @@ class Attachment:
         if not self.selection.subscriptions:
             await self._wait(self._feed.waiting)
             return None
-        if self.position.includes(self._feed.base):
-            return await self._read_backlog()
-        return await self._read_journal()
+        return await self._come_near()
+
+    async def _come_near(self) -> Chunk | None:
+        approach = self._approach
+        if approach is None:
+            approach = Approach(self._feed, self._replay, self._wire, self.selection, self.position)
+            self._approach = approach
+        was_ahead = approach.is_ahead
+        try:
+            frames = await approach.read()
+        except Lost as lost:
+            if approach is self._approach:
+                self._give_up(lost.reason)
+            return None
+        except Unavailable:
+            self.end("unavailable")
+            return None
+        if approach is not self._approach:  # something else is selected meanwhile
+            return None
+        self.position, self._told = approach.position, approach.told
+        if approach.has_arrived:
+            frames += self._join_group(approach)
+        elif was_ahead and not frames:  # and nothing was awaited since the last look
+            await self._wait(self._feed.waiting)
+        if frames:
+            return self._chunk(frames)
+        await asyncio.sleep(0)
+        return None
 
     async def _read_ring(self, group: Group) -> Chunk | None:
         try:
@@ -304,52 +305,6 @@ class Attachment:
             self.parked_at = self._cursor
             await self._wait(group.parked)
 
-    async def _read_backlog(self) -> Chunk | None:
-        entries, are_all = self._feed.since(self.position, _SCANNED_ENTRIES)
-        frames, scanned = self._encode(entries, _SCANNED_ENTRIES)
-        if are_all and scanned == len(entries):
-            self.position = self.position.merged(self._feed.position)
-            if self.position == self._feed.position:
-                frames += self._join_group()
-            elif not frames:
-                await self._wait_ahead()
-        if frames:
-            return self._chunk(frames)
-        await asyncio.sleep(0)
-        return None
-
-    async def _read_journal(self) -> Chunk | None:
-        """A page of what the backlog does not reach back to. Its frames are this client's own."""
-        feed, changes = self._feed, self._changes
-        if self._is_spent():
-            self._give_up("budget")
-            return None
-        try:
-            page = await self._replay.page(self.position, feed.base, self._page_records, self.selection.team)
-        except RetentionCut:
-            if changes == self._changes:
-                self._give_up("retention")
-            return None
-        except Unavailable:
-            self.end("unavailable")
-            return None
-        if changes != self._changes:
-            return None
-        feed.tally.pages += 1
-        start = self.position
-        entries = list(frames_of(page.releases, start))
-        frames, scanned = self._encode(entries, len(entries))
-        if scanned == len(entries):
-            self.position = self.position.merged(page.position)
-            self._page_records = min(2 * self._page_records, PAGE_RECORDS)
-            self._spent.size_bytes += page.size_bytes
-        else:
-            # The rest of the page is read again, so that no client holds one: the next page is what fits a chunk.
-            self._page_records = scanned
-            self._spent.size_bytes += sum(map(len, frames))
-        self._spent.records += sum(self.position.offsets) - sum(start.offsets)
-        return self._chunk(frames) if frames else None
-
     async def _read_snapshot(self) -> Chunk | None:
         """Rows of the snapshot, as many as fit a chunk; behind the last one the position of its cut."""
         try:
@@ -383,75 +338,25 @@ class Attachment:
         if found is not None:
             self._feed.endings.found((self.selection.team, self._followed), *found)
 
-    def _encode(self, entries: Sequence[Entry], max_entries: int) -> tuple[list[bytes], int]:
-        """Frames for the next entries up to the limits, and how many entries that took. The position moves along."""
-        slice_ = Slice()
-        scanned = 0
-        for scanned, entry in enumerate(entries, 1):
-            if not entry.covered_by(self.position):
-                self.position = self.position.merged(entry.position)
-                if entry.wanted_by(self.selection):
-                    slice_.add(entry, self._wire, self._token_behind(entry))
-                    self._told = self.position
-            # Never between the frames of one record: the next page would begin with the first of them again.
-            if (slice_.size_bytes >= self._feed.limits.chunk_bytes or scanned >= max_entries) and entry.covered_by(
-                self.position
-            ):
-                break
-        self._feed.tally.merged += slice_.merged
-        self._feed.tally.omitted_lines += slice_.omitted_lines
-        return slice_.frames(self._wire), scanned
-
-    def _token_behind(self, entry: Entry) -> str:
-        """Shared by all who got everything before the entry; others have one of their own."""
-        if self.position == entry.position:
-            return entry.token(self._feed.seal)
-        return self._feed.seal(self.position)
-
-    def _join_group(self) -> list[bytes]:
+    def _join_group(self, approach: Approach) -> list[bytes]:
         """Share chunks from here on. Nothing waits between the last scanned entry and this."""
+        self._approach = None
         self._group = self._feed.join(self.selection, self._wire)
         self._cursor = self._group.ring.next
         if self._is_resuming:
-            self._feed.tally.replayed += bool(self._spent.records)
-            self._feed.tally.resumed += not self._spent.records
+            self._feed.tally.replayed += approach.replayed_records > 0
+            self._feed.tally.resumed += approach.replayed_records == 0
         self._is_resuming = False
-        self._spent = Spent()
         if self._told == self.position:
             return []
         self._told = self.position
         return [self._wire.checkpoint(self._feed.seal(self.position))]
 
-    async def _wait_ahead(self) -> None:
-        """The client knows records that this process has not released yet: wait, if the journal has them at all."""
-        if self._in_journal:
-            await self._wait(self._feed.waiting)
-            return
-        changes = self._changes
-        try:
-            end = await self._replay.latest()
-        except Unavailable:
-            self.end("unavailable")
-            return
-        if changes == self._changes:
-            self._in_journal = end.includes(self.position)
-            if not self._in_journal:
-                self.reset("ahead")
-
-    def _is_spent(self) -> bool:
-        """Whether catching up from the journal costs more than it may, counting what is certainly still to come."""
-        limits, spent, now_s = self._feed.limits, self._spent, self._feed.clock.monotonic_s()
-        spent.began_s = now_s if spent.began_s is None else spent.began_s
-        pairs = zip(self.position.offsets, self._feed.base.offsets, strict=True)
-        records = spent.records + sum(max(0, end - start) for start, end in pairs)
-        return (
-            records > limits.replay_records
-            or spent.size_bytes > limits.replay_bytes
-            or now_s - spent.began_s > limits.replay_s
-        )
-
     def _give_up(self, reason: str) -> None:
-        self._jump("stream.gap", reason, self.position)
+        if reason == "ahead":
+            self.reset(reason)
+        else:
+            self._jump("stream.gap", reason, self.position)
 
     def _jump(self, name: str, reason: str, has: Position | None) -> None:
         """Announce a loss and go on from now: with a snapshot, whose cut then is the position, or right away.
@@ -464,6 +369,7 @@ class Attachment:
         self._is_resuming = False
         now = feed.position if has is None else has.merged(feed.position)
         lost = {} if has is None else {"lost": {"from": feed.seal(has), "to": feed.seal(now)}}
+        self._leave_group()
         self._showing.keep(())
         self.position = self._told = now
         if self._on_loss is None or not self.selection.subscriptions:
@@ -498,6 +404,7 @@ class Attachment:
             self._group.waiting.discard(self)
             self._feed.leave(self._group)
             self._group = None
+        self._approach = None
 
     # --- for the hub -------------------------------------------------------------------------------------------------
 
@@ -517,7 +424,7 @@ class Attachment:
             return "live"
         if not self.selection.subscriptions:
             return "idle"
-        return "ahead" if self._in_journal else "catching_up"
+        return "ahead" if self._approach is not None and self._approach.is_ahead else "catching_up"
 
     @property
     def lag_records(self) -> int:

@@ -90,6 +90,9 @@ class _ServerSentEvents(_Http):
 
     def control(self, name: str, members: Mapping[str, Any], token: str | None = None) -> bytes:
         block = b"event: %b\ndata: %b\n\n" % (name.encode(), _document(name, members, token))
+        if "retryMs" in members:
+            # An EventSource obeys this field, not the frame.
+            block = b"retry: %d\n%b" % (members["retryMs"], block)
         return block if token is None else b"id: %b\n%b" % (token.encode(), block)
 
     def checkpoint(self, token: str) -> bytes:

@@ -12,6 +12,7 @@ from monitor.access.positions import open_position
 from monitor.events.codec import derived_id
 from monitor.events.position import Position
 from monitor.events.types import DERIVED
+from monitor.fanout.approach import Approach
 from monitor.fanout.attachment import Attachment
 from monitor.fanout.channels import Selection, Subscription
 from monitor.fanout.feed import Limits
@@ -186,7 +187,7 @@ def shift_tokens(monkeypatch: pytest.MonkeyPatch, by: int) -> None:
 
 def tokens_not_merged(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that came from elsewhere is told the hub's own position."""
-    monkeypatch.setattr(Attachment, "_token_behind", lambda self, entry: entry.token(self._feed.seal))
+    monkeypatch.setattr(Approach, "_token_behind", lambda self, entry: entry.token(self._feed.seal))
 
 
 def covered_by_one_partition(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,7 +205,7 @@ def derived_claims_its_cause(monkeypatch: pytest.MonkeyPatch) -> None:
                 position = position.advanced(record.partition, record.offset + 1)
                 yield Frame(release, position)
 
-    monkeypatch.setattr("monitor.fanout.attachment.frames_of", claiming)
+    monkeypatch.setattr("monitor.fanout.approach.frames_of", claiming)
     monkeypatch.setattr("monitor.fanout.frames.frames_of", claiming)
 
 
