@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 import orjson
 
-from monitor.errors import ClientError, InvalidRequest
+from monitor.errors import InvalidRequest, MonitorError
 from monitor.fanout.channels import EVERYTHING, Subscription, channel, event_pattern
 from monitor.projections.filter import Filter, parse_json
 
@@ -66,7 +66,7 @@ def altered(before: Subscription, document: Mapping[str, Any]) -> Subscription:
     return replace(before, **{name: read(document[name]) for name, read in _READERS.items() if name in document})
 
 
-def problem_members(error: ClientError) -> dict[str, Any]:
+def problem_members(error: MonitorError) -> dict[str, Any]:
     """The members of `stream.error`, without repeating all of a long message."""
     members = {"code": error.code, "message": error.message, **error.details}
     return {name: said[:MAX_ECHO_CHARACTERS] if isinstance(said, str) else said for name, said in members.items()}

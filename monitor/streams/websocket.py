@@ -1,50 +1,60 @@
 """The stream over WebSocket: one text message per frame, subscriptions that change in flight.
 
 One task writes, one listens; replies wait in the attachment, and while they do no further message is read, so a client
-that asks without reading only stops itself. Keepalive pings are the server's.
+that asks without reading only stops itself. With an outlet frames go to the socket ready-made, elsewhere as messages
+of ASGI. Keepalive pings are the server's.
 """
 
-from starlette.types import Receive, Send
+import asyncio
 
-from monitor.errors import MonitorError, Unavailable
-from monitor.events.position import Position
+from starlette.types import Receive, Scope, Send
+from websockets.frames import Close as CloseBody
+from websockets.frames import Frame, Opcode
+
+from monitor.errors import MonitorError, Shed, Unavailable
 from monitor.fanout.attachment import Attachment
-from monitor.fanout.feed import Chunk
-from monitor.fanout.frames import WEBSOCKET
 from monitor.fanout.hub import Hub
-from monitor.streams.conversation import converse, greet, problem_members, resolve, select
+from monitor.fanout.wires import WEBSOCKET
+from monitor.streams.conversation import Opening, begin, resolve, select
+from monitor.streams.direct import LINGER_S, Outlet, outlet_of
+from monitor.streams.messages import problem_members
 from monitor.streams.session import CLOSE_CODES, Close, Decision, Reply, Select, Session
 
 
 async def serve_websocket(
-    receive: Receive, send: Send, *, hub: Hub, session: Session, first: Select | None, start: Position | None, sid: str
+    scope: Scope, receive: Receive, send: Send, *, hub: Hub, opening: Opening, session: Session
 ) -> None:
-    """Accept the connection and serve it to its end; `first` is subscribed at once, from `start` on."""
-    await _accept(receive, send)
-    attachment = hub.attach(WEBSOCKET)
-    greet(hub, attachment, sid, start)
-    if first is not None:
-        select(attachment, first, start)
+    """Accept the connection and serve it to its end. Raises Shed before anything is sent."""
+    outlet = outlet_of(scope)
+    attachment = hub.attach(opening.wire, opening.label, outlet)
+    try:
+        await _accept(receive, send)
+        begin(hub, attachment, opening)
+        async with asyncio.TaskGroup() as tasks:
+            listener = tasks.create_task(_listen(receive, hub, attachment, session))
+            if outlet is None:
+                await _send_messages(send, attachment, hub.limits.stuck_s)
+            else:
+                await _write_frames(outlet, attachment)
+            listener.cancel()
+    finally:
+        attachment.leave()
+    await _close(send, outlet, attachment.ended)
 
-    async def write(chunk: Chunk) -> None:
-        for message in chunk.messages:
-            await send({"type": "websocket.send", "text": message.decode()})
 
-    await converse(attachment, _listen(receive, hub, attachment, session), write)
-    await _close(send, attachment.ended)
-
-
-async def refuse_websocket(receive: Receive, send: Send, error: MonitorError) -> None:
+async def refuse_websocket(receive: Receive, send: Send, error: MonitorError, retry_ms: int) -> None:
     """Accept, say why not, and close: from a failed handshake a browser would not learn the reason."""
     await _accept(receive, send)
-    text = WEBSOCKET.control("stream.error", problem_members(error)).decode()
+    if isinstance(error, Shed):
+        text = WEBSOCKET.control("stream.shed", {"retryMs": retry_ms})
+    else:
+        text = WEBSOCKET.control("stream.error", problem_members(error))
     try:
-        await send({"type": "websocket.send", "text": text})
+        await send({"type": "websocket.send", "text": text.decode()})
     except OSError:
         return  # gone already
-    await _close(
-        send, "unauthorized" if error.status in (401, 403) else "unavailable" if error.retryable else "protocol"
-    )
+    reason = "unauthorized" if error.status in (401, 403) else "unavailable" if error.retryable else "protocol"
+    await _close(send, None, reason)
 
 
 async def _accept(receive: Receive, send: Send) -> None:
@@ -52,15 +62,29 @@ async def _accept(receive: Receive, send: Send) -> None:
     await send({"type": "websocket.accept"})
 
 
-async def _close(send: Send, reason: str | None) -> None:
-    code = CLOSE_CODES.get(reason or "")
-    if code is None:
-        return  # the client went away by itself
+# --- while it lasts --------------------------------------------------------------------------------------------------
+
+
+async def _write_frames(outlet: Outlet, attachment: Attachment) -> None:
+    outlet.bind(attachment)
     try:
-        await send({"type": "websocket.close", "code": code, "reason": reason})
-    except (OSError, RuntimeError):
-        # The server closed the connection meanwhile; it says so by either.
-        return
+        while (chunk := await attachment.next()) is not None:
+            outlet.write(chunk.framed)
+    finally:
+        outlet.bind(None)
+
+
+async def _send_messages(send: Send, attachment: Attachment, stuck_s: float) -> None:
+    """The same without an outlet: a socket that takes nothing for long keeps `send` waiting."""
+    try:
+        while (chunk := await attachment.next()) is not None:
+            for message in chunk.messages:
+                async with asyncio.timeout(stuck_s):
+                    await send({"type": "websocket.send", "text": message.decode()})
+    except TimeoutError:
+        attachment.end("slow")
+    except OSError:
+        attachment.end("gone")
 
 
 async def _listen(receive: Receive, hub: Hub, attachment: Attachment, session: Session) -> None:
@@ -90,3 +114,27 @@ async def _obey(hub: Hub, attachment: Attachment, decision: Decision) -> None:
                 attachment.end("unavailable")
                 return
             select(attachment, decision, start)
+
+
+# --- the end ---------------------------------------------------------------------------------------------------------
+
+
+async def _close(send: Send, outlet: Outlet | None, reason: str | None) -> None:
+    code = CLOSE_CODES.get(reason or "")
+    if code is None:
+        return  # the client went away by itself
+    if outlet is not None and outlet.buffered_bytes:
+        # The reader is behind, perhaps for good: it is given a last chance to read why.
+        await outlet.expel(close_frame(code, reason or ""))
+        return
+    try:
+        async with asyncio.timeout(LINGER_S):
+            await send({"type": "websocket.close", "code": code, "reason": reason})
+    except (OSError, RuntimeError):
+        # It takes nothing, or the server closed the connection meanwhile, which it says in either way.
+        return
+
+
+def close_frame(code: int, reason: str) -> bytes:
+    """A server's close frame (RFC 6455, 5.5.1)."""
+    return Frame(Opcode.CLOSE, CloseBody(code, reason).serialize()).serialize(mask=False)
