@@ -35,8 +35,8 @@ _BEAT_S: Final = 1.0
 DRAIN_S: Final = 2.0
 """How long leaving subscribers may take to read where they stand."""
 
-_SPREAD: Final = 1000
-"""Subscribers per second that are sent away in a drain, so that they do not all come back at once."""
+_SPREAD_S: Final = 1.0
+"""Over this time a drain sends many subscribers away, so that they do not all come back at once."""
 
 RETRY_MS: Final = (1000, 3000)
 """Between these a client comes back after a drain."""
@@ -248,10 +248,11 @@ class Hub:
         Returns when all are gone, or after `grace_s` seconds: who does not read by then is left to the server.
         """
         self._draining = True
-        for attachment in tuple(self._attachments):
+        leaving = tuple(self._attachments)
+        for number, attachment in enumerate(leaving, 1):
             attachment.drain(self._retry_ms())
-            if len(self._attachments) > _SLICE:
-                await self._clock.sleep(self._chance.uniform(0, 2 / _SPREAD))
+            if number % _SLICE == 0:
+                await self._clock.sleep(_SPREAD_S * _SLICE / len(leaving))
         try:
             async with asyncio.timeout(grace_s):
                 while self._attachments:
