@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from monitor.access.sealing import Sealer, load_key
 from monitor.access.teams import team_rule
-from monitor.api import data, executions, ingest, operations, webhooks
+from monitor.api import data, executions, ingest, operations, streams, webhooks
 from monitor.clock import Clock, SystemClock
 from monitor.deliverer import Deliverer
 from monitor.errors import DataFolderBusy, DataFolderUnusable
@@ -186,9 +186,10 @@ def create_app(parts: Parts) -> ASGIApp:
         *executions.routes(reads=reads, clock=clock, sealer=sealer, authenticate=authenticate),
         *data.routes(reads=reads, sealer=sealer, authenticate=authenticate),
         *webhooks.routes(webhooks=parts.webhooks, sealer=sealer, authenticate=authenticate),
+        *streams.routes(hub=parts.hub, sealer=sealer, authenticate=authenticate),
     ]
     web = CountRequests(Starlette(routes=routes, exception_handlers=exception_handlers(clock)), parts.metrics)
-    streams = Streams(
+    live = Streams(
         parts.hub,
         sealer=sealer,
         clock=clock,
@@ -197,7 +198,7 @@ def create_app(parts: Parts) -> ASGIApp:
     )
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await (streams if streams.serves(scope) else web)(scope, receive, send)
+        await (live if live.serves(scope) else web)(scope, receive, send)
 
     return LoopbackOnly(app, clock)
 
