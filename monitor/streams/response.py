@@ -35,6 +35,11 @@ async def respond(
     scope: Scope, receive: Receive, send: Send, *, hub: Hub, opening: Opening, content_type: bytes, first: bytes = b""
 ) -> None:
     """Answer with the stream of `opening`, behind the bytes `first`. Raises Shed before anything is sent."""
+    if scope["method"] == "HEAD":
+        # What a GET would get, without waiting for anything to happen.
+        await send({"type": "http.response.start", "status": 200, "headers": headers(content_type)})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        return
     outlet = outlet_of(scope)
     attachment = hub.attach(opening.wire, opening.label, outlet)
     try:
