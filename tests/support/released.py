@@ -1,6 +1,7 @@
 """A journal, what the commits said about its records, and hubs that release them in orders of their own."""
 
 import json
+import random
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,6 +41,11 @@ class World:
         self._released: dict[int, list[list[Release]]] = {partition: [] for partition in range(partitions)}
         self._count = 0
 
+    async def bound(self) -> "World":
+        """Itself, once its store belongs to the journal: before it listens, a service has seen to that."""
+        await self.store.write(lambda writer: writer.bind(self.journal.incarnation, self.beginning.offsets))
+        return self
+
     async def append(
         self,
         name: str = "node.completed",
@@ -77,6 +83,7 @@ class World:
             sealer=SEALER,
             clock=self.clock,
             limits=limits,
+            chance=random.Random(1),
         )
 
     @property

@@ -1,10 +1,9 @@
-"""The same stream as server-sent events on a real socket: raw bytes, and a reader that this project did not write."""
+"""The stream as server-sent events on a real socket: raw bytes, and a reader that this project did not write."""
 
 import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -17,6 +16,7 @@ from monitor.clock import SystemClock
 from monitor.events.position import Position
 from monitor.fanout.feed import Limits
 from monitor.fanout.hub import Hub
+from tests.support.raw_response import blocks, get
 from tests.support.released import SEALER, World
 from tests.support.server import Address, streaming, until
 
@@ -24,9 +24,9 @@ STREAM = "/v1/executions/stream"
 
 
 @pytest.fixture
-def world() -> World:
+async def world() -> World:
     """One partition, real time."""
-    return World(clock=SystemClock())
+    return await World(clock=SystemClock()).bound()
 
 
 @pytest.fixture
@@ -42,62 +42,9 @@ async def address(hub: Hub, world: World) -> AsyncIterator[Address]:
         yield address
 
 
-class Response:
-    """A response read from the bare socket, as `curl -N` would show it."""
-
-    def __init__(self, reader: asyncio.StreamReader) -> None:
-        self._reader = reader
-        self.status = 0
-        self.headers: dict[str, str] = {}
-        self._received = b""
-
-    async def read_head(self) -> None:
-        head = (await self._within(self._reader.readuntil(b"\r\n\r\n"))).decode()
-        first, *lines = head.splitlines()
-        self.status = int(first.split()[1])
-        self.headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-
-    async def block(self) -> bytes:
-        """The next block of the stream, without the chunked framing around it; empty at its end."""
-        while b"\n\n" not in self._received:
-            size = int(await self._within(self._reader.readuntil(b"\r\n")), 16)
-            self._received += (await self._within(self._reader.readexactly(size + 2)))[:-2]
-            if not size:
-                return b""
-        block, end, self._received = self._received.partition(b"\n\n")
-        return block + end
-
-    async def _within(self, reading: Any) -> bytes:
-        async with asyncio.timeout(5):
-            data: bytes = await reading
-        return data
-
-
-@asynccontextmanager
-async def get(address: Address, target: str, **headers: str) -> AsyncIterator[Response]:
-    """A GET over a bare socket."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", address.port)
-    lines = [f"GET {target} HTTP/1.1", "host: test", *(f"{name.replace('_', '-')}: {v}" for name, v in headers.items())]
-    writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
-    response = Response(reader)
-    await response.read_head()
-    try:
-        yield response
-    finally:
-        writer.close()
-        await writer.wait_closed()
-
-
-async def blocks(response: Response) -> AsyncIterator[dict[str, Any]]:
-    """Blocks as `{id, event, data}`; data is parsed."""
-    while block := await response.block():
-        fields = dict(line.split(": ", 1) for line in block.decode().splitlines() if line and not line.startswith(":"))
-        yield {**fields, "data": json.loads(fields["data"])} if "data" in fields else fields
-
-
 async def test_the_bytes_are_those_of_the_protocol(address: Address, world: World, hub: Hub) -> None:
     """Headers, reconnection time, hello with an id, then one block per event with id and one line of data."""
-    async with get(address, STREAM) as response:
+    async with get(address.port, STREAM) as response:
         assert response.status == 200
         assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
         assert response.headers["cache-control"] == "no-store, no-transform"
@@ -120,7 +67,7 @@ async def test_both_transports_show_the_same_frames(address: Address, world: Wor
     """Greeting, answer and events, apart from the name of the connection."""
     async with (
         connect(f"{address.ws}{STREAM}", proxy=None, compression=None) as client,
-        get(address, f"{STREAM}?channels=executions,workflow:wf_123") as response,
+        get(address.port, f"{STREAM}?channels=executions,workflow:wf_123") as response,
     ):
         await client.send('{"type":"subscribe","channels":["executions","workflow:wf_123"]}')
         await until(lambda: hub.statistics().groups == 2)
@@ -160,7 +107,7 @@ async def test_a_client_resumes_by_its_last_event_id(address: Address, world: Wo
     await world.append()
     world.publish(hub)
     after_first = position_token(SEALER, world.beginning.advanced(0, 1))
-    async with get(address, f"{STREAM}?position=earliest", last_event_id=after_first) as response:
+    async with get(address.port, f"{STREAM}?position=earliest", headers={"last-event-id": after_first}) as response:
         ids = [block["data"].get("id") async for block in _take(blocks(response), 3)]
         assert ids == [None, None, "e2"]
 
@@ -168,7 +115,7 @@ async def test_a_client_resumes_by_its_last_event_id(address: Address, world: Wo
 async def test_subscriptions_are_query_parameters(address: Address, world: World, hub: Hub) -> None:
     """Channels, event patterns, filters and logs."""
     query = "channels=workflow:wf_1,execution:x&events=execution.*&filter[status]=failed"
-    async with get(address, f"{STREAM}?{query}") as response:
+    async with get(address.port, f"{STREAM}?{query}") as response:
         await world.append("execution.started")
         await world.append("node.failed")
         await world.append("execution.failed", workflow_id="wf_2", execution_id="exec_2")
@@ -181,13 +128,14 @@ async def test_subscriptions_are_query_parameters(address: Address, world: World
 
 async def test_the_address_of_one_execution_is_its_channel(address: Address, world: World, hub: Hub) -> None:
     """Its id may hold whatever ids hold."""
-    async with get(address, "/v1/executions/n8n%3Ap%2F1/stream?logs=1") as response:
+    async with get(address.port, "/v1/executions/n8n%3Ap%2F1/stream?logs=1") as response:
         await world.append()
         await world.append("log.appended", "n8n:p/1", data={"lines": [{"message": "hello"}]})
         world.publish(hub)
-        told = [block["data"] async for block in _take(blocks(response), 3)]
+        told = [block["data"] async for block in _take(blocks(response), 4)]
         assert told[1]["channels"] == ["execution:n8n:p/1"]
-        assert told[2]["id"] == "e2"
+        assert told[2]["type"] == "stream.snapshot-end"
+        assert told[3]["id"] == "e2"
 
 
 @pytest.mark.parametrize(
@@ -195,7 +143,7 @@ async def test_the_address_of_one_execution_is_its_channel(address: Address, wor
     [
         ("channels=everything", "INVALID_REQUEST", "channels"),
         ("channels=", "INVALID_REQUEST", "channels"),
-        ("channels=" + ",".join(f"execution:{n}" for n in range(101)), "INVALID_REQUEST", "channels"),
+        ("channels=" + ",".join(f"execution:{n}" for n in range(1001)), "INVALID_REQUEST", "channels"),
         ("events=*.failed", "INVALID_REQUEST", "events"),
         ("logs=perhaps", "INVALID_REQUEST", "logs"),
         ("chanels=executions", "INVALID_REQUEST", "chanels"),
@@ -214,12 +162,14 @@ async def test_a_bad_address_is_refused_at_first(address: Address, query: str, c
     assert set(error) == {"code", "message", "field", "timestamp"}
 
 
-async def test_only_get_is_taken(address: Address) -> None:
-    """Other methods get the same envelope."""
+async def test_only_get_and_head_are_taken(address: Address) -> None:
+    """Other methods get the same envelope; HEAD gets what GET would, without the stream."""
     async with httpx.AsyncClient(trust_env=False) as client:
         answer = await client.post(address.http + STREAM)
-    assert (answer.status_code, answer.headers["allow"]) == (405, "GET")
+        head = await client.head(address.http + STREAM)
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
     assert answer.json()["error"]["code"] == "METHOD_NOT_ALLOWED"
+    assert (head.status_code, head.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
 
 
 @pytest.mark.parametrize(
@@ -230,20 +180,32 @@ async def test_only_get_is_taken(address: Address) -> None:
     ],
 )
 async def test_a_reconnect_never_fails(address: Address, last_id: str, reason: str, world: World, hub: Hub) -> None:
-    """A native EventSource would give up for good: it is told in-band and goes on from now."""
-    async with get(address, STREAM, last_event_id=last_id) as response:
+    """A native EventSource would give up for good: it is told in-band, shown what is in flight, and goes on from now.
+
+    Until the snapshot's end no frame has a position, so that who is cut off meanwhile gets all of this again.
+    """
+    async with get(address.port, STREAM, headers={"last-event-id": last_id}) as response:
         assert response.status == 200
-        told = [block["data"] async for block in _take(blocks(response), 3)]
-        assert [frame["type"] for frame in told] == ["stream.hello", "stream.reset", "stream.subscribed"]
-        assert told[1]["reason"] == reason
+        told = [block async for block in _take(blocks(response), 4)]
+        types = ["stream.hello", "stream.reset", "stream.subscribed", "stream.snapshot-end"]
+        assert [block["event"] for block in told] == types
+        assert ["id" in block for block in told] == [False, False, False, True]
+        assert told[1]["data"]["reason"] == reason
         await world.append()
         world.publish(hub)
         assert b'"id":"e1"' in await response.block()
 
 
+async def test_who_wants_no_snapshot_has_a_position_at_once(address: Address, hub: Hub) -> None:
+    """The reset itself tells it then."""
+    async with get(address.port, f"{STREAM}?snapshot=none", headers={"last-event-id": "yesterday"}) as response:
+        told = [block async for block in _take(blocks(response), 3)]
+        assert [block["id"] for block in told] == [position_token(SEALER, hub.position)] * 3
+
+
 async def test_a_reconnect_to_a_bad_address_is_told_in_band(address: Address) -> None:
     """Once, with a long time to wait before the next."""
-    async with get(address, f"{STREAM}?channels=everything", last_event_id="yesterday") as response:
+    async with get(address.port, f"{STREAM}?channels=everything", headers={"last-event-id": "yesterday"}) as response:
         assert response.status == 200
         told = [block async for block in blocks(response)]
         assert int(told[0]["retry"]) >= 30_000
@@ -253,7 +215,7 @@ async def test_a_reconnect_to_a_bad_address_is_told_in_band(address: Address) ->
 async def test_silent_connections_are_kept_alive_and_their_position_moves(world: World) -> None:
     """A comment when nothing happened at all; an id without data when everything was filtered out."""
     hub = world.hub(Limits(heartbeat_s=1.0))
-    async with streaming(hub, world) as address, get(address, f"{STREAM}?channels=execution:other") as response:
+    async with streaming(hub, world) as address, get(address.port, f"{STREAM}?channels=execution:other") as response:
         for _ in range(2):
             await response.block()
         assert await response.block() == b":\n\n"
@@ -264,14 +226,16 @@ async def test_silent_connections_are_kept_alive_and_their_position_moves(world:
 
 async def test_draining_tells_where_the_client_stands_and_ends(address: Address, hub: Hub) -> None:
     """The response ends properly, so that the server can go."""
-    async with get(address, STREAM) as response:
+    async with get(address.port, STREAM) as response:
         for _ in range(2):
             await response.block()
         await hub.drain()
         drain, end = await response.block(), await response.block()
         token = position_token(SEALER, hub.position)
+        retry = drain.decode().splitlines()[1]
         assert drain.decode() == (
-            f'id: {token}\nevent: stream.drain\ndata: {{"type":"stream.drain","position":"{token}"}}\n\n'
+            f"id: {token}\n{retry}\nevent: stream.drain\n"
+            f'data: {{"type":"stream.drain","retryMs":{retry.removeprefix("retry: ")},"position":"{token}"}}\n\n'
         )
         assert end == b""
     assert hub.statistics().subscribers == 0
@@ -280,7 +244,7 @@ async def test_draining_tells_where_the_client_stands_and_ends(address: Address,
 async def test_clients_that_go_away_leave_nothing_behind(address: Address, hub: Hub) -> None:
     """The hub learns of it although it has nothing to write to them."""
     for _ in range(5):
-        async with get(address, STREAM):
+        async with get(address.port, STREAM):
             assert hub.statistics().subscribers == 1
         await until(lambda: hub.statistics().subscribers == 0)
     assert hub.statistics().groups == 0
@@ -296,7 +260,7 @@ async def test_a_stalled_reader_holds_nobody_up_and_drain_waits_no_longer_than_t
         _, writer = await asyncio.open_connection(sock=small, limit=1024)
         writer.write(b"GET /v1/executions/stream HTTP/1.1\r\nhost: test\r\n\r\n")
         await until(lambda: hub.statistics().groups == 1)
-        async with get(address, STREAM) as response:
+        async with get(address.port, STREAM) as response:
             for _ in range(2):
                 await response.block()
             for number in range(300):

@@ -27,9 +27,9 @@ SEED_MESSAGE = {"type": "subscribe", "channels": ["executions", "workflow:wf_123
 
 
 @pytest.fixture
-def world() -> World:
+async def world() -> World:
     """One partition, real time."""
-    return World(clock=SystemClock())
+    return await World(clock=SystemClock()).bound()
 
 
 @pytest.fixture
@@ -135,13 +135,15 @@ async def test_earliest_brings_everything_there_is(client: ClientConnection, wor
 
 
 async def test_a_position_of_another_journal_is_reset_in_band(client: ClientConnection, hub: Hub) -> None:
-    """The client is told, gets a position of this one, and lives."""
+    """The client is told, shown what is in flight, gets a position of this journal, and lives."""
     foreign = position_token(SEALER, Position("00" * 6, (5,)))
     message = {"type": "subscribe", "channels": ["executions"], "position": foreign}
-    reset, reply = await ask(client, message), await frame(client)
+    reset, reply, shown = await ask(client, message), await frame(client), await frame(client)
     assert (reset["type"], reset["reason"]) == ("stream.reset", "incarnation")
     assert reply["type"] == "stream.subscribed"
-    assert open_position(SEALER, reset["position"]) == hub.position
+    assert shown["type"] == "stream.snapshot-end"
+    assert ["position" in each for each in (reset, reply, shown)] == [False, False, True]
+    assert open_position(SEALER, shown["position"]) == hub.position
 
 
 async def test_what_comes_after_the_journal_is_reset_in_band(client: ClientConnection, hub: Hub) -> None:
@@ -200,14 +202,14 @@ async def test_unsubscribed_channels_are_silent(client: ClientConnection, world:
         '{"type":"shout"}',
         '{"type":{}}',
         '{"type":"ping","id":{}}',
-        json.dumps({"type": "subscribe", "channels": [f"execution:{number}" for number in range(101)]}),
+        json.dumps({"type": "subscribe", "channels": [f"execution:{number}" for number in range(1001)]}),
     ],
 )
 async def test_a_message_that_cannot_be_obeyed_is_answered(client: ClientConnection, message: str | bytes) -> None:
     """By an error frame with code and sentence; the connection lives."""
     error = await ask(client, message)
     assert error["type"] == "stream.error"
-    assert error["code"] in ("INVALID_REQUEST", "INVALID_FILTER", "INVALID_POSITION")
+    assert error["code"] in ("INVALID_REQUEST", "INVALID_FILTER", "INVALID_POSITION", "LIMIT_REACHED")
     assert error["message"]
     assert await ask(client, {"type": "ping", "id": "still there"}) == {"type": "stream.pong", "id": "still there"}
 
@@ -237,6 +239,7 @@ async def test_draining_tells_everybody_where_they_stand(client: ClientConnectio
     reply = await ask(client, SEED_MESSAGE)
     await hub.drain()
     drain = await frame(client)
+    assert 1000 <= drain.pop("retryMs") <= 3000
     assert drain == {"type": "stream.drain", "position": reply["position"]}
     with pytest.raises(ConnectionClosed):
         await frame(client)
@@ -306,6 +309,7 @@ async def test_the_address_of_one_execution_is_subscribed_at_once(address: Addre
     async with connect(url, proxy=None, compression=None) as client:
         await frame(client)
         assert (await frame(client))["channels"] == ["execution:n8n:p/1"]
+        assert (await frame(client))["type"] == "stream.snapshot-end"
         await world.append()
         await world.append(execution_id="n8n:p/1")
         world.publish(hub)
