@@ -17,7 +17,8 @@ from rich.console import Console
 from websockets.asyncio.client import connect
 
 from monitor.cli.door import http_door
-from monitor.cli.frame_line import Frame, line_of
+from monitor.cli.frame_line import lines_of
+from monitor.cli.frames import Frame, read_frame
 from monitor.cli.serve import run_to_exit_code
 from monitor.clock import SystemClock
 from monitor.engines.base import Execute
@@ -33,11 +34,11 @@ _EVENTS_PER_EXECUTION: Final = 34
 STREAM_PATH: Final = "/v1/executions/stream"
 
 _INTRODUCTION: Final = """\
-The service is at {url}/ and runs its demo workflows. Ctrl-C ends it. Watch them from another terminal:
+{url}/  shows the demo workflows at work. Ctrl-C ends them. Watch from another terminal:
 
   curl -N {url}{path}
 
-or in a browser's console on that page:
+or in the browser's console on that page:
 
   ws = new WebSocket("{ws_url}"); ws.onopen = () => ws.send('{{"type":"subscribe","channels":["executions"]}}'); \
 ws.onmessage = (event) => console.log(event.data)
@@ -58,7 +59,8 @@ def run_demo(settings: Settings, rate: float) -> int:
         async with working_engine(url) as engine, asyncio.TaskGroup() as group:
             group.create_task(_run_again_and_again(engine, rate))
             async for frame in frames_of(url):
-                console.print(line_of(frame), soft_wrap=True)
+                for line in lines_of(frame):
+                    console.print(line, soft_wrap=True)
 
     return run_to_exit_code(serve(settings, on_ready=show), settings.log)
 
@@ -92,7 +94,7 @@ async def frames_of(url: str, **more: Any) -> AsyncGenerator[Frame, None]:
     async with connect(stream_url(url), proxy=None, max_size=2 * MAX_EVENT_BYTES) as socket:
         await socket.send(json.dumps({"type": "subscribe", "channels": ["executions"], **more}))
         async for message in socket:
-            yield json.loads(message)
+            yield read_frame(message.encode() if isinstance(message, str) else message)
 
 
 def stream_url(url: str) -> str:

@@ -17,7 +17,6 @@ from rich.text import Text
 
 from monitor.cli.demo import execute, frames_of, working_engine
 from monitor.cli.demo_witnesses import Receiver, Subscriber, open_receiver
-from monitor.cli.frame_line import is_event
 from monitor.cli.serve import run_to_exit_code
 from monitor.engines.demo.workflows import WORKFLOWS
 from monitor.events.types import TYPES
@@ -135,12 +134,12 @@ def check_ends(seen: Subscriber) -> Finding:
 
 async def check_rest(session: Any, url: str, seen: Subscriber) -> Finding:
     """Whether the list shows the executions of the stream and no others, each as its last frame did."""
-    params = {"limit": "100", "minPosition": seen.frames[-1]["position"]}
+    params = {"limit": "100", "minPosition": seen.frames[-1].position or ""}
     async with session.get(f"{url}/v1/executions", params=params) as answer:
         answer.raise_for_status()
         rows = (await answer.json())["data"]
     listed = {row["id"]: (row["status"], row["version"]) for row in rows}
-    told = {id_: (frame["state"]["status"], frame["version"]) for id_, frame in seen.last.items()}
+    told = {id_: (frame.state and frame.state.status, frame.version) for id_, frame in seen.last.items()}
     differing = [
         f"{id_} is {listed.get(id_)} in the list and {told.get(id_)} on the stream"
         for id_ in sorted(listed.keys() | told.keys())
@@ -153,11 +152,11 @@ async def check_rest(session: Any, url: str, seen: Subscriber) -> Finding:
 async def check_resume(url: str, seen: Subscriber) -> Finding:
     """Whether a subscriber who names the position of a frame gets what followed, in the same order."""
     middle = len(seen.frames) // 2
-    missed = [frame["id"] for frame in seen.frames[middle:]]
-    again: list[str] = []
-    async with aclosing(frames_of(url, events=["*"], position=seen.frames[middle - 1]["position"])) as frames:
+    missed = [frame.id for frame in seen.frames[middle:]]
+    again: list[str | None] = []
+    async with aclosing(frames_of(url, events=["*"], position=seen.frames[middle - 1].position)) as frames:
         async for frame in frames:
-            again += [frame["id"]] if is_event(frame) else []
+            again += [frame.id] if frame.is_event else []
             if len(again) == len(missed):
                 break
     checked = f"who comes back after half of the stream gets the other {len(missed)} frames"

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from rich.console import Console
 
 from monitor.cli.demo import frames_of
-from monitor.cli.frame_line import Frame, is_event, line_of
+from monitor.cli.frame_line import lines_of
+from monitor.cli.frames import Frame
 from monitor.projections.status import is_final
 
 
@@ -24,17 +25,18 @@ class Subscriber:
     async def follow(self, url: str, console: Console) -> None:
         """Show and remember what comes, until cancelled."""
         async for frame in frames_of(url, events=["*"]):
-            console.print(line_of(frame), soft_wrap=True)
-            if frame["type"] == "stream.subscribed":
+            for line in lines_of(frame):
+                console.print(line, soft_wrap=True)
+            if frame.type == "stream.subscribed":
                 self.is_subscribed.set()
-            if is_event(frame):
+            if frame.is_event:
                 await self.remember(frame)
 
     async def remember(self, frame: Frame) -> None:
         """Take in an event's frame."""
         async with self._changed:
             self.frames.append(frame)
-            self.last[frame["executionId"]] = frame
+            self.last[frame.execution_id] = frame
             self._changed.notify_all()
 
     async def until(self, condition: Callable[[], bool]) -> None:
@@ -44,8 +46,8 @@ class Subscriber:
 
     def ended(self, workflow_id: str) -> int:
         """How many executions of the workflow have ended."""
-        latest = (frame for frame in self.last.values() if frame["workflowId"] == workflow_id)
-        return sum(is_final(frame["state"]["status"]) for frame in latest)
+        latest = (frame for frame in self.last.values() if frame.workflow_id == workflow_id)
+        return sum(frame.state is not None and is_final(frame.state.status) for frame in latest)
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 from aiohttp import web
 from rich.console import Console
@@ -21,15 +22,16 @@ from monitor.cli.demo_check import (
     report,
 )
 from monitor.cli.demo_witnesses import Receiver, Subscriber, open_receiver
+from monitor.cli.frames import Frame
 from monitor.engines.demo.workflows import WORKFLOWS
 from monitor.webhooks.signing import secret_of, signed_headers
 
 KEY = bytes(32)
 
-Frame = dict[str, Any]
+Sent = dict[str, Any]
 
 
-def frame(number: int, workflow_id: str = "demo-loop", status: str = "success") -> Frame:
+def frame(number: int, workflow_id: str = "demo-loop", status: str = "success") -> Sent:
     """The last frame of execution `number`."""
     return {
         "type": "execution.completed",
@@ -44,16 +46,16 @@ def frame(number: int, workflow_id: str = "demo-loop", status: str = "success") 
     }
 
 
-async def who_saw(frames: Sequence[Frame]) -> Subscriber:
+async def who_saw(frames: Sequence[Sent]) -> Subscriber:
     """A subscriber who got `frames`."""
     seen = Subscriber()
     for each in frames:
-        await seen.remember(each)
+        await seen.remember(msgspec.convert(each, Frame))
     return seen
 
 
 @asynccontextmanager
-async def service(rows: Sequence[Mapping[str, Any]] = (), frames: Sequence[Frame] = ()) -> AsyncIterator[str]:
+async def service(rows: Sequence[Mapping[str, Any]] = (), frames: Sequence[Sent] = ()) -> AsyncIterator[str]:
     """A service that lists `rows`, and streams those of `frames` that follow the named position."""
 
     async def list_rows(request: web.Request) -> web.Response:
@@ -139,7 +141,7 @@ async def test_list_and_stream_have_to_agree(rows: list[dict[str, Any]], problem
     ("frames", "is_well"),
     [(FRAMES, True), ([FRAMES[0], FRAMES[2], FRAMES[1]], False), ([*FRAMES[:2], FRAMES[1], FRAMES[2]], False)],
 )
-async def test_resumed_stream_has_to_be_the_same(frames: list[Frame], is_well: bool) -> None:
+async def test_resumed_stream_has_to_be_the_same(frames: list[Sent], is_well: bool) -> None:
     """Another order or a repeat is found."""
     async with service(frames=frames) as url:
         finding = await check_resume(url, await who_saw(FRAMES))
