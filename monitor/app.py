@@ -21,6 +21,7 @@ from monitor.access.sealing import Sealer, load_key
 from monitor.access.teams import team_rule
 from monitor.api import data, executions, ingest, operations, streams, webhooks
 from monitor.clock import Clock, SystemClock
+from monitor.dashboard import page
 from monitor.deliverer import Deliverer
 from monitor.errors import DataFolderBusy, DataFolderUnusable
 from monitor.executions.reads import Found, Reads
@@ -181,6 +182,7 @@ def create_app(parts: Parts) -> ASGIApp:
     reads = Reads(parts.store, parts.hub)
     sealer, clock = parts.sealer, parts.clock
     routes = [
+        *page.routes(),
         *operations.routes(health=parts.health, observe=parts.observe, metrics=parts.metrics),
         *ingest.routes(intake=parts.intake, sealer=sealer, authenticate=authenticate),
         *executions.routes(reads=reads, clock=clock, sealer=sealer, authenticate=authenticate),

@@ -18,11 +18,14 @@ from monitor.telemetry.metrics import CONTENT_TYPE, Metrics
 from monitor.web.replies import json_reply
 
 _DOORS: Final = """\
-Execution monitor: the live state of workflow executions.
+Execution monitor: the live state of workflow executions. A browser shows it here.
 
   GET  /v1/executions              lists: filter[status]=failed, sort, include, cursor, limit
   GET  /v1/executions/{id}         one execution; also /data, /nodes/{nodeId}/data, /logs
-  GET  /v1/executions/stream       live events: WebSocket, or server-sent events (curl -N)
+  GET  /v1/executions/stream       live events: server-sent events (curl -N), NDJSON by Accept, or WebSocket;
+                                   channels, events, filter[...], snapshot=active, position, logs=1, named=1
+  GET  /v1/executions/{id}/stream  those of one execution, until it has ended
+  GET  /v1/streams                 who is connected, how far behind
   POST /v1/events                  events in: JSON, NDJSON or CloudEvents
   POST /v1/webhooks                be called back; GET lists, DELETE /v1/webhooks/{id} removes
   GET  /livez  /readyz  /metrics   how the service is
@@ -48,7 +51,7 @@ class _Face:
 
     async def doors(self, _: Request) -> Response:
         """Where to go from here."""
-        return PlainTextResponse(_DOORS)
+        return PlainTextResponse(_DOORS, headers={"vary": "accept"})
 
     async def livez(self, _: Request) -> Response:
         """The process answers; whether it should be sent work is another question."""
