@@ -128,12 +128,13 @@ class Attachment:
         if is_first and self._feed.stale is not None:
             self.say("stream.stale", self._feed.stale)
         self._leave_group()
+        new = selection.subscriptions - self.selection.subscriptions if snapshot is None else frozenset()
         self.selection, self._on_loss = selection, on_loss
         self._is_resuming = start is not None
         if start is not None and not same_life(start, self._feed.position):
             self._jump("stream.reset", "incarnation", None)
         else:
-            self._showing.keep(() if self._is_resuming else self._showing.due, selection.subscriptions)
+            self._showing.keep(() if self._is_resuming else self._showing.due, selection.subscriptions, new)
             self.position = self._told = start or (self._feed.position if is_first else self.position)
             if snapshot is not None and not self._is_resuming:
                 self._showing.due.append(Due(shown or selection.subscriptions, snapshot, stays=not is_first))

@@ -34,9 +34,14 @@ class Showing:
         """Whether the connection's position counts already, though something is still to be shown."""
         return all(due.stays for due in self.due)
 
-    def keep(self, due: Sequence[Due], wanted: frozenset[Subscription] = frozenset()) -> None:
-        """Only `due` is still to be shown, as far as its subscriptions are `wanted`."""
-        kept = [each._replace(shown=each.shown & wanted) for each in due if each.shown & wanted]
+    def keep(
+        self,
+        due: Sequence[Due],
+        wanted: frozenset[Subscription] = frozenset(),
+        new: frozenset[Subscription] = frozenset(),
+    ) -> None:
+        """Only `due` is still to be shown, as far as it is `wanted`; `new` subscriptions stand in for the others."""
+        kept = [each._replace(shown=shown) for each in due if (shown := _still(each.shown, wanted, new))]
         if self._snapshot is not None and kept[:1] != self.due[:1]:
             self._snapshots.give_back(self._snapshot)
             self._snapshot = None
@@ -72,3 +77,10 @@ class Showing:
         self._snapshot = None
         self.due = self.due[1:]
         return due
+
+
+def _still(
+    shown: frozenset[Subscription], wanted: frozenset[Subscription], new: frozenset[Subscription]
+) -> frozenset[Subscription]:
+    """What is altered before it was shown is shown as it is then: its owner still waits for it."""
+    return shown & wanted | (new if shown - wanted else frozenset())
