@@ -298,8 +298,8 @@ class Hub:
         for at, chunk in self._unpushed(group):
             framed, position, size_bytes, after = chunk.framed, chunk.position, chunk.size_bytes, at + 1
             for attachment in tuple(group.parked):
-                # It may have read on by itself, or parked behind this chunk, since the list was made.
-                if attachment.parked_at != at or attachment.write is None:
+                # Since the list was made it may have read on by itself, parked behind this chunk, or selected anew.
+                if attachment not in group.parked or attachment.parked_at != at or attachment.write is None:
                     continue
                 attachment.parked_at = after
                 attachment.position = position

@@ -1,9 +1,12 @@
-"""A journal, what the commits said about its records, and hubs that release them in orders of their own."""
+"""A journal, what the commits said about its records, and hubs that release them in orders of their own; and what a
+hub writes to: a socket that a test can fill and drain by hand.
+"""
 
+import asyncio
 import json
 import random
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 from monitor.access.sealing import KEY_BYTES, Sealer
 from monitor.access.teams import team_rule
@@ -12,19 +15,19 @@ from monitor.events.codec import decode
 from monitor.events.model import TEAM_HEADER, Entry, Event, Poison
 from monitor.events.position import Position, beginning
 from monitor.fanout.attachment import Attachment, Label, Outlet
-from monitor.fanout.channels import Selection
+from monitor.fanout.channels import Selection, Subscription
 from monitor.fanout.feed import Limits
 from monitor.fanout.hub import Hub
 from monitor.fanout.replay import Replay
 from monitor.fanout.snapshots import Snapshots
-from monitor.fanout.wires import Wire
+from monitor.fanout.wires import WEBSOCKET, Wire
 from monitor.journal import MemoryJournal
 from monitor.journal.base import Place
 from monitor.projections.execution import Execution
 from monitor.projections.fold import Release, fold
 from monitor.store.base import Commit, Moved, Writer
 from monitor.store.memory import MemoryStore
-from tests.support.clocks import NOON_US, ManualClock
+from tests.support.clocks import NOON_US, ManualClock, settle
 
 SEALER = Sealer(b"k" * KEY_BYTES)
 TIMESTAMP = "2026-11-22T10:30:00.000Z"
@@ -41,7 +44,7 @@ class World:
         self._released: dict[int, list[list[Release]]] = {partition: [] for partition in range(partitions)}
         self._count = 0
 
-    async def bound(self) -> "World":
+    async def bound(self) -> Self:
         """Itself, once its store belongs to the journal: before it listens, a service has seen to that."""
         await self.store.write(lambda writer: writer.bind(self.journal.incarnation, self.beginning.offsets))
         return self
@@ -131,6 +134,11 @@ class World:
 LABEL = Label("sid", "test", "default", "127.0.0.1:1")
 
 
+def select(*channels: str, team: str = "default", **members: Any) -> Selection:
+    """One subscription to these channels; to everything when none is named."""
+    return Selection(team, frozenset({Subscription(frozenset(channels or {"executions"}), **members)}))
+
+
 def subscribed(
     hub: Hub,
     selection: Selection,
@@ -144,3 +152,121 @@ def subscribed(
     attachment = hub.attach(wire, LABEL._replace(team=selection.team), outlet)
     attachment.change(selection, start, **wishes)
     return attachment
+
+
+async def told(hub: Hub, attachment: Attachment) -> list[dict[str, Any]]:
+    """Every frame that there is to read now."""
+    frames: list[dict[str, Any]] = []
+    await hub._flush()
+    while True:
+        reading = asyncio.create_task(attachment.next())
+        await settle()
+        if not reading.done():
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+            return frames
+        chunk = reading.result()
+        if chunk is None:
+            return frames
+        frames += map(json.loads, chunk.messages)
+
+
+async def ids(hub: Hub, attachment: Attachment) -> list[str]:
+    """The ids of the events that there are to read now."""
+    return [frame["id"] for frame in await told(hub, attachment)]
+
+
+class Basin:
+    """An outlet under a test's hand: what is written runs through, or fills it while it is shut."""
+
+    def __init__(self, full_above_bytes: int = 1000) -> None:
+        self.is_full = False
+        # What it tells when it is full, and when it has room again.
+        self.reader: Attachment | None = None
+        self.full_above_bytes = full_above_bytes
+        self._is_shut = False
+        self._held, self._through = bytearray(), bytearray()
+
+    @property
+    def buffered_bytes(self) -> int:
+        """What waits for it to be opened."""
+        return len(self._held)
+
+    def write(self, data: bytes) -> None:
+        """Take bytes."""
+        self._held += data
+        self._let(0 if self._is_shut else len(self._held))
+
+    def shut(self) -> None:
+        """Hold back whatever is written from now on."""
+        self._is_shut = True
+
+    def open(self) -> None:
+        """Let everything through, now and later."""
+        self._is_shut = False
+        self._let(len(self._held))
+
+    def leak(self, size_bytes: int) -> None:
+        """Let some of it through."""
+        self._let(size_bytes)
+
+    def frames(self) -> list[dict[str, Any]]:
+        """What came through since the last call, as far as its messages are whole (RFC 6455, 5.2)."""
+        frames = []
+        while (ends := _text_frame(self._through)) is not None:
+            frames.append(json.loads(self._through[ends.header : ends.frame]))
+            del self._through[: ends.frame]
+        return frames
+
+    def _let(self, size_bytes: int) -> None:
+        self._through += self._held[:size_bytes]
+        del self._held[:size_bytes]
+        is_full = len(self._held) > self.full_above_bytes
+        if is_full != self.is_full:
+            self.is_full = is_full
+            if self.reader is not None:
+                self.reader.wake()
+
+
+class _Ends(NamedTuple):
+    header: int
+    frame: int
+
+
+def _text_frame(data: bytes | bytearray) -> _Ends | None:
+    """Where the first text frame's header and the frame itself end; None = it is not whole."""
+    extended = {126: 2, 127: 8}.get(data[1], 0) if len(data) > 1 else 0
+    header = 2 + extended
+    if len(data) < header:
+        return None
+    size_bytes = int.from_bytes(data[2:header]) if extended else data[1]
+    return _Ends(header, header + size_bytes) if len(data) >= header + size_bytes else None
+
+
+class Piped:
+    """A client with an outlet, written to as the transports do it. `leave` must follow."""
+
+    def __init__(self, hub: Hub, selection: Selection, start: Position | None = None, **wishes: Any) -> None:
+        self.outlet = Basin()
+        self.attachment = subscribed(hub, selection, WEBSOCKET, start, outlet=self.outlet, **wishes)
+        self.outlet.reader = self.attachment
+        # How often its task was given something to write.
+        self.served = 0
+        self._serving = asyncio.create_task(self._serve())
+
+    @property
+    def is_served(self) -> bool:
+        """Whether somebody still writes to it."""
+        return not self._serving.done()
+
+    async def leave(self) -> None:
+        """Break off."""
+        self.outlet.reader = None
+        self._serving.cancel()
+        await asyncio.gather(self._serving, return_exceptions=True)
+        self.attachment.leave()
+
+    async def _serve(self) -> None:
+        while (chunk := await self.attachment.next()) is not None:
+            self.served += 1
+            self.outlet.write(chunk.framed)

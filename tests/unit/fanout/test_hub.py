@@ -9,46 +9,16 @@ import pytest
 from monitor.access.positions import open_position
 from monitor.errors import InvalidPosition
 from monitor.events.position import Position
-from monitor.fanout.attachment import Attachment
-from monitor.fanout.channels import Selection, Subscription
 from monitor.fanout.feed import Limits
-from monitor.fanout.hub import Hub
 from monitor.fanout.wires import SSE, WEBSOCKET
 from tests.support.clocks import ManualClock, settle
-from tests.support.released import LABEL, SEALER, World, subscribed
-
-
-def select(*channels: str, team: str = "default", **members: Any) -> Selection:
-    """One subscription to these channels; to everything when none is named."""
-    return Selection(team, frozenset({Subscription(frozenset(channels or {"executions"}), **members)}))
+from tests.support.released import LABEL, SEALER, World, ids, select, subscribed, told
 
 
 @pytest.fixture
 def world() -> World:
     """One partition, time by hand."""
     return World()
-
-
-async def told(hub: Hub, attachment: Attachment) -> list[dict[str, Any]]:
-    """Every frame that there is to read now."""
-    frames: list[dict[str, Any]] = []
-    await hub._flush()
-    while True:
-        reading = asyncio.create_task(attachment.next())
-        await settle()
-        if not reading.done():
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
-            return frames
-        chunk = reading.result()
-        if chunk is None:
-            return frames
-        frames += map(json.loads, chunk.messages)
-
-
-async def ids(hub: Hub, attachment: Attachment) -> list[str]:
-    """The ids of the events that there are to read now."""
-    return [frame["id"] for frame in await told(hub, attachment)]
 
 
 async def test_equal_selections_share_a_group_and_its_bytes(world: World) -> None:
