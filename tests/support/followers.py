@@ -35,6 +35,9 @@ PAUSE_S: Final = 0.1
 
 SHOWN_WITHIN_S: Final = 30.0
 
+LONGEST_BYTES: Final = 8 << 20
+"""Room for a line with an event of the largest size, escaped once more."""
+
 
 class Shown(NamedTuple):
     """What a client showed its user: the text of a frame, the name that it was fired under, the token to resume by."""
@@ -88,18 +91,25 @@ Lines = AsyncIterator[Mapping[str, Any]]
 
 
 class Followers:
-    """Makes followers of one stream, by GET of `query` or by a subscribe message of the same meaning."""
+    """Makes followers of one stream: by its address, or by a subscribe message of the same meaning."""
 
     def __init__(
-        self, base_url: str, channels: Sequence[str], browser: Browser | None = None, **subscription: str
+        self,
+        base_url: str,
+        channels: Sequence[str] = (),
+        browser: Browser | None = None,
+        *,
+        path: str = STREAM,
+        **subscription: str,
     ) -> None:
-        """`browser`: where the kinds that live in a page are wanted."""
+        """`browser`: where the kinds that live in a page are wanted. `path`: of a stream that needs no channels."""
         self._base_url, self._browser = base_url, browser
-        query = "&".join(f"{name}={said}" for name, said in {"channels": ",".join(channels), **subscription}.items())
-        self._url = f"{base_url}{STREAM}?{query}"
-        self._ws_url = f"{base_url.replace('http', 'ws', 1)}{STREAM}"
+        query = {**({"channels": ",".join(channels)} if channels else {}), **subscription}
+        self._url = f"{base_url}{path}?{'&'.join(f'{name}={said}' for name, said in query.items())}"
         events = {"events": subscription["events"].split(",")} if "events" in subscription else {}
-        self._message = {"channels": list(channels), **events}
+        self._message = {**subscription, **events, "channels": list(channels)} if channels else None
+        self._ws_url = f"{base_url}{path}" if channels else self._url
+        self._ws_url = self._ws_url.replace("http", "ws", 1)
 
     def event_sources(self) -> dict[str, Following]:
         """Those that reconnect natively, by `Last-Event-ID`."""
@@ -108,13 +118,17 @@ class Followers:
             "Node's eventsource": _in_node("events", self._url, CONTROLS),
         }
 
-    def plain(self) -> dict[str, Following]:
-        """Those that need nothing but Python and curl."""
+    def gets(self) -> dict[str, Following]:
+        """Readers of one GET in the service's two forms."""
         return {
             "httpx-sse": _again_and_again(self._httpx_sse),
             "curl": _again_and_again(self._curl),
-            "websockets": _again_and_again(self._websockets),
+            "curl's lines": _again_and_again(self._curl_lines),
         }
+
+    def plain(self) -> dict[str, Following]:
+        """Those that need nothing but Python and curl."""
+        return {**self.gets(), "websockets": _again_and_again(self._websockets)}
 
     def all(self) -> dict[str, Following]:
         """Every kind there is."""
@@ -150,40 +164,61 @@ class Followers:
             httpx.AsyncClient(trust_env=False, verify=False, timeout=SHOWN_WITHIN_S) as client,  # noqa: S501
             aconnect_sse(client, "GET", self._url, headers=headers) as stream,
         ):
+            if stream.response.status_code == 204:
+                yield {"now": "closed"}
+                return
             yield {"now": "open"}
             async for sent in stream.aiter_sse():
                 yield {"type": sent.event, "data": sent.data, "token": sent.id}
 
     async def _curl(self, position: str | None) -> Lines:
-        resumed = [] if position is None else ["-H", f"last-event-id: {position}"]
-        command = ["curl", "-sN", "--noproxy", "*", *resumed, self._url]
-        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-        assert process.stdout is not None
         stream = EventStream()
-        try:
-            while piece := await process.stdout.read(1 << 16):
+        async with _curling(self._url, {} if position is None else {"last-event-id": position}) as printed:
+            while piece := await printed.read(1 << 16):
                 for fired in stream.feed(piece):
                     yield {"type": fired.type, "data": fired.data, "token": fired.last_event_id}
-            await process.wait()
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+
+    async def _curl_lines(self, position: str | None) -> Lines:
+        url = self._url if position is None else f"{self._url}&position={position}"
+        async with _curling(url, {"accept": "application/x-ndjson"}) as printed:
+            while (line := await printed.readline()).endswith(b"\n"):
+                frame = json.loads(line)
+                yield {"type": "message", "data": line[:-1].decode(), "token": frame.get("position")}
+                if frame["type"] == "stream.end":
+                    yield {"now": "closed"}
 
     async def _websockets(self, position: str | None) -> Lines:
         async with connect(self._ws_url, proxy=None, max_size=None) as client:
-            resumed = {} if position is None else {"position": position}
-            await client.send(json.dumps({"type": "subscribe", **self._message, **resumed}))
+            if self._message is not None:
+                resumed = {} if position is None else {"position": position}
+                await client.send(json.dumps({"type": "subscribe", **self._message, **resumed}))
             yield {"now": "open"}
             async for data in client:
-                token = json.loads(data).get("position")
-                yield {"type": "message", "data": data, "token": token}
+                yield {"type": "message", "data": data, "token": json.loads(data).get("position")}
+            # Closed by 1000; every other code raises.
+            yield {"now": "closed"}
+
+
+@asynccontextmanager
+async def _curling(url: str, headers: Mapping[str, str]) -> AsyncIterator[asyncio.StreamReader]:
+    given = [word for name, said in headers.items() for word in ("-H", f"{name}: {said}")]
+    process = await asyncio.create_subprocess_exec(
+        *("curl", "-sN", "--noproxy", "*", *given, url), stdout=asyncio.subprocess.PIPE, limit=LONGEST_BYTES
+    )
+    assert process.stdout is not None
+    try:
+        yield process.stdout
+        await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 @asynccontextmanager
 async def _in_node(kind: str, url: str, what: Any) -> AsyncIterator[Follower]:
     follower = Follower()
-    async with node_clients.followed(kind, url, what) as lines, _telling(follower, lines):
+    async with node_clients.followed(kind, url, what, LONGEST_BYTES) as lines, _telling(follower, lines):
         yield follower
 
 
@@ -195,19 +230,19 @@ async def _again_and_again(read: Callable[[str | None], Lines]) -> AsyncIterator
 
 
 async def _resumed(read: Callable[[str | None], Lines]) -> Lines:
-    """What `read` brings, from the last position on whenever the connection is lost."""
+    """What `read` brings, from the last position on whenever the connection is lost; until it is closed for good."""
     position: str | None = None
     while True:
         try:
             async for said in read(position):
-                # Some readers show a block without data as an empty event. And the service said hello before it was
-                # told where to begin.
-                if "data" not in said or (said["data"] and json.loads(said["data"])["type"] == "stream.hello"):
+                # The service says hello before it was told where to begin.
+                if not said.get("data", "").startswith('{"type":"stream.hello"'):
+                    position = said.get("token") or position
+                # Some readers show a block without data as an empty event.
+                if said.get("data") or "now" in said:
                     yield said
-                    continue
-                position = said["token"] or position
-                if said["data"]:
-                    yield said
+                if said.get("now") == "closed":
+                    return
         except (OSError, httpx.TransportError, WebSocketException):
             yield {"now": "connecting"}
         await asyncio.sleep(PAUSE_S)  # the pace of asking again

@@ -21,8 +21,6 @@ from tests.support.processes import dying_with_us
 PROGRAMS: Final = Path(__file__).parent / "node"
 _WANTED: Final = ("package.json", "package-lock.json")
 _DOWNLOAD_LIMIT_S: Final = 120
-_LONGEST_LINE_BYTES: Final = 8 << 20
-"""Room for an event of the largest size, twice escaped."""
 
 
 def prepare() -> Path:
@@ -50,17 +48,19 @@ def _install_packages(folder: Path) -> None:
 
 
 @asynccontextmanager
-async def followed(kind: str, url: str, what: Any) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
+async def followed(kind: str, url: str, what: Any, longest_bytes: int) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
     """What `node/follow.mjs` tells while the block runs: `events` or `messages` of `url`. Raises Unavailable."""
     command = ["node", str(PROGRAMS / "follow.mjs"), str(prepare()), kind, url, json.dumps(what)]
     node = await asyncio.create_subprocess_exec(
-        *dying_with_us(command), stdout=asyncio.subprocess.PIPE, limit=_LONGEST_LINE_BYTES
+        *dying_with_us(command), stdout=asyncio.subprocess.PIPE, limit=longest_bytes
     )
     assert node.stdout is not None
     try:
         yield _lines(node.stdout)
     finally:
-        node.kill()
+        # It has ended already when its client does not come back.
+        if node.returncode is None:
+            node.kill()
         await node.wait()
 
 

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -49,14 +50,21 @@ def clients(browser: Browser) -> None:
 
 async def test_every_client_is_shown_the_same(tmp_path: Path, browser: Browser) -> None:
     """Equal texts with equal tokens in one order, each event once, whatever is in its strings and however long."""
+    early = ["early-1", "early-2", "early-3"]
     async with serving(Service(tmp_path / "data")) as service:
-        async with following(Followers(service.url, CHANNELS, browser, events="*").all()) as followers:
+        await post(service, map(event, early))
+        kinds = Followers(service.url, CHANNELS, browser, events="*", snapshot="active").all()
+        async with following(kinds) as followers:
+            for follower in followers.values():
+                await follower.until(lambda one: one.controls("snapshot-end"))
             events = [*hostile_events(), largest_event(), *made_up(500), event(LAST)]
             await post(service, events)
             await everybody_has_seen(LAST, followers)
         assert await service.stop() == 0
     assert_equal(followers)
     assert facts(followers["websockets"]) == [fact(orjson.loads(sent)) for sent in events]
+    for follower in followers.values():
+        assert sorted(shown.frame["executionId"] for shown in follower.controls("snapshot")) == early
 
 
 async def test_every_client_comes_back_after_a_kill(tmp_path: Path, browser: Browser, long_form: bool) -> None:
@@ -79,6 +87,28 @@ async def test_every_client_comes_back_after_a_kill(tmp_path: Path, browser: Bro
     # A conclusion goes ahead of its cause: who is cut off between the two is shown it again.
     assert_equal(followers, but=DERIVED)
     assert facts(followers["websockets"]) == [fact(orjson.loads(sent)) for sent in (*lifecycle, event(LAST))]
+
+
+async def test_stream_of_one_execution_ends_for_everybody(tmp_path: Path, browser: Browser) -> None:
+    """They see its end and its last log line, and none comes back: an EventSource because it is told 204."""
+    ends = [
+        event("e1", type="execution.completed", id="2"),
+        event("e1", type="log.appended", id="3", data={"lines": [{"message": "bye"}], "final": True}),
+    ]
+    async with serving(Service(tmp_path / "data")) as service:
+        await post(service, [event("e1")])
+        kinds = Followers(service.url, browser=browser, path="/v1/executions/e1/stream", logs="1").all()
+        del kinds["curl"]  # which does not tell its user about a 204
+        async with following(kinds) as followers:
+            await post(service, ends)
+            for follower in followers.values():
+                await follower.until(lambda one: one.states[-1:] == ["closed"])
+        assert await service.stop() == 0
+    assert_equal(followers)
+    assert facts(followers["websockets"]) == [("e1", "2"), ("e1", "3")]
+    for follower in followers.values():
+        assert follower.shown[-1].frame["type"] == "stream.end"
+        assert follower.shown[-1].frame["status"] == "success"
 
 
 async def test_unreadable_position_ends_no_event_source(tmp_path: Path, browser: Browser) -> None:
@@ -106,24 +136,24 @@ async def test_unreadable_position_ends_no_event_source(tmp_path: Path, browser:
 # --- what happens ----------------------------------------------------------------------------------------------------
 
 
-def event(execution_id: str, **data: str) -> bytes:
-    """A start, as its producer wrote it."""
+def event(execution_id: str, **members: Any) -> bytes:
+    """A start, or with these members something else, as its producer wrote it."""
     said = {"type": "execution.started", "executionId": execution_id, "timestamp": "2026-11-22T10:30:00Z", "id": "1"}
-    return json.dumps({**said, "data": data}, ensure_ascii=False).encode()
+    return json.dumps({**said, **members}, ensure_ascii=False).encode()
 
 
 def hostile_events() -> Sequence[bytes]:
     """Strings that would break a frame if they were not escaped, as values and as names."""
     return [
-        event(f"hostile-{number}", text="TEXT", TEXT="name").replace(b"TEXT", text.encode())
+        event(f"hostile-{number}", data={"text": "TEXT", "TEXT": "name"}).replace(b"TEXT", text.encode())
         for number, text in enumerate(HOSTILE)
     ]
 
 
 def largest_event() -> bytes:
     """As many bytes as the service takes."""
-    empty = len(event("largest", text=""))
-    return event("largest", text="x" * (MAX_EVENT_BYTES - empty))
+    empty = len(event("largest", data={"text": ""}))
+    return event("largest", data={"text": "x" * (MAX_EVENT_BYTES - empty)})
 
 
 def made_up(events: int) -> Sequence[bytes]:
@@ -171,9 +201,9 @@ async def everybody_has_seen(execution_id: str, followers: Mapping[str, Follower
 
 
 async def everybody_was_reset(followers: Mapping[str, Follower], *reasons: str) -> None:
-    """Return when each was told so, for these reasons, one after the other."""
+    """Return when each was told so, for these reasons, one after the other, and has a position that is good again."""
     for follower in followers.values():
-        await follower.until(lambda one: len(one.controls("reset")) == len(reasons))
+        await follower.until(lambda one: len(one.controls("snapshot-end")) == len(reasons))
         assert [shown.frame["reason"] for shown in follower.controls("reset")] == list(reasons)
 
 

@@ -10,14 +10,14 @@ export function followEvents(EventSource, url, names, tell) {
   source.onerror = () => tell({now: source.readyState === EventSource.CLOSED ? 'closed' : 'connecting'});
 }
 
-// A WebSocket never comes back: this does, with the last position.
+// A WebSocket never comes back: this does, with the last position. Without a subscription the address has said it all.
 export function followMessages(WebSocket, url, subscription, tell) {
   let position;
   const connect = () => {
     const socket = new WebSocket(url);
     socket.onopen = () => {
       tell({now: 'open'});
-      socket.send(JSON.stringify({type: 'subscribe', ...subscription, position}));
+      if (subscription) socket.send(JSON.stringify({type: 'subscribe', ...subscription, position}));
     };
     socket.onmessage = ({data}) => {
       const frame = JSON.parse(data);
