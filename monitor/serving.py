@@ -8,7 +8,7 @@ import asyncio
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Final
 
 import structlog
@@ -18,6 +18,7 @@ from monitor.app import Parts, create_app, open_parts
 from monitor.errors import StartupError
 from monitor.pipeline import relax_collector
 from monitor.settings import Settings
+from monitor.streams.direct import DirectHttp, DirectWebSocket
 
 GRACE_S: Final = 10
 """From the signal to the exit; container platforms wait 10 to 30 s before they kill."""
@@ -25,8 +26,19 @@ GRACE_S: Final = 10
 _BACKLOG: Final = 4096
 """Connections that may wait to be accepted: a whole room of clients reconnecting at once."""
 
-_USER_TIMEOUT_MS: Final = 30_000
-"""Unacknowledged bytes older than this free the socket of a reader that is gone."""
+_OPTIONS: Final = (
+    # A frame leaves when it is written.
+    ("TCP_NODELAY", 1),
+    # Bytes that nobody acknowledges for so many milliseconds free the socket of a reader that is gone; timeouts above
+    # the kernel do not.
+    ("TCP_USER_TIMEOUT", 30_000),
+    # What the kernel holds back for a reader that is behind. Without it, megabytes: the reader would be noticed late.
+    ("TCP_NOTSENT_LOWAT", 64 * 1024),
+)
+"""Of TCP, as far as the platform has them. Sockets inherit them from the one that listens."""
+
+_PING_S: Final = 20.0
+"""Between two keepalive pings of a WebSocket, and how long each may stay unanswered."""
 
 
 class _Server(uvicorn.Server):
@@ -42,6 +54,7 @@ async def serve(settings: Settings, *, on_ready: Callable[[str], Coroutine[Any, 
 
     Raises StartupError when it cannot start, and whatever ended a loop.
     """
+    _allow_many_connections()
     async with open_parts(settings) as parts:
         stop = _stop_signal()  # before anybody is told that we listen
         async with running(parts, settings) as base_url:
@@ -100,10 +113,13 @@ async def _drain(parts: Parts, server: uvicorn.Server, web: asyncio.Task[None]) 
 def _configuration(parts: Parts) -> uvicorn.Config:
     return uvicorn.Config(
         create_app(parts),
-        http="auto",
-        ws="websockets-sansio",
+        http=DirectHttp,
+        ws=DirectWebSocket,
+        # Compressed frames would differ from client to client, and cost 35 KB each.
         ws_per_message_deflate=False,
         ws_max_size=256 * 1024,
+        ws_ping_interval=_PING_S,
+        ws_ping_timeout=_PING_S,
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -114,16 +130,14 @@ def _configuration(parts: Parts) -> uvicorn.Config:
 
 
 def _listen(settings: Settings) -> socket.socket:
-    """Our own listening socket: accepted ones inherit its options, the only place to tell the kernel about dead
-    readers.
-    """
+    """Our own listening socket: the only place to tell the kernel about readers that are slow or gone."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _USER_TIMEOUT_MS)
+        for name, value in _OPTIONS:
+            if hasattr(socket, name):
+                listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
         listener.bind((settings.host.strip("[]"), settings.port))
         listener.listen(_BACKLOG)
     except OSError as error:
@@ -132,6 +146,17 @@ def _listen(settings: Settings) -> socket.socket:
             f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; choose another one with --port"
         ) from error
     return listener
+
+
+def _allow_many_connections() -> None:
+    """Open as many files as the system lets us: each subscriber is one."""
+    try:
+        import resource  # noqa: PLC0415 - not on every platform
+    except ImportError:
+        return
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # "no limit" is more than some systems take
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _stop_signal() -> asyncio.Event:

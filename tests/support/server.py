@@ -53,11 +53,19 @@ class Address:
 
 
 class _Server(uvicorn.Server):
-    """Leaves the signals of the test run alone."""
+    """Leaves the signals of the test run alone, and ends when it is told, not at the next tenth of a second."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ending = asyncio.Event()
 
     @contextmanager
     def capture_signals(self) -> Any:
         yield
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        await self.ending.wait()
 
 
 @asynccontextmanager
@@ -78,7 +86,7 @@ async def listening(app: ASGIApp, protocols: Protocols = DIRECT, **settings: Any
             await until(lambda: server.started)
             yield Address(listener.getsockname()[1], server)
         finally:
-            server.should_exit = True
+            server.ending.set()
             await serving
 
 

@@ -1,14 +1,22 @@
 """Server and loops as one: what is said to listen does, and whoever runs beside it ends with it."""
 
 import asyncio
+import resource
+import socket
 from pathlib import Path
 
+import httpx
 import pytest
 
 from monitor.app import open_parts
 from monitor.janitor import Janitor
-from monitor.serving import running, serve
+from monitor.serving import GRACE_S, _listen, running, serve
 from monitor.settings import Settings, read_settings
+from monitor.streams.direct import DirectHttp, DirectWebSocket
+from tests.support.raw_websocket import handshake
+from tests.support.server import until
+
+STREAM = "/v1/executions/stream?channels=executions"
 
 
 @pytest.fixture
@@ -64,3 +72,66 @@ async def test_loop_that_dies_takes_everything_with_it(settings: Settings, monke
         await serve(settings, on_ready=stay)
     assert caught.group_contains(ValueError, match="a loop that died")
     assert ended.is_set()
+
+
+def test_accepted_sockets_inherit_what_the_kernel_is_told(settings: Settings) -> None:
+    """Frames leave at once; little is held back for slow readers, and dead ones are given up."""
+    with _listen(settings) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            options = ("TCP_NODELAY", "TCP_USER_TIMEOUT", "TCP_NOTSENT_LOWAT")
+            told = [accepted.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in options]
+    assert told == [1, 30_000, 64 * 1024]
+
+
+async def test_it_opens_as_many_files_as_it_may(settings: Settings) -> None:
+    """Whatever the shell was content with."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    seen: list[int] = []
+
+    async def look(_url: str) -> None:
+        seen.append(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 512), hard))
+    try:
+        await serve(settings, on_ready=look)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert seen == [hard]
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [f"GET {STREAM} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode(), handshake(STREAM)],
+    ids=["sse", "websocket"],
+)
+async def test_reader_that_takes_nothing_does_not_hold_up_the_end(
+    settings: Settings, request_bytes: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not waited for longer than its socket may linger."""
+    for protocol in (DirectHttp, DirectWebSocket):
+        monkeypatch.setattr(protocol, "linger_s", 0.1)
+    loop = asyncio.get_running_loop()
+    with socket.socket() as stuck:
+        stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        async with open_parts(settings) as parts:
+            async with running(parts, settings) as base_url:
+                stuck.connect(("127.0.0.1", int(base_url.rpartition(":")[2])))
+                stuck.sendall(request_bytes)
+                await until(lambda: parts.hub.statistics().groups)
+                async with httpx.AsyncClient(trust_env=False) as client:
+                    await client.post(f"{base_url}/v1/events", json=[event(number) for number in range(100)])
+                await until(lambda: parts.hub.statistics().full)
+                began_s = loop.time()
+            assert loop.time() - began_s < GRACE_S / 3
+
+
+def event(number: int) -> dict[str, object]:
+    """A large one."""
+    return {
+        "type": "execution.started",
+        "executionId": f"e{number}",
+        "workflowId": "wf_1",
+        "timestamp": "2026-11-22T10:30:00Z",
+        "data": {"inputData": {"text": "x" * 10_000}},
+    }
