@@ -353,6 +353,23 @@ async def test_an_address_with_a_useless_position_is_refused_if_it_is_none_and_e
                 assert (stream.status, stream.body["error"]["code"]) == (400, "INVALID_POSITION"), case
 
 
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_a_position_that_the_journal_has_outlived_is_a_gap(world: World, transport: Transport) -> None:
+    """It tells from where to where records are lost, then how everything stands, and goes on."""
+    for _ in range(3):
+        await world.append("execution.started")
+    await world.journal.trim(0, 2)
+    hub, had = world.hub(start=world.end), world.beginning.advanced(0, 1)
+    path = f"{ALL}?position={token(had)}"
+    async with streaming(hub, world) as address, opened(address.http, path, transport) as stream:
+        told = await stream.until("stream.snapshot-end")
+        [gap] = [frame for frame in told if frame["type"] == "stream.gap"]
+        assert gap["reason"] == "retention"
+        assert gap["lost"] == {"from": token(had), "to": token(world.end)}
+        assert [frame["executionId"] for frame in told if frame["type"] == "stream.snapshot"] == ["exec_1"]
+        assert await is_silent(stream, world, hub) == ["e4"]
+
+
 async def test_a_message_with_a_useless_position_is_answered(address: Address, world: World, hub: Hub) -> None:
     """And the connection lives."""
     await world.append("execution.started")
