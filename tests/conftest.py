@@ -11,9 +11,10 @@ from tests.support.kafka_jars import KafkaUnavailable
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Offer the two options that scripts/test documents."""
+    """Offer the options that scripts/test and .github/CONTRIBUTING.md document."""
     group = parser.getgroup("execution-monitor")
     group.addoption("--no-skips", action="store_true", help="a skipped test fails the run")
+    group.addoption("--pictures", metavar="DIR", help="write the pictures of the README there, at the demo's own pace")
     group.addoption("--long", action="store_true", help="run the long forms and the tests marked long")
 
 

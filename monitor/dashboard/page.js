@@ -167,6 +167,7 @@ function drawList() {
   if (!isPaused) arrange($("rows"), shown, wanted.map(({ id }) => id), "row");
   for (const [id, parts] of shown) drawRow(parts, held.get(id) ?? parts.row);
   complete(wanted);
+  for (const row of sorted) offer(row);
   drawCounters(counted);
   drawStrip(sorted.slice(0, BARS).reverse());
   const many = wanted.length === SHOWN ? `Newest ${SHOWN}` : `${wanted.length || "None"}`;
@@ -190,10 +191,7 @@ function drawRow(parts, row) {
 
 function drawCounters(rows) {
   const counts = new Map([["", rows.length]]);
-  for (const { status, workflowId, workflowName } of rows) {
-    counts.set(status, (counts.get(status) ?? 0) + 1);
-    if (workflowId && workflows.size < KEPT && !workflowId.includes(",")) offer(workflowId, workflowName);
-  }
+  for (const { status } of rows) counts.set(status, (counts.get(status) ?? 0) + 1);
   for (const parts of choices) {
     const count = counts.get(parts.node.dataset.status) ?? 0;
     parts.node.classList.toggle("none", !count);
@@ -210,10 +208,10 @@ function drawStrip(rows) {
   });
 }
 
-function offer(id, name) {
-  const option = workflows.get(id) ?? $("workflows").appendChild(new Option("", id));
-  workflows.set(id, option);
-  write({ option }, { option: words(name || id, 60) });
+function offer({ workflowId: id, workflowName: name }) {
+  if (!id || id.includes(",") || workflows.size > KEPT) return;
+  if (!workflows.has(id)) workflows.set(id, $("workflows").appendChild(new Option("", id)));
+  write({ name: workflows.get(id) }, { name: words(name || id, 60) });
 }
 
 // --- one execution --------------------------------------------------------------------------------------------------
@@ -400,7 +398,7 @@ const choices = ["", ...STATUSES].map((status) => {
   return parts;
 });
 $("strip").append(...Array.from({ length: BARS }, () => document.createElement("i")));
-if (chosen.workflowId) offer(chosen.workflowId);
+offer(chosen);
 $("workflows").value = chosen.workflowId;
 $("workflows").onchange = ({ target }) => (choose({ workflowId: target.value }), watch());
 $("pause").onclick = () => pause(!isPaused);
@@ -410,8 +408,8 @@ $("rows").onkeydown = (event) => {
   const to = event.key === "ArrowDown" ? row.nextElementSibling : event.key === "ArrowUp" && row.previousElementSibling;
   if (to) event.preventDefault(), to.firstElementChild.focus();
 };
-onkeydown = ({ key }) => key === "Escape" && opened && close();
-onhashchange = () => (route(), opened && detail.node.focus());
+addEventListener("keydown", ({ key }) => key === "Escape" && opened && close());
+addEventListener("hashchange", () => (route(), opened && detail.node.focus()));
 setInterval(draw, 1000); // what runs grows older
 watch();
 route();
