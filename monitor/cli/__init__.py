@@ -1,15 +1,18 @@
 """The command line: arguments in, exit codes out. What a command does stands in the module of its name.
 
 Exit codes: 0 it is done; 1 it ran, and something is wrong (an event was rejected, a check failed, a loop died); 2 it
-could not start, for a reason that one line on stderr names together with the cure. Modules load inside their commands,
-so that `monitor --help` answers at once.
+could not be done, for a reason that one line on stderr names together with the cure; 130 Ctrl-C; 141 nobody reads its
+output any more. `follow` exits by the outcome of what it follows. Modules load inside their commands, so that `monitor
+--help` answers at once.
 """
 
 import asyncio
 import gc
+import os
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
 
@@ -27,9 +30,18 @@ imports: Final = typer.Typer(help="Bring in what other programs have recorded.",
 app.add_typer(imports, name="import")
 
 Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")]
+Url = Annotated[str, typer.Option(help="The service.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
+Patience = Annotated[float, typer.Option(min=0, help="Seconds without an answer after which to give up.")]
+
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
+
+DEFAULT_PATIENCE_S: Final = 300.0
+"""A deployment, or restarts with growing pauses, take minutes; after five somebody should look."""
+
+READER_GONE: Final = 141
+"""128 + SIGPIPE, as a shell reports other programs whose pipe was closed."""
 
 
 def main() -> None:
@@ -44,6 +56,17 @@ def main() -> None:
         # What the other side said may be part of it.
         typer.echo(printable(f"monitor: {error.message}"), err=True)
         sys.exit(error.exit_code if isinstance(error, StartupError) else 1)
+
+
+def _run(watching: Coroutine[Any, Any, int]) -> NoReturn:
+    """Exit as `watching` says, or quietly when whoever reads its output has gone."""
+    try:
+        code = asyncio.run(watching)
+    except BrokenPipeError:
+        # Or the interpreter, on its way out, would complain about what it cannot write any more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = READER_GONE
+    raise typer.Exit(code)
 
 
 def _print_version(wanted: bool) -> None:
@@ -92,13 +115,73 @@ def demo(
 def send(
     file: Annotated[typer.FileBinaryRead, typer.Argument(help="A JSON array, NDJSON or one event; - is stdin.")],
     *,
-    url: Annotated[str, typer.Option(help="The service.")] = DEFAULT_URL,
+    url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
     """Send the events of a file or a pipe to a running service."""
     from monitor.cli.send import send_file
 
     raise typer.Exit(asyncio.run(send_file(file, url, as_json=as_json)))
+
+
+@app.command()
+def follow(
+    execution_id: Annotated[str, typer.Argument(metavar="ID", help="The execution.")],
+    *,
+    url: Url = DEFAULT_URL,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for an execution, and a service, not there yet.")] = False,
+    no_logs: Annotated[bool, typer.Option("--no-logs", help="Leave out its log lines.")] = False,
+    patience: Patience = DEFAULT_PATIENCE_S,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each frame as one line of JSON.")] = False,
+) -> None:
+    """Follow one execution with its logs to its end.
+
+    Exits with 0 success, 1 failed, 3 cancelled, 4 timeout, 5 crashed; 2 it could not be followed; 130 Ctrl-C.
+    """
+    from monitor.cli.follow import follow
+
+    _run(follow(execution_id, url, as_json=as_json, with_logs=not no_logs, waits=wait, patience_s=patience))
+
+
+@app.command()
+def tail(
+    *,
+    channel: Annotated[list[str] | None, typer.Option(help="executions, workflow:ID or execution:ID.")] = None,
+    workflow: Annotated[list[str] | None, typer.Option(metavar="ID", help="Of this workflow alone.")] = None,
+    status: Annotated[list[str] | None, typer.Option(help="In this status after the event: failed,timeout.")] = None,
+    event: Annotated[list[str] | None, typer.Option(help="Event types: 'execution.*,node.failed', or '*'.")] = None,
+    filter_: Annotated[
+        list[str] | None, typer.Option("--filter", help="'duration>=5', 'mode!=manual', 'tag=a,b': a field of lists.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(help="now, earliest, an RFC 3339 time, or the position of a frame.")
+    ] = None,
+    recent: Annotated[
+        int | None, typer.Option(min=1, max=2000, help="Begin with so many of the latest executions.")
+    ] = None,
+    logs: Annotated[bool, typer.Option("--logs", help="Log lines as well.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="End after so many events.")] = None,
+    url: Url = DEFAULT_URL,
+    patience: Patience = DEFAULT_PATIENCE_S,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each frame as one line of JSON.")] = False,
+) -> None:
+    """Show events as they happen, until Ctrl-C. Channels and workflows add up; everything else narrows.
+
+    Exits with 130 after Ctrl-C; 0 after --limit events; 2 it cannot be asked for, or nobody answered for too long.
+    """
+    from monitor.cli.tail import Wanted, tail
+
+    wanted = Wanted(
+        channels=channel or (),
+        workflows=workflow or (),
+        statuses=status or (),
+        events=event or (),
+        conditions=filter_ or (),
+        since=since,
+        recent=recent,
+        logs=logs,
+    )
+    _run(tail(url, wanted, as_json=as_json, limit=limit, patience_s=patience))
 
 
 @imports.command("n8n-log")
