@@ -203,7 +203,7 @@ class Followers:
 async def _curling(url: str, headers: Mapping[str, str]) -> AsyncIterator[asyncio.StreamReader]:
     given = [word for name, said in headers.items() for word in ("-H", f"{name}: {said}")]
     process = await asyncio.create_subprocess_exec(
-        *("curl", "-sN", "--noproxy", "*", *given, url), stdout=asyncio.subprocess.PIPE, limit=LONGEST_BYTES
+        *("curl", "-fsN", "--noproxy", "*", *given, url), stdout=asyncio.subprocess.PIPE, limit=LONGEST_BYTES
     )
     assert process.stdout is not None
     try:
