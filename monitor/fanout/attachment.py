@@ -213,7 +213,8 @@ class Attachment:
     def _farewell(self) -> Chunk | None:
         if self.ended != "drain" or self._retry_ms is None:
             return None
-        at, members = self._known_position, {"retryMs": self._retry_ms}
+        # Who has subscribed to nothing yet may have a position of its own, which this one must not replace.
+        at, members = self._known_position if self.selection.subscriptions else None, {"retryMs": self._retry_ms}
         self._retry_ms = None
         return self._chunk([self._wire.control("stream.drain", members, self._feed.seal(at) if at else None)])
 
@@ -309,7 +310,7 @@ class Attachment:
     async def _read_snapshot(self) -> Chunk | None:
         """Rows of the snapshot, as many as fit a chunk; behind the last one the position of its cut."""
         try:
-            await self._showing.read()
+            await self._showing.read(self.position, self._feed.base)
         except Unavailable:
             self.end("unavailable")
             return None

@@ -47,12 +47,16 @@ class Showing:
             self._snapshot = None
         self.due = kept
 
-    async def read(self) -> None:
-        """Read the first snapshot that is due, unless that is done. Raises StoreUnavailable."""
+    async def read(self, position: Position, base: Position) -> None:
+        """Read the first snapshot that is due, unless that is done. Raises StoreUnavailable.
+
+        The connection stands at `position`; what lies behind `base` costs no query.
+        """
         due = self.due[0]
         if self._snapshot is not None:
             return
-        snapshot = await self._snapshots.take(self._team, due.shown, due.wish, self._wire)
+        at_least = position if due.stays else base if due.has is None else due.has.merged(base)
+        snapshot = await self._snapshots.take(self._team, due.shown, due.wish, self._wire, at_least)
         if self.due[:1] == [due] and self._snapshot is None:
             self._snapshot, self._sent_frames = snapshot, 0
         else:  # not wanted any more

@@ -6,7 +6,7 @@ the store one query, and slow ones bounded memory.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
@@ -16,7 +16,7 @@ from monitor.events.position import Position
 from monitor.fanout.channels import ALL, MAX_ROWS, SnapshotWish, Subscription
 from monitor.fanout.frames import state
 from monitor.fanout.wires import Wire
-from monitor.projections.filter import Condition, Filter, matches, to_json
+from monitor.projections.filter import MAX_VALUES, Condition, Filter, matches, to_json
 from monitor.projections.status import IN_FLIGHT
 from monitor.projections.view import Summary
 from monitor.store.base import ListQuery, Reader, Store
@@ -71,25 +71,25 @@ class Snapshots:
         self._latest: dict[_Question, Snapshot] = {}
         self._slots = asyncio.Semaphore(HELD)
 
-    async def take(self, team: str, subscriptions: frozenset[Subscription], wish: SnapshotWish, wire: Wire) -> Snapshot:
-        """What these subscriptions show; `give_back` must follow. Raises StoreUnavailable."""
+    async def take(
+        self,
+        team: str,
+        subscriptions: frozenset[Subscription],
+        wish: SnapshotWish,
+        wire: Wire,
+        at_least: Position,
+    ) -> Snapshot:
+        """What these subscriptions show, once it shows everything in `at_least`; `give_back` must follow.
+
+        Raises StoreUnavailable.
+        """
         question = _Question(team, subscriptions, wish, wire)
-        if not self._is_fresh(question):
-            await self._slots.acquire()
-            if self._is_fresh(question):  # somebody else asked meanwhile
-                self._slots.release()
-            else:
-                reading = asyncio.create_task(self._read(question))
-                self._latest[question] = Snapshot(reading, self._clock.monotonic_s())
-        snapshot = self._latest[question]
-        snapshot.users += 1
-        try:
-            # Others may wait for the same reading: one who leaves must not end it.
-            await asyncio.shield(snapshot.reading)
-        except BaseException:
-            self.give_back(snapshot)
-            raise
-        return snapshot
+        snapshot = await self._share(question)
+        if snapshot.rows.position.includes(at_least):
+            return snapshot
+        # Read for somebody else, before this client got what it has: it would be set back.
+        self.give_back(snapshot)
+        return await self._share(question, too_old=snapshot)
 
     def give_back(self, snapshot: Snapshot) -> None:
         """It is sent, or not needed any more."""
@@ -112,9 +112,40 @@ class Snapshots:
             return None
         return found[0].status, max(0, self._clock.now_us() - found[0].updated_us) / 1_000_000
 
-    def _is_fresh(self, question: _Question) -> bool:
+    async def _share(self, question: _Question, too_old: Snapshot | None = None) -> Snapshot:
+        if not self._is_fresh(question, too_old):
+            await self._slots.acquire()
+            if self._is_fresh(question, too_old):  # somebody else asked meanwhile
+                self._slots.release()
+            else:
+                self._latest[question] = self._begin(question)
+        snapshot = self._latest[question]
+        snapshot.users += 1
+        try:
+            # Others may wait for the same reading: one who leaves must not end it.
+            await asyncio.shield(snapshot.reading)
+        except BaseException:
+            self.give_back(snapshot)
+            raise
+        return snapshot
+
+    def _is_fresh(self, question: _Question, too_old: Snapshot | None) -> bool:
         held = self._latest.get(question)
-        return held is not None and self._clock.monotonic_s() - held.began_s <= _SHARED_S
+        if held is None or held is too_old:
+            return False
+        return self._clock.monotonic_s() - held.began_s <= _SHARED_S
+
+    def _begin(self, question: _Question) -> Snapshot:
+        """A reading, which is a user of its own: its place is taken as long as the store works, whoever leaves."""
+        snapshot = Snapshot(asyncio.create_task(self._read(question)), self._clock.monotonic_s(), users=1)
+
+        def finish(reading: "asyncio.Task[Rows]") -> None:
+            if not reading.cancelled():
+                reading.exception()  # maybe nobody is left to hear of it
+            self.give_back(snapshot)
+
+        snapshot.reading.add_done_callback(finish)
+        return snapshot
 
     async def _read(self, question: _Question) -> Rows:
         return await self._store.read(lambda reader: _rows(reader, question, self._render))
@@ -122,21 +153,22 @@ class Snapshots:
 
 def _rows(reader: Reader, question: _Question, render: Callable[[Summary], Mapping[str, Any]]) -> Rows:
     """Rows and position of one snapshot of the store. Encoded here, in the store's thread."""
-    found: dict[str, Summary] = {}
-    href = None
-    for subscription in sorted(question.subscriptions, key=lambda each: sorted(each.channels)):
-        for summary in _named(reader, question.team, subscription):
-            found.setdefault(summary.id, summary)
-        asked = _asked(subscription, question.wish)
-        if asked is not None:
-            query = ListQuery(question.team, asked, "-startedAt", question.wish.limit)
-            page, _ = reader.executions(query)
-            found = {**{summary.id: summary for summary in page.rows}, **found}
-            href = href or (_href(asked) if page.has_more and question.wish.kind == "active" else None)
+    subscriptions = sorted(question.subscriptions, key=lambda each: sorted(each.channels))
+    # Those that were named come first: they are shown however many others there are.
+    found = {summary.id: summary for each in subscriptions for summary in _named(reader, question.team, each)}
+    named, lists, is_cut = len(found), [], False
+    for asked in filter(None, (_asked(each, question.wish) for each in subscriptions)):
+        page, _ = reader.executions(ListQuery(question.team, asked, "-startedAt", question.wish.limit))
+        found = found | {summary.id: summary for summary in page.rows if summary.id not in found}
+        is_cut |= page.has_more and question.wish.kind == "active"
+        lists.append(asked)
+        if len(found) > MAX_ROWS:
+            break
     frames = tuple(_within_limits(_frame(summary, render, question.wire) for summary in found.values()))
-    if len(frames) < len(found):
-        href = href or _href(Filter())
-    return Rows(frames, reader.position(), href)
+    if len(frames) == len(found) and not is_cut:
+        return Rows(frames, reader.position(), None)
+    is_of_one_list = len(lists) == 1 == len(subscriptions) and len(frames) >= named
+    return Rows(frames, reader.position(), _href(lists[0] if is_of_one_list else Filter()))
 
 
 def _named(reader: Reader, team: str, subscription: Subscription) -> Iterator[Summary]:
@@ -149,16 +181,21 @@ def _named(reader: Reader, team: str, subscription: Subscription) -> Iterator[Su
 
 
 def _asked(subscription: Subscription, wish: SnapshotWish) -> Filter | None:
-    """The list that shows the other channels; None = there are none."""
+    """The list that shows the other channels; None = it would be empty."""
     tests = list(subscription.filter.tests)
     if ALL not in subscription.channels:
-        workflows = sorted(name[9:] for name in subscription.channels if name.startswith("workflow:"))
-        if not workflows:
-            return None
-        tests.append(Condition("workflowId", "eq", tuple(workflows)))
+        workflows = {name[9:] for name in subscription.channels if name.startswith("workflow:")}
+        tests = _narrowed(tests, "workflowId", workflows)
     if wish.kind == "active":
-        tests.append(Condition("status", "eq", tuple(sorted(IN_FLIGHT))))
-    return Filter(tuple(sorted(tests)))
+        tests = _narrowed(tests, "status", IN_FLIGHT)
+    return Filter(tuple(sorted(tests))) if all(test.values for test in tests) else None
+
+
+def _narrowed(tests: Sequence[Condition], field: str, values: Collection[str]) -> list[Condition]:
+    """`tests` where `field` is one of `values`: a query string has one test for a field and an operator."""
+    said = [test for test in tests if (test.field, test.op) == (field, "eq")]
+    kept = frozenset(values).intersection(*(test.values for test in said))
+    return [*(test for test in tests if test not in said), Condition(field, "eq", tuple(sorted(kept)))]
 
 
 def _frame(summary: Summary, render: Callable[[Summary], Mapping[str, Any]], wire: Wire) -> bytes:
@@ -182,7 +219,10 @@ def _within_limits(frames: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _href(asked: Filter) -> str:
-    """The list of the same executions."""
+    """The list of the same executions; of all, where a query string cannot tell which."""
+    values = [list(map(str, test.values)) for test in asked.tests]
+    if any(len(words) > MAX_VALUES or any("," in word for word in words) for words in values):
+        asked = Filter()
     query = "&".join(
         f"{quote(f'filter[{field}]' if op == 'eq' else f'filter[{field}][{op}]')}={quote(_spelled(value), safe=',')}"
         for field, ops in to_json(asked).items()
