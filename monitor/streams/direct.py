@@ -175,6 +175,9 @@ class DirectWebSocket(WebSocketsSansIOProtocol):
 
     async def send(self, message: ASGISendEvent) -> None:
         await super().send(message)
+        if message["type"] == "websocket.accept":
+            # The handshake is over, and its headers are in the scope: 2 KB a connection.
+            del self.request, self.response
         self._look_for_end()
 
     def pause_writing(self) -> None:

@@ -70,6 +70,7 @@ async def _write_frames(outlet: Outlet, attachment: Attachment) -> None:
     try:
         while (chunk := await attachment.next()) is not None:
             outlet.write(chunk.framed)
+            del chunk  # or an idle connection would keep its last one
     finally:
         outlet.bind(None)
 
@@ -81,6 +82,7 @@ async def _send_messages(send: Send, attachment: Attachment, stuck_s: float) -> 
             for message in chunk.messages:
                 async with asyncio.timeout(stuck_s):
                     await send({"type": "websocket.send", "text": message.decode()})
+            del chunk  # or an idle connection would keep its last one
     except TimeoutError:
         attachment.end("slow")
     except OSError:

@@ -22,7 +22,7 @@ class RawResponse:
     async def read_head(self) -> None:
         """Read up to the body."""
         head = (await _soon(self._reader.readuntil(b"\r\n\r\n"))).decode()
-        first, *lines = head.splitlines()
+        first, *lines = head.strip().splitlines()
         self.status = int(first.split()[1])
         self.headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
 

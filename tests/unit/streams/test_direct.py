@@ -20,6 +20,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
 
 from monitor.streams.direct import DirectHttp, DirectWebSocket, Outlet, outlet_of
 from tests.support.server import PORTABLE, Address, Protocols, listening, until
@@ -205,6 +206,16 @@ async def test_direct_frames_stand_in_order_between_those_of_asgi() -> None:
         with pytest.raises(ConnectionClosed):
             await client.recv()
         assert client.close_code == 4000
+
+
+async def test_handshake_leaves_its_headers_to_nobody(app: Connected, address: Address) -> None:
+    """Kilobytes a connection, which nobody asks for once it is accepted."""
+    async with stalled("ws", app, address):
+        [connection] = address.server.server_state.connections
+        kept = vars(connection).keys() & {"request", "response"}
+        assert kept == set(), "uvicorn needs the handshake's request or response after it"
+        held = [name for name, value in vars(connection).items() if isinstance(value, Request | Response)]
+        assert held == [], "uvicorn keeps the handshake's request or response under another name now"
 
 
 async def test_agreed_compression_leaves_only_asgi() -> None:

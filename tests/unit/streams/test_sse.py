@@ -13,9 +13,9 @@ from websockets.asyncio.client import connect
 
 from monitor.access.positions import open_position, position_token
 from monitor.clock import SystemClock
-from monitor.events.position import Position
 from monitor.fanout.feed import Limits
 from monitor.fanout.hub import Hub
+from tests.support.clocks import ManualClock
 from tests.support.raw_response import blocks, get
 from tests.support.released import SEALER, World
 from tests.support.server import Address, streaming, until
@@ -101,17 +101,6 @@ async def test_an_independent_reader_understands_it(address: Address, world: Wor
         assert open_position(SEALER, event.id) == world.end
 
 
-async def test_a_client_resumes_by_its_last_event_id(address: Address, world: World, hub: Hub) -> None:
-    """The header wins over the address, which an EventSource repeats unchanged."""
-    await world.append()
-    await world.append()
-    world.publish(hub)
-    after_first = position_token(SEALER, world.beginning.advanced(0, 1))
-    async with get(address.port, f"{STREAM}?position=earliest", headers={"last-event-id": after_first}) as response:
-        ids = [block["data"].get("id") async for block in _take(blocks(response), 3)]
-        assert ids == [None, None, "e2"]
-
-
 async def test_subscriptions_are_query_parameters(address: Address, world: World, hub: Hub) -> None:
     """Channels, event patterns, filters and logs."""
     query = "channels=workflow:wf_1,execution:x&events=execution.*&filter[status]=failed"
@@ -126,101 +115,20 @@ async def test_subscriptions_are_query_parameters(address: Address, world: World
         assert told[2]["id"] == "e4"
 
 
-async def test_the_address_of_one_execution_is_its_channel(address: Address, world: World, hub: Hub) -> None:
-    """Its id may hold whatever ids hold."""
-    async with get(address.port, "/v1/executions/n8n%3Ap%2F1/stream?logs=1") as response:
-        await world.append()
-        await world.append("log.appended", "n8n:p/1", data={"lines": [{"message": "hello"}]})
-        world.publish(hub)
-        told = [block["data"] async for block in _take(blocks(response), 4)]
-        assert told[1]["channels"] == ["execution:n8n:p/1"]
-        assert told[2]["type"] == "stream.snapshot-end"
-        assert told[3]["id"] == "e2"
-
-
-@pytest.mark.parametrize(
-    ("query", "code", "field"),
-    [
-        ("channels=everything", "INVALID_REQUEST", "channels"),
-        ("channels=", "INVALID_REQUEST", "channels"),
-        ("channels=" + ",".join(f"execution:{n}" for n in range(1001)), "INVALID_REQUEST", "channels"),
-        ("events=*.failed", "INVALID_REQUEST", "events"),
-        ("logs=perhaps", "INVALID_REQUEST", "logs"),
-        ("chanels=executions", "INVALID_REQUEST", "chanels"),
-        ("position=yesterday", "INVALID_POSITION", "position"),
-        ("position=now&position=now", "INVALID_REQUEST", "position"),
-        ("filter[stauts]=failed", "INVALID_FILTER", "filter[stauts]"),
-    ],
-)
-async def test_a_bad_address_is_refused_at_first(address: Address, query: str, code: str, field: str) -> None:
-    """With the error envelope that every other address has."""
-    async with httpx.AsyncClient(trust_env=False) as client:
-        answer = await client.get(f"{address.http}{STREAM}?{query}")
-    assert answer.status_code in (400, 422)
-    error = answer.json()["error"]
-    assert (error["code"], error["field"]) == (code, field)
-    assert set(error) == {"code", "message", "field", "timestamp"}
-
-
-async def test_only_get_and_head_are_taken(address: Address) -> None:
-    """Other methods get the same envelope; HEAD gets what GET would, without the stream."""
-    async with httpx.AsyncClient(trust_env=False) as client:
-        answer = await client.post(address.http + STREAM)
-        head = await client.head(address.http + STREAM)
-    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
-    assert answer.json()["error"]["code"] == "METHOD_NOT_ALLOWED"
-    assert (head.status_code, head.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
-
-
-@pytest.mark.parametrize(
-    ("last_id", "reason"),
-    [
-        ("yesterday", "malformed"),
-        (position_token(SEALER, Position("00" * 6, (5,))), "incarnation"),
-    ],
-)
-async def test_a_reconnect_never_fails(address: Address, last_id: str, reason: str, world: World, hub: Hub) -> None:
-    """A native EventSource would give up for good: it is told in-band, shown what is in flight, and goes on from now.
-
-    Until the snapshot's end no frame has a position, so that who is cut off meanwhile gets all of this again.
-    """
-    async with get(address.port, STREAM, headers={"last-event-id": last_id}) as response:
-        assert response.status == 200
-        told = [block async for block in _take(blocks(response), 4)]
-        types = ["stream.hello", "stream.reset", "stream.subscribed", "stream.snapshot-end"]
-        assert [block["event"] for block in told] == types
-        assert ["id" in block for block in told] == [False, False, False, True]
-        assert told[1]["data"]["reason"] == reason
-        await world.append()
-        world.publish(hub)
-        assert b'"id":"e1"' in await response.block()
-
-
-async def test_who_wants_no_snapshot_has_a_position_at_once(address: Address, hub: Hub) -> None:
-    """The reset itself tells it then."""
-    async with get(address.port, f"{STREAM}?snapshot=none", headers={"last-event-id": "yesterday"}) as response:
-        told = [block async for block in _take(blocks(response), 3)]
-        assert [block["id"] for block in told] == [position_token(SEALER, hub.position)] * 3
-
-
-async def test_a_reconnect_to_a_bad_address_is_told_in_band(address: Address) -> None:
-    """Once, with a long time to wait before the next."""
-    async with get(address.port, f"{STREAM}?channels=everything", headers={"last-event-id": "yesterday"}) as response:
-        assert response.status == 200
-        told = [block async for block in blocks(response)]
-        assert int(told[0]["retry"]) >= 30_000
-        assert (told[0]["event"], told[0]["data"]["code"]) == ("stream.error", "INVALID_REQUEST")
-
-
-async def test_silent_connections_are_kept_alive_and_their_position_moves(world: World) -> None:
+async def test_silent_connections_are_kept_alive_and_their_position_moves() -> None:
     """A comment when nothing happened at all; an id without data when everything was filtered out."""
-    hub = world.hub(Limits(heartbeat_s=1.0))
+    clock = ManualClock()
+    world = await World(clock=clock).bound()
+    hub = world.hub(Limits(heartbeat_s=15.0))
     async with streaming(hub, world) as address, get(address.port, f"{STREAM}?channels=execution:other") as response:
         for _ in range(2):
             await response.block()
+        await until(lambda: hub.statistics().groups)
+        await clock.advance(15)
         assert await response.block() == b":\n\n"
         await world.append()
         world.publish(hub)
+        await clock.advance(15)
         assert await response.block() == b"id: %b\n\n" % position_token(SEALER, world.end).encode()
 
 

@@ -1,6 +1,7 @@
 """The two ways to a client, past ASGI and through it: the same bytes on every transport, and the same ends."""
 
 import asyncio
+import gc
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
@@ -8,13 +9,13 @@ from typing import Final
 
 import pytest
 
-from monitor.fanout.feed import Limits
+from monitor.fanout.feed import Chunk, Limits
 from monitor.fanout.hub import Hub
 from tests.support.clocks import ManualClock
 from tests.support.raw_response import get
 from tests.support.raw_websocket import BINARY, CLOSE, TEXT, Frame, RawWebSocket, made, upgraded
 from tests.support.released import World
-from tests.support.server import DIRECT, PORTABLE, Address, streaming, until
+from tests.support.server import DIRECT, PORTABLE, Address, Protocols, streaming, until
 
 STREAM: Final = "/v1/executions/stream"
 HEARTBEAT_S: Final = 15.0
@@ -136,3 +137,19 @@ async def frames_of(websocket: RawWebSocket) -> Bytes:
         if frame.opcode == CLOSE:
             await websocket.send(made(CLOSE, frame.payload))
     return frames
+
+
+@pytest.mark.parametrize("protocols", [DIRECT, PORTABLE], ids=["direct", "portable"])
+@pytest.mark.parametrize("kind", ["sse", "ndjson", "websocket"])
+async def test_idle_connection_keeps_nothing_that_it_was_sent(kind: str, protocols: Protocols) -> None:
+    """Thousands of them would keep a chunk each."""
+    world = await World(clock=ManualClock()).bound()
+    hub = world.hub()
+    await world.append()
+    world.publish(hub)
+    async with streaming(hub, world, protocols=protocols) as address:
+        reading = asyncio.create_task(read(kind, address, TARGETS[everything]))
+        await until(lambda: hub.statistics().groups)
+        await until(lambda: not [each for each in gc.get_objects() if isinstance(each, Chunk)])
+        await hub.drain()
+        await reading

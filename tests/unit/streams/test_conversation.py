@@ -1,0 +1,104 @@
+"""The beginning of a connection without a socket: what is said, in which order, and which frames tell a position."""
+
+import json
+from typing import NamedTuple
+
+import pytest
+
+from monitor.events.position import Position
+from monitor.fanout.attachment import Label
+from monitor.fanout.channels import ACTIVE, Selection, Subscription
+from monitor.fanout.hub import Hub
+from monitor.fanout.wires import NDJSON
+from monitor.streams.conversation import Opening, begin, resolve
+from monitor.streams.session import Reply, Select, Since
+from tests.support.clocks import NOON_US
+from tests.support.released import World
+
+LABEL = Label("5d", "ndjson", "default", "127.0.0.1:1")
+SELECTION = Selection("default", frozenset({Subscription(frozenset({"executions"}))}))
+FOREIGN = Position("00" * 6, (5,))
+
+
+class Case(NamedTuple):
+    """How a connection begins; `*` marks a frame that tells a position."""
+
+    frames: str
+    start: str = ""
+    snapshot: bool = False
+    on_loss: bool = True
+    is_readable: bool = True
+
+
+CASES = [
+    Case("hello* subscribed*"),
+    Case("hello* subscribed*", start="known", snapshot=True),
+    Case("hello subscribed snapshot-end*", snapshot=True),
+    Case("hello reset subscribed snapshot-end*", is_readable=False),
+    Case("hello reset subscribed snapshot-end*", is_readable=False, snapshot=True, on_loss=True),
+    Case("hello* reset* subscribed*", is_readable=False, on_loss=False),
+    Case("hello reset subscribed snapshot-end*", start="foreign"),
+    Case("hello* reset* subscribed*", start="foreign", on_loss=False),
+]
+
+
+@pytest.fixture
+async def world() -> World:
+    """One partition with two records."""
+    world = await World().bound()
+    await world.append("execution.started")
+    await world.append("execution.completed")
+    return world
+
+
+@pytest.fixture
+def hub(world: World) -> Hub:
+    """It has released both."""
+    hub = world.hub()
+    world.publish(hub)
+    return hub
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+async def test_position_is_told_as_soon_as_it_is_true(case: Case, hub: Hub) -> None:
+    """And not before: who is cut off inside a snapshot gets the snapshot again, and what was said before it."""
+    starts = {"known": hub.position, "foreign": FOREIGN}
+    first = Select(
+        SELECTION,
+        None,
+        Reply("stream.subscribed", {}),
+        snapshot=ACTIVE if case.snapshot else None,
+        on_loss=ACTIVE if case.on_loss else None,
+    )
+    opening = Opening(LABEL, NDJSON, first, starts.get(case.start), is_readable=case.is_readable)
+    frames = await said(hub, opening, len(case.frames.split()))
+    assert " ".join(frames) == case.frames
+
+
+async def said(hub: Hub, opening: Opening, count: int) -> list[str]:
+    """The first frames."""
+    attachment = hub.attach(opening.wire, opening.label)
+    begin(hub, attachment, opening)
+    lines: list[bytes] = []
+    while len(lines) < count:
+        chunk = await attachment.next()
+        assert chunk is not None
+        lines += b"".join(chunk.messages).splitlines()
+    attachment.leave()
+    documents = [json.loads(line) for line in lines]
+    return [each["type"].removeprefix("stream.") + "*" * ("position" in each) for each in documents]
+
+
+async def test_who_has_not_said_what_it_wants_is_told_where_the_service_stands(hub: Hub) -> None:
+    """A WebSocket may subscribe later, from that position on."""
+    assert await said(hub, Opening(LABEL, NDJSON, None, None), 1) == ["hello*"]
+
+
+async def test_words_and_times_become_positions(world: World, hub: Hub) -> None:
+    """A time is that of the journal's own clock, and includes what happened at that moment."""
+    assert await resolve(hub, None) is None
+    assert await resolve(hub, FOREIGN) == FOREIGN
+    assert await resolve(hub, "now") == hub.position
+    assert await resolve(hub, "earliest") == world.beginning
+    assert await resolve(hub, Since(NOON_US)) == world.beginning
+    assert await resolve(hub, Since(NOON_US + 1)) == world.end
