@@ -125,11 +125,18 @@ class RawWebSocket:
 
 
 @asynccontextmanager
-async def opened(port: int, request: bytes = b"") -> AsyncIterator[RawWebSocket]:
-    """A connection that has sent `request`; it ends with a reset."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    raw: socket.socket = writer.get_extra_info("socket")
+async def opened(port: int, request: bytes = b"", *, receive_bytes: int | None = None) -> AsyncIterator[RawWebSocket]:
+    """A connection that has sent `request`; it ends with a reset.
+
+    `receive_bytes` bounds what the kernel takes from a server while nobody reads.
+    """
+    raw = socket.socket()
+    if receive_bytes is not None:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    raw.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", port))
+    reader, writer = await asyncio.open_connection(sock=raw)
     websocket = RawWebSocket(reader, writer)
     try:
         await websocket.send(request)
@@ -139,8 +146,8 @@ async def opened(port: int, request: bytes = b"") -> AsyncIterator[RawWebSocket]
 
 
 @asynccontextmanager
-async def upgraded(port: int, path: str) -> AsyncIterator[RawWebSocket]:
+async def upgraded(port: int, path: str, *, receive_bytes: int | None = None) -> AsyncIterator[RawWebSocket]:
     """A WebSocket that has been accepted."""
-    async with opened(port, handshake(path)) as websocket:
+    async with opened(port, handshake(path), receive_bytes=receive_bytes) as websocket:
         assert (await websocket.head()).startswith(b"HTTP/1.1 101 ")
         yield websocket

@@ -4,7 +4,9 @@ The list of frames follows the Autobahn suite's sections on frames, fragments, U
 """
 
 import json
+import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -30,10 +32,16 @@ from tests.support.raw_websocket import (
     opened,
     upgraded,
 )
-from tests.support.service import Service
+from tests.support.service import Service, eventually
 
 # One service, and subscribers beside it, through all of it.
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+WATCHED = "watched"
+"""The workflow that the witnesses are interested in."""
+
+QUIET = ("stream.heartbeat", "stream.checkpoint")
+"""What lines of JSON bring when nothing happens."""
 
 SAID = b'{"type":"ping"}'
 
@@ -151,11 +159,13 @@ class Witnesses:
     async def see_on(self) -> None:
         """Return once each of them has seen one more event, on the connection that it has had from the beginning."""
         self._told.append(f"e{len(self._told)}")
-        said = {"type": "execution.started", "executionId": self._told[-1], "timestamp": "2026-11-22T10:30:00Z"}
+        said = {"type": "execution.started", "executionId": self._told[-1], "workflowId": WATCHED}
+        said["timestamp"] = "2026-11-22T10:30:00Z"
         assert (await self._client.post("/v1/events", json=said)).status_code == 200
         for follower in self._followers.values():
             await follower.until(lambda one: one.shown[-1].frame.get("executionId") == self._told[-1])
-            hello, subscribed, *events = (shown.frame for shown in follower.shown)
+            frames = [shown.frame for shown in follower.shown]
+            hello, subscribed, *events = [frame for frame in frames if frame["type"] not in QUIET]
             assert (hello["type"], subscribed["type"]) == ("stream.hello", "stream.subscribed")
             assert [event.get("executionId") for event in events] == self._told
 
@@ -177,7 +187,10 @@ async def service(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ser
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def witnesses(service: Service) -> AsyncIterator[Witnesses]:
     """By WebSocket, httpx-sse and curl."""
-    async with service.client() as client, following(Followers(service.url, ["executions"]).plain()) as followers:
+    async with (
+        service.client() as client,
+        following(Followers(service.url, [f"workflow:{WATCHED}"]).plain()) as followers,
+    ):
         yield Witnesses(client, followers)
 
 
@@ -240,6 +253,58 @@ async def test_socket_that_is_half_closed_is_closed(websocket: RawWebSocket) -> 
     """Who says no more cannot answer a ping."""
     websocket.send_end()
     assert await websocket.close_code() is None
+
+
+# --- readers that take nothing ---------------------------------------------------------------------------------------
+
+
+async def test_malformed_frame_of_one_who_does_not_read(service: Service, witnesses: Witnesses) -> None:
+    """The close frame waits behind what he has not taken, and nothing comes after it."""
+    async with stuck(service) as websocket:
+        await websocket.send(made(0x3))
+        await gone(service, "execution:flood")
+        await flood(service)
+        assert await websocket.close_code() == 1002
+    await witnesses.see_on()
+
+
+@pytest.mark.long
+async def test_reader_that_takes_nothing_is_sent_away(service: Service, witnesses: Witnesses) -> None:
+    """After ten seconds, with 4008 behind what is left for him."""
+    async with stuck(service) as websocket:
+        await gone(service, "execution:flood")
+        assert await websocket.close_code() == 4008
+    await witnesses.see_on()
+
+
+@asynccontextmanager
+async def stuck(service: Service) -> AsyncIterator[RawWebSocket]:
+    """Somebody who has subscribed to everything and whose socket is full."""
+    async with upgraded(service.port, STREAM, receive_bytes=4096) as websocket:
+        await websocket.send(made(TEXT, b'{"type":"subscribe","channels":["execution:flood"],"events":["*"]}'))
+        assert (await answer(websocket))["type"] == "stream.subscribed"
+        await flood(service)
+        yield websocket
+
+
+async def flood(service: Service) -> None:
+    """More than the kernel keeps for a reader, for one who wants to know about it."""
+    node = {"type": "node.completed", "executionId": "flood", "timestamp": "2026-11-22T10:30:00Z"}
+    async with service.client() as client:
+        for _ in range(5):
+            event = {**node, "id": uuid.uuid4().hex, "data": {"nodeId": "n1", "outputData": "x" * 900_000}}
+            assert (await client.post("/v1/events", json=event)).status_code == 200
+
+
+async def gone(service: Service, channel: str) -> None:
+    """Return when the service lists nobody with this channel."""
+    async with service.client() as client:
+
+        async def is_gone() -> bool:
+            listed = (await client.get("/v1/streams")).json()["data"]
+            return all(channel not in stream["channels"] for stream in listed)
+
+        await eventually(is_gone, within_s=30)
 
 
 # --- handshakes ------------------------------------------------------------------------------------------------------
