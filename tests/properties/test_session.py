@@ -27,7 +27,7 @@ MEMBERS: dict[str, st.SearchStrategy[Any]] = {
     "events": st.none() | st.lists(st.sampled_from(["*", "node.*", "execution.failed"]), min_size=1, max_size=3),
     "filter": st.none() | st.sampled_from([{}, {"status": "failed"}, {"status": ["failed"]}, {"mode": {"ne": ["a"]}}]),
     "logs": st.none() | st.booleans(),
-    "snapshot": st.none() | st.sampled_from(["none", "active", "recent:1", "recent:2000"]),
+    "snapshot": st.sampled_from([None, "none", "none", "active", "recent:1", "recent:2000"]),
     "position": st.none() | st.sampled_from(["now", "earliest", "here"]),
 }
 LISTS = st.lists(CHANNELS, min_size=1, max_size=5)
