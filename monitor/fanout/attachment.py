@@ -63,6 +63,41 @@ class Label(NamedTuple):
 class Attachment:
     """Reads the feed for one client. One task calls `next`; the other methods never wait, but for `room`."""
 
+    # A dictionary of so many names takes a kilobyte, ten thousand times.
+    __slots__ = (
+        "_approach",
+        "_cursor",
+        "_feed",
+        "_followed",
+        "_group",
+        "_is_looked_up",
+        "_is_resuming",
+        "_is_told_slow",
+        "_on_leave",
+        "_on_loss",
+        "_outcome",
+        "_replay",
+        "_replies",
+        "_retry_ms",
+        "_room",
+        "_showing",
+        "_snapshots",
+        "_told",
+        "_wire",
+        "_woken",
+        "ended",
+        "label",
+        "opened_us",
+        "outlet",
+        "parked_at",
+        "position",
+        "selection",
+        "sent_bytes",
+        "stuck_bytes",
+        "stuck_since_s",
+        "write",
+    )
+
     def __init__(
         self,
         feed: Feed,
@@ -83,7 +118,7 @@ class Attachment:
         # The chunk of its ring that a parked client gets next.
         self.parked_at = NOT_PARKED
         self.outlet = outlet
-        self.write = outlet.write if outlet is not None else None
+        self.write = outlet.write if outlet is not None else _write_nowhere
         # How much the full socket held when it last took something, and when that was.
         self.stuck_bytes, self.stuck_since_s = 0, 0.0
         self.opened_us = feed.clock.now_us()
@@ -478,6 +513,10 @@ class Attachment:
     async def _drained(self, outlet: Outlet) -> None:
         self.stuck_bytes, self.stuck_since_s = outlet.buffered_bytes, self._feed.clock.monotonic_s()
         await self._wait(self._feed.full)
+
+
+def _write_nowhere(_data: bytes) -> None:
+    """Who has no outlet is never parked."""
 
 
 def _within(chunks: Sequence[Chunk], limit_bytes: int) -> Sequence[Chunk]:

@@ -294,22 +294,29 @@ class Hub:
 
     async def _push(self, group: Group) -> None:
         """Write what is new to the sockets of parked readers, one chunk after the other."""
-        feed = self._feed
         for at, chunk in self._unpushed(group):
-            framed, position, size_bytes, after = chunk.framed, chunk.position, chunk.size_bytes, at + 1
-            for attachment in tuple(group.parked):
-                # Since the list was made it may have read on by itself, parked behind this chunk, or selected anew.
-                if attachment not in group.parked or attachment.parked_at != at or attachment.write is None:
-                    continue
+            readers = tuple(group.parked)
+            while readers:
+                now, readers = readers[: _SLICE - self._handed], readers[_SLICE - self._handed :]
+                self._write(group, now, at, chunk)
+                self._handed += len(now)
+                if self._handed >= _SLICE:
+                    await self._yield()
+        self._feed.unpushed.discard(group)
+
+    def _write(self, group: Group, readers: Sequence[Attachment], at: int, chunk: Chunk) -> None:
+        """Hand a chunk to those of `readers` that wait for it: the one place that runs once per subscriber."""
+        framed, position, size_bytes, after, written = chunk.framed, chunk.position, chunk.size_bytes, at + 1, 0
+        parked = group.parked
+        for attachment in readers:
+            # Since the list was made it may have read on by itself, parked behind this chunk, or selected anew.
+            if attachment.parked_at == at and attachment in parked:
                 attachment.parked_at = after
                 attachment.position = position
                 attachment.sent_bytes += size_bytes
                 attachment.write(framed)
-                feed.tally.delivered += chunk.events
-                self._handed += 1
-                if self._handed >= _SLICE:
-                    await self._yield()
-        feed.unpushed.discard(group)
+                written += 1
+        self._feed.tally.delivered += written * chunk.events
 
     def _unpushed(self, group: Group) -> Iterator[tuple[int, Chunk]]:
         """Chunks that parked readers have not got, also those that come while this goes on."""
