@@ -181,8 +181,8 @@ class Attachment:
         self._followed, self._is_looked_up = execution_id, False
         self._feed.endings.follow((self.selection.team, execution_id), self)
 
-    def finish(self, status: str) -> None:
-        """The followed execution has ended with `status`: say so once everything is read, and end."""
+    def finish(self, status: str | None) -> None:
+        """The followed execution has ended with `status`: say so once all is read, and end. None = it has not after all."""
         self._outcome = status
         self.wake()
 
@@ -285,7 +285,6 @@ class Attachment:
         if approach is None:
             approach = Approach(self._feed, self._replay, self._wire, self.selection, self.position)
             self._approach = approach
-        was_ahead = approach.is_ahead
         try:
             frames = await approach.read()
         except Lost as lost:
@@ -300,7 +299,7 @@ class Attachment:
         self.position, self._told = approach.position, approach.told
         if approach.has_arrived:
             frames += self._join_group(approach)
-        elif was_ahead and not frames:  # and nothing was awaited since the last look
+        elif not frames and approach.is_ahead and self.position.includes(self._feed.position):
             await self._wait(self._feed.waiting)
         if frames:
             return self._chunk(frames)
@@ -512,7 +511,9 @@ class Attachment:
 
     async def _drained(self, outlet: Outlet) -> None:
         self.stuck_bytes, self.stuck_since_s = outlet.buffered_bytes, self._feed.clock.monotonic_s()
-        await self._wait(self._feed.full)
+        # Whatever else wakes it meanwhile: a socket that takes nothing is as stuck as before.
+        while outlet.is_full and self.ended is None:
+            await self._wait(self._feed.full)
 
 
 def _write_nowhere(_data: bytes) -> None:

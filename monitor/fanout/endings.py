@@ -21,7 +21,9 @@ class _Ending:
     # Final status, or `deleted`.
     status: str | None = None
     log_is_closed: bool = False
-    heard_s: float = 0.0
+    # The latest life of the execution that was heard of, and when anything was.
+    epoch: int = 0
+    heard_s: float | None = None
 
 
 class Endings:
@@ -50,7 +52,7 @@ class Endings:
     def found(self, id_: ExecutionId, status: str, quiet_s: float) -> None:
         """The store says that it has had `status` for `quiet_s` seconds; what was heard since counts more."""
         ending = self._followed.get(id_)
-        if ending is not None and ending.heard_s == 0.0 and is_final(status):
+        if ending is not None and ending.heard_s is None and is_final(status):
             ending.status, ending.heard_s = status, self._clock.monotonic_s() - quiet_s
             self._check(ending)
 
@@ -61,11 +63,17 @@ class Endings:
         if ending is None:
             return
         ending.heard_s = self._clock.monotonic_s()
+        if event.epoch > ending.epoch:
+            ending.epoch, ending.log_is_closed = event.epoch, False
         ending.log_is_closed |= event.type == "log.appended" and event.data.get("final") is True
+        had_ended = ending.status is not None
         if event.type == "execution.deleted":
             ending.status, ending.log_is_closed = "deleted", True
         else:
             ending.status = release.status if is_final(release.status) else None
+        if had_ended and ending.status is None:
+            for follower in ending.followers:
+                follower.finish(None)  # maybe it was told so, and has not read up to there
         self._check(ending)
 
     def check(self) -> None:
@@ -74,7 +82,7 @@ class Endings:
             self._check(ending)
 
     def _check(self, ending: _Ending) -> None:
-        if ending.status is None:
+        if ending.status is None or ending.heard_s is None:
             return
         if ending.log_is_closed or self._clock.monotonic_s() - ending.heard_s >= self._settle_s:
             for follower in ending.followers:

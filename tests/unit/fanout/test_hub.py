@@ -1,8 +1,6 @@
 """The hub publishes without waiting, wakes readers in its own time, and says what it lost."""
 
 import asyncio
-import json
-from typing import Any
 
 import pytest
 
@@ -73,32 +71,6 @@ async def test_a_commit_that_is_published_again_changes_nothing(world: World) ->
     assert (hub.position, await ids(hub, attachment)) == (world.end, ["e1"])
 
 
-async def test_a_new_selection_begins_where_the_connection_stands(world: World) -> None:
-    """Nothing between the two is missed, nothing of the old one comes twice."""
-    hub = world.hub()
-    attachment = subscribed(hub, select("execution:exec_1"), WEBSOCKET)
-    await world.append()
-    world.publish(hub)
-    assert await ids(hub, attachment) == ["e1"]
-    await world.append()
-    await world.append(execution_id="exec_2")
-    world.publish(hub)
-    position = attachment.change(select("execution:exec_1", "execution:exec_2"))
-    assert position == world.beginning.advanced(0, 1)
-    assert await ids(hub, attachment) == ["e2", "e3"]
-
-
-async def test_a_resumed_client_that_everything_was_filtered_from_gets_a_checkpoint(world: World) -> None:
-    """Its position moves on, so that it does not have to be scanned again."""
-    hub = world.hub()
-    await world.append()
-    world.publish(hub)
-    attachment = subscribed(hub, select("execution:other"), WEBSOCKET, world.beginning)
-    [checkpoint] = await told(hub, attachment)
-    assert checkpoint["type"] == "stream.checkpoint"
-    assert open_position(SEALER, checkpoint["position"]) == world.end
-
-
 async def test_groups_far_behind_get_a_checkpoint_before_the_heartbeat(world: World) -> None:
     """Or a busy hour would take a filtered client out of the reach of replay."""
     hub = world.hub(Limits(checkpoint_records=10))
@@ -113,62 +85,6 @@ async def test_groups_far_behind_get_a_checkpoint_before_the_heartbeat(world: Wo
     world.publish(hub)
     hub._beat()
     assert [frame["type"] for frame in await told(hub, attachment)] == ["stream.checkpoint"]
-
-
-async def test_what_replay_cannot_bring_is_a_gap(world: World) -> None:
-    """Records that retention has taken: told with a position where no snapshot is wanted, then live."""
-    hub = world.hub(Limits(backlog_bytes=1))
-    for _ in range(5):
-        await world.append()
-    world.publish(hub)
-    await world.journal.trim(0, 3)
-    attachment = subscribed(hub, select(), WEBSOCKET, world.beginning, on_loss=None)
-    await world.append()
-    [gap] = await told(hub, attachment)
-    assert (gap["type"], gap["reason"]) == ("stream.gap", "retention")
-    assert open_position(SEALER, gap["position"]).offsets == (5,)
-    world.publish(hub)
-    assert await ids(hub, attachment) == ["e6"]
-
-
-async def test_after_a_gap_comes_a_snapshot_whose_cut_is_the_position(world: World) -> None:
-    """The gap itself has none: who is cut off before the end of the snapshot gets both again."""
-    hub = world.hub(Limits(backlog_bytes=1))
-    for _ in range(5):
-        await world.append()
-    world.publish(hub)
-    await world.journal.trim(0, 3)
-    attachment = subscribed(hub, select(), WEBSOCKET, world.beginning)
-    await world.append()
-    gap, row, end = await told(hub, attachment)
-    assert (gap["type"], gap["reason"], "position" in gap) == ("stream.gap", "retention", False)
-    assert [open_position(SEALER, gap["lost"][side]).offsets for side in ("from", "to")] == [(0,), (5,)]
-    assert (row["type"], row["executionId"], row["version"], "position" in row) == (
-        "stream.snapshot",
-        "exec_1",
-        6,
-        False,
-    )
-    assert (end["type"], end["count"]) == ("stream.snapshot-end", 1)
-    assert open_position(SEALER, end["position"]).offsets == (6,)
-    world.publish(hub)
-    await world.append()
-    world.publish(hub)
-    assert await ids(hub, attachment) == ["e7"]
-
-
-@pytest.mark.parametrize("limits", [Limits(backlog_bytes=1, replay_records=3), Limits(backlog_bytes=1, replay_bytes=1)])
-async def test_a_replay_that_would_cost_too_much_is_a_gap(world: World, limits: Limits) -> None:
-    """By records before it begins, by bytes as soon as they are spent."""
-    hub = world.hub(limits)
-    for _ in range(205):
-        await world.append()
-    world.publish(hub)
-    attachment = subscribed(hub, select(), WEBSOCKET, world.beginning)
-    frames = await told(hub, attachment)
-    gaps = [frame["reason"] for frame in frames if frame["type"] == "stream.gap"]
-    assert gaps == ["budget"]
-    assert hub.statistics().tally.gaps == 1
 
 
 async def test_a_cut_of_the_journal_is_told_to_everybody_once(world: World) -> None:
@@ -251,28 +167,6 @@ async def test_the_first_event_goes_at_once_and_a_slow_flush_pauses_as_long(worl
     await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_draining_ends_everybody_and_sends_newcomers_away(world: World) -> None:
-    """Each is told where it stands."""
-    hub = world.hub()
-    attachment = subscribed(hub, select(), WEBSOCKET)
-
-    async def read_to_the_end() -> list[str]:
-        types = []
-        while (chunk := await attachment.next()) is not None:
-            types += [json.loads(message)["type"] for message in chunk.messages]
-        attachment.leave()
-        return types
-
-    reading = asyncio.create_task(read_to_the_end())
-    await settle()
-    await hub.drain()
-    assert await reading == ["stream.drain"]
-    late = hub.attach(WEBSOCKET, LABEL)
-    late.say("stream.hello", {})
-    assert [frame["type"] for frame in await told(hub, late)] == ["stream.hello", "stream.drain"]
-    assert await late.next() is None
-
-
 async def test_replies_that_nobody_reads_hold_the_asker_up(world: World) -> None:
     """Not the hub: the client's own messages wait."""
     attachment = world.hub().attach(WEBSOCKET, LABEL)
@@ -286,39 +180,6 @@ async def test_replies_that_nobody_reads_hold_the_asker_up(world: World) -> None
     assert chunk is not None
     assert len(chunk.messages) == 32
     await asyncio.wait_for(blocked, 1)
-
-
-async def test_who_is_sent_away_in_the_middle_of_a_replay_is_told_how_far_it_got(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Not how far it was when the page was asked for: it would get the page again."""
-    hub = world.hub(Limits(backlog_bytes=1))
-    for _ in range(5):
-        await world.append()
-    world.publish(hub)
-    attachment = subscribed(hub, select(), WEBSOCKET, world.beginning)
-    read = world.journal.read
-
-    async def drained_meanwhile(*arguments: int) -> Any:
-        attachment.drain(1000)
-        return await read(*arguments)
-
-    monkeypatch.setattr(world.journal, "read", drained_meanwhile)
-    *events, drain = await told(hub, attachment)
-    assert drain["type"] == "stream.drain"
-    assert drain["position"] == events[-1]["position"]
-
-
-async def test_a_reader_that_cannot_be_caught_up_for_the_moment_is_sent_away(world: World) -> None:
-    """Nothing is lost: it comes back with the position that it has."""
-    hub = world.hub(Limits(backlog_bytes=1))
-    for _ in range(5):
-        await world.append()
-    world.publish(hub)
-    await world.journal.close()
-    attachment = subscribed(hub, select(), WEBSOCKET, world.beginning)
-    assert await told(hub, attachment) == []
-    assert attachment.ended == "unavailable"
 
 
 async def test_chunks_end_with_whole_records(world: World) -> None:
