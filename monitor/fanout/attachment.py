@@ -182,7 +182,7 @@ class Attachment:
         self._feed.endings.follow((self.selection.team, execution_id), self)
 
     def finish(self, status: str | None) -> None:
-        """The followed execution has ended with `status`: say so once all is read, and end. None = it has not after all."""
+        """The followed execution has ended with `status`, None = not after all: say so once all is read, and end."""
         self._outcome = status
         self.wake()
 
