@@ -311,7 +311,8 @@ class Attachment:
             chunks = group.ring.since(self._cursor, _TAKEN_CHUNKS)
         except Fallen:
             self._feed.tally.fallen += 1
-            self._tell_slow({})
+            # At least: what it missed first is known no more.
+            self._tell_slow(self.lag_records, group.ring.at(group.ring.first).made_s)
             self._leave_group()
             return None
         if not chunks and self._outcome is not None and group.pending:
@@ -321,8 +322,7 @@ class Attachment:
             await self._read_all(group)
             return None
         if sum(chunk.size_bytes for chunk in chunks) > self._feed.limits.ring_bytes // 2:
-            lag_ms = round((self._feed.clock.monotonic_s() - chunks[0].made_s) * 1000)
-            self._tell_slow({"lagEvents": sum(chunk.events for chunk in chunks), "lagMs": lag_ms})
+            self._tell_slow(sum(chunk.events for chunk in chunks), chunks[0].made_s)
         taken = _within(chunks, self._feed.limits.chunk_bytes)
         self._cursor += len(taken)
         self.position = self._told = taken[-1].position
@@ -414,11 +414,12 @@ class Attachment:
             self._showing.due.append(Due(self.selection.subscriptions, self._on_loss, has))
             self.say(name, {"reason": reason, **lost})
 
-    def _tell_slow(self, lag: Mapping[str, int]) -> None:
+    def _tell_slow(self, events: int, since_s: float) -> None:
         if not self._is_told_slow:
             self._is_told_slow = True
             self._feed.tally.slow += 1
-            self.say("stream.slow", lag)
+            lag_ms = round((self._feed.clock.monotonic_s() - since_s) * 1000)
+            self.say("stream.slow", {"lagEvents": events, "lagMs": lag_ms})
 
     def _say_end(self, status: str) -> None:
         """The last frame. Who comes back with its token is told that nothing follows."""

@@ -247,7 +247,7 @@ class Piped:
     """A client with an outlet, written to as the transports do it. `leave` must follow."""
 
     def __init__(self, hub: Hub, selection: Selection, start: Position | None = None, **wishes: Any) -> None:
-        self.outlet = Basin()
+        self.hub, self.outlet = hub, Basin()
         self.attachment = subscribed(hub, selection, WEBSOCKET, start, outlet=self.outlet, **wishes)
         self.outlet.reader = self.attachment
         # How often its task was given something to write.
