@@ -10,8 +10,8 @@ from monitor.cli.frames import Frame
 from monitor.cli.service import Away, Unwatchable
 
 _FIRST_PAUSE_S: Final = 0.5
-_LONGEST_PAUSE_S: Final = 10.0
-"""Together with its spread of one half: no stampede after a restart, and nobody is blind for longer."""
+_LONGEST_PAUSE_S: Final = 5.0
+"""With its spread of one half no stampede after a restart, and nobody who watches is blind for long."""
 
 _LONGEST_OBEYED_S: Final = 60.0
 """A service in its right mind does not ask for more."""

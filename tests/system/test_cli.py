@@ -104,7 +104,7 @@ def test_help_and_version_answer_without_settings() -> None:
     """Even with settings that no service could start with."""
     assert monitor("--version", port="nonsense").out == f"{__version__}\n"
     shown = monitor("--help", port="nonsense").out
-    assert [name for name in ("serve", "demo", "send", "import", "doctor") if name not in shown] == []
+    assert [name for name in ("serve", "demo", "send", "follow", "tail", "import", "doctor") if name not in shown] == []
 
 
 # --- serve -----------------------------------------------------------------------------------------------------------

@@ -70,12 +70,12 @@ def test_silence_is_believed_for_two_and_a_half_heartbeats(said: dict[str, Any],
     assert begun.silence_s == silence_s
 
 
-def test_pauses_grow_to_ten_seconds_and_begin_anew_after_progress() -> None:
+def test_pauses_grow_to_five_seconds_and_begin_anew_after_progress() -> None:
     """Half of each is chance."""
     begun = course(waits=True)
     most = [begun.lost(AWAY, 1.0, 1.0) for _ in range(8)]
-    assert most == [0.5, 1, 2, 4, 8, 10, 10, 10]
-    assert begun.lost(AWAY, 1.0, 0.0) == 5
+    assert most == [0.5, 1, 2, 4, 5, 5, 5, 5]
+    assert begun.lost(AWAY, 1.0, 0.0) == 2.5
     begun.take(frame("stream.heartbeat"), 1.0)
     assert [begun.lost(AWAY, 1.0, chance) for chance in (0.0, 0.5)] == [0.25, 0.75]
 
