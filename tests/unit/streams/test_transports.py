@@ -150,6 +150,6 @@ async def test_idle_connection_keeps_nothing_that_it_was_sent(kind: str, protoco
     async with streaming(hub, world, protocols=protocols) as address:
         reading = asyncio.create_task(read(kind, address, TARGETS[everything]))
         await until(lambda: hub.statistics().groups)
-        await until(lambda: not [each for each in gc.get_objects() if isinstance(each, Chunk)])
+        await until(lambda: not [each for each in gc.get_objects() if type(each) is Chunk])
         await hub.drain()
         await reading
