@@ -48,8 +48,7 @@ async def world() -> World:
     """One partition, real time, an empty store."""
     world = World(clock=SystemClock())
     world.store = SlowStore()
-    await world.store.write(lambda writer: writer.bind(world.journal.incarnation, world.beginning.offsets))
-    return world
+    return await world.bound()
 
 
 @pytest.fixture
