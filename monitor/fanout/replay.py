@@ -86,7 +86,11 @@ class Replay:
         low, high = bounds
         while low < high:
             middle = (low + high) // 2
-            records = await self._journal.read(partition, middle, high, 1)
+            try:
+                records = await self._journal.read(partition, middle, high, 1)
+            except RetentionCut as cut:  # trimmed meanwhile
+                low = cut.first
+                continue
             if not records or records[0].stored_us >= time_us:
                 high = middle
             else:

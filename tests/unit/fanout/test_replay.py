@@ -8,7 +8,7 @@ from monitor.errors import RetentionCut
 from monitor.fanout.frames import encode_body
 from monitor.fanout.replay import CONCURRENT_PAGES, PAGE_RECORDS, Replay
 from monitor.projections.fold import Release
-from tests.support.clocks import settle
+from tests.support.clocks import NOON_US, ManualClock, settle
 from tests.support.released import World
 
 
@@ -107,3 +107,60 @@ async def test_a_stampede_waits_its_turn(monkeypatch: pytest.MonkeyPatch) -> Non
     gate.set()
     await asyncio.gather(*pages)
     assert most == CONCURRENT_PAGES
+
+
+async def timed(partitions: int = 1) -> tuple[World, list[int]]:
+    """A journal that took two records every second, and when it took each."""
+    clock = ManualClock(NOON_US)
+    world, times_us = World(partitions, clock), []
+    for number in range(20):
+        await world.append(execution_id=f"exec_{number}")
+        times_us.append(clock.now_us())
+        if number % 2:
+            await clock.advance(1.0)
+    return world, times_us
+
+
+@pytest.mark.parametrize(
+    ("after_us", "offset"), [(-1, 0), (0, 0), (1, 2), (1_000_000, 2), (1_000_001, 4), (10**12, 20)]
+)
+async def test_a_time_is_the_place_of_the_first_record_from_then_on(after_us: int, offset: int) -> None:
+    """Those of the very instant included."""
+    world, _ = await timed()
+    assert (await world.hub().at_time(NOON_US + after_us)).offsets == (offset,)
+
+
+async def test_a_time_is_found_in_every_partition() -> None:
+    """What comes after it was stored at it or later, what lies before it was not."""
+    world, _ = await timed(partitions=3)
+    time_us = NOON_US + 4_500_000
+    found = await world.hub().at_time(time_us)
+    for partition, end in enumerate(world.end.offsets):
+        records = await world.journal.read(partition, 0, end, 100)
+        assert [record.offset for record in records if record.stored_us < time_us] == list(
+            range(found.offsets[partition])
+        )
+
+
+async def test_a_time_before_what_is_kept_is_where_the_journal_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when records go while it is looked for."""
+    world, _ = await timed()
+    await world.journal.trim(0, 6)
+    assert (await world.hub().at_time(0)).offsets == (6,)
+    bounds = world.journal.bounds
+
+    async def trimmed_afterwards() -> object:
+        found = await bounds()
+        await world.journal.trim(0, 15)
+        return found
+
+    monkeypatch.setattr(world.journal, "bounds", trimmed_afterwards)
+    assert (await world.hub().at_time(NOON_US + 4_000_000)).offsets == (15,)
+
+
+async def test_the_ends_of_the_journal_are_told() -> None:
+    """What it still holds."""
+    world, _ = await timed()
+    await world.journal.trim(0, 6)
+    hub = world.hub()
+    assert ((await hub.earliest()).offsets, (await replay_of(world).latest()).offsets) == ((6,), (20,))
