@@ -1,46 +1,47 @@
 """`monitor demo`: the service with its built-in workflows at work, and what a subscriber sees of them.
 
-The workflows' events come in by HTTP and go out by WebSocket, as everybody's do: nothing here looks inside the service.
+The workflows' events come in by HTTP and go out by the stream, as everybody's do: nothing looks inside the service.
 """
 
 import asyncio
-import json
 import random
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from itertools import cycle
 from typing import Any, Final
 
 import msgspec
 from rich.console import Console
-from websockets.asyncio.client import connect
 
 from monitor.cli.door import http_door
 from monitor.cli.frame_line import lines_of
-from monitor.cli.frames import Frame, read_frame
+from monitor.cli.frames import Frame
 from monitor.cli.serve import run_to_exit_code
+from monitor.cli.service import open_service
+from monitor.cli.subscription import STREAM_PATH, subscribe
 from monitor.clock import SystemClock
 from monitor.engines.base import Execute
 from monitor.engines.demo import DemoEngine
 from monitor.engines.demo.workflows import WORKFLOWS
-from monitor.events.model import MAX_EVENT_BYTES
 from monitor.serving import serve
 from monitor.settings import Settings
 
 _EVENTS_PER_EXECUTION: Final = 34
 """What the built-in workflows tell on average; one alone tells 24 to 64."""
 
-STREAM_PATH: Final = "/v1/executions/stream"
+_PATIENCE_S: Final = 30.0
+"""The service is in this process: it is there, or it has ended."""
 
 _INTRODUCTION: Final = """\
 {url}/  shows the demo workflows at work. Ctrl-C ends them. Watch from another terminal:
 
   curl -N {url}{path}
+  monitor tail --url {url}
 
 or in the browser's console on that page:
 
-  ws = new WebSocket("{ws_url}"); ws.onopen = () => ws.send('{{"type":"subscribe","channels":["executions"]}}'); \
+  ws = new WebSocket("ws{rest}{path}"); ws.onopen = () => ws.send('{{"type":"subscribe","channels":["executions"]}}'); \
 ws.onmessage = (event) => console.log(event.data)
 """
 
@@ -53,9 +54,8 @@ def run_demo(settings: Settings, rate: float) -> int:
     console = Console(highlight=False)
 
     async def show(url: str) -> None:
-        console.print(
-            _INTRODUCTION.format(url=url, path=STREAM_PATH, ws_url=stream_url(url)), soft_wrap=True, markup=False
-        )
+        introduction = _INTRODUCTION.format(url=url, path=STREAM_PATH, rest=url.removeprefix("http"))
+        console.print(introduction, soft_wrap=True, markup=False)
         async with working_engine(url) as engine, asyncio.TaskGroup() as group:
             group.create_task(_run_again_and_again(engine, rate))
             async for frame in frames_of(url):
@@ -88,18 +88,20 @@ async def execute(engine: DemoEngine, workflow_id: str) -> None:
     await engine.submit(Execute(uuid.uuid4().hex, workflow_id))
 
 
-async def frames_of(url: str, **more: Any) -> AsyncGenerator[Frame, None]:
-    """Every frame that a WebSocket subscriber of all executions gets; `more` are further members of its message."""
-    # A frame is an event, of up to 1 MiB, and what the service says of it.
-    async with connect(stream_url(url), proxy=None, max_size=2 * MAX_EVENT_BYTES) as socket:
-        await socket.send(json.dumps({"type": "subscribe", "channels": ["executions"], **more}))
-        async for message in socket:
-            yield read_frame(message.encode() if isinstance(message, str) else message)
-
-
-def stream_url(url: str) -> str:
-    """The stream's WebSocket address of the service at `url`."""
-    return url.replace("http", "ws", 1) + STREAM_PATH
+async def frames_of(url: str, *query: tuple[str, str], position: str | None = None) -> AsyncGenerator[Frame, None]:
+    """Every frame that a subscriber of all executions gets who adds `query` to the stream's address."""
+    async with open_service(url) as service:
+        subscription = subscribe(
+            service,
+            STREAM_PATH,
+            query,
+            position=position,
+            patience_s=_PATIENCE_S,
+            on_pause=lambda _why, _for_s: None,
+        )
+        async with aclosing(subscription.forever()) as frames:
+            async for sent in frames:
+                yield sent.frame
 
 
 async def _run_again_and_again(engine: DemoEngine, rate: float) -> None:

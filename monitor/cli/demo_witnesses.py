@@ -24,7 +24,7 @@ class Subscriber:
 
     async def follow(self, url: str, console: Console) -> None:
         """Show and remember what comes, until cancelled."""
-        async for frame in frames_of(url, events=["*"]):
+        async for frame in frames_of(url, ("events", "*")):
             for line in lines_of(frame):
                 console.print(line, soft_wrap=True)
             if frame.type == "stream.subscribed":

@@ -5,7 +5,6 @@ asked again. So it cannot hang: it ends by the stream's word or by REST's, or wh
 """
 
 import asyncio
-import random
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any, Final
@@ -13,10 +12,9 @@ from urllib.parse import parse_qsl, quote
 
 from rich.console import Console
 
-from monitor.cli.course import Course
 from monitor.cli.screen import Screen
 from monitor.cli.service import Answer, Away, Query, Refused, Service, Unwatchable, open_service
-from monitor.cli.subscription import Subscription
+from monitor.cli.subscription import Subscription, subscribe
 from monitor.cli.telling import Teller, open_teller
 from monitor.cli.told_lines import time_us
 from monitor.cli.watch import Step, Watch
@@ -42,21 +40,20 @@ async def follow(execution_id: str, url: str, *, as_json: bool, with_logs: bool,
 
     Raises Unwatchable when there is no such execution, unless `waits`, or when nobody answers for `patience_s`.
     """
-    clock, screen = SystemClock(), Screen(Console(highlight=False))
+    screen = Screen(Console(highlight=False))
     asked = [("events", "*"), ("logs", "1")] if with_logs else [("events", _WITHOUT_LOGS)]
     async with open_service(url) as service:
-        subscription = Subscription(
+        subscription = subscribe(
             service,
             f"{path_of(execution_id)}/stream",
             [*asked, ("snapshot", "active")],
-            Course(service.url, clock.monotonic_s(), patience_s=patience_s, waits=waits),
-            clock=clock,
-            chance=random.Random(),  # noqa: S311 - spreads reconnects, guards nothing
+            patience_s=patience_s,
+            waits=waits,
             on_pause=screen.note_pause,
         )
         with open_teller(screen, execution_id, as_json=as_json) as teller:
             follower = Follower(
-                execution_id, service, subscription, teller, clock=clock, with_logs=with_logs, waits=waits
+                execution_id, service, subscription, teller, clock=SystemClock(), with_logs=with_logs, waits=waits
             )
             return EXIT_CODES[await follower.run()]
 

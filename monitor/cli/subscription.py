@@ -14,7 +14,9 @@ from typing import Final, NamedTuple
 from monitor.cli.course import Course
 from monitor.cli.frames import Frame, Garbage, Lines, read_frame
 from monitor.cli.service import Away, Query, Refused, Service, reason_of
-from monitor.clock import Clock
+from monitor.clock import Clock, SystemClock
+
+STREAM_PATH: Final = "/v1/executions/stream"
 
 MEDIA_TYPE: Final = "application/x-ndjson"
 
@@ -111,3 +113,19 @@ class Subscription:
                     return
                 for line in lines.feed(piece):
                     yield line
+
+
+def subscribe(
+    service: Service,
+    path: str,
+    query: Query,
+    *,
+    patience_s: float,
+    on_pause: Callable[[str, float], None],
+    position: str | None = None,
+    waits: bool = False,
+) -> Subscription:
+    """A subscription by the machine's own clock; for `position` and `waits` see `Course`."""
+    clock, chance = SystemClock(), random.Random()  # noqa: S311 - spreads reconnects, guards nothing
+    course = Course(service.url, clock.monotonic_s(), patience_s=patience_s, position=position, waits=waits)
+    return Subscription(service, path, query, course, clock=clock, chance=chance, on_pause=on_pause)

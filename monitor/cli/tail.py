@@ -4,22 +4,17 @@ What is missing all the same is announced by a line. Conditions are written as p
 judged by the service, in the grammar of its lists.
 """
 
-import random
 import re
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from rich.console import Console
 
-from monitor.cli.course import Course
 from monitor.cli.frame_line import lines_of
 from monitor.cli.frames import Frame
 from monitor.cli.screen import Screen
 from monitor.cli.service import Query, Unwatchable, open_service
-from monitor.cli.subscription import Sent, Subscription
-from monitor.clock import SystemClock
-
-STREAM_PATH: Final = "/v1/executions/stream"
+from monitor.cli.subscription import STREAM_PATH, Sent, Subscription, subscribe
 
 _OPERATORS: Final = {"=": "", "!=": "[ne]", ">": "[gt]", ">=": "[gte]", "<": "[lt]", "<=": "[lte]"}
 _CONDITION: Final = re.compile(r"(\w+)\s*(!=|>=|<=|=|>|<)\s*([^\s=<>].*)")
@@ -48,16 +43,10 @@ async def tail(url: str, wanted: Wanted, *, as_json: bool, limit: int | None, pa
 
     Raises Unwatchable when what is wanted cannot be asked for, or when nobody answers for `patience_s`.
     """
-    query, clock, screen = query_of(wanted), SystemClock(), Screen(Console(highlight=False))
+    query, screen = query_of(wanted), Screen(Console(highlight=False))
     async with open_service(url) as service:
-        subscription = Subscription(
-            service,
-            STREAM_PATH,
-            query,
-            Course(service.url, clock.monotonic_s(), position=wanted.since, patience_s=patience_s),
-            clock=clock,
-            chance=random.Random(),  # noqa: S311 - spreads reconnects, guards nothing
-            on_pause=screen.note_pause,
+        subscription = subscribe(
+            service, STREAM_PATH, query, position=wanted.since, patience_s=patience_s, on_pause=screen.note_pause
         )
         await show(subscription, screen, as_json=as_json, limit=limit)
     return 0

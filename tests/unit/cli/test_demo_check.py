@@ -62,16 +62,13 @@ async def service(rows: Sequence[Mapping[str, Any]] = (), frames: Sequence[Sent]
         assert request.query["minPosition"] == "after-2"
         return web.json_response({"data": list(rows)})
 
-    async def stream(request: web.Request) -> web.WebSocketResponse:
-        socket = web.WebSocketResponse()
-        await socket.prepare(request)
-        position = (await socket.receive_json())["position"]
-        await socket.send_json({"type": "stream.subscribed", "position": position})
+    async def stream(request: web.Request) -> web.StreamResponse:
+        lines = web.StreamResponse(headers={"content-type": "application/x-ndjson"})
+        await lines.prepare(request)
         for each in frames:
-            if each["position"] > position:
-                await socket.send_json(each)
-        await socket.receive()
-        return socket
+            if each["position"] > request.query["position"]:
+                await lines.write(json.dumps(each).encode() + b"\n")
+        return lines
 
     application = web.Application()
     application.router.add_get("/v1/executions", list_rows)
@@ -145,7 +142,7 @@ async def test_resumed_stream_has_to_be_the_same(frames: list[Sent], is_well: bo
     """Another order or a repeat is found."""
     async with service(frames=frames) as url:
         finding = await check_resume(url, await who_saw(FRAMES))
-    assert finding.checked.endswith("the other 2 frames")
+    assert finding.checked.endswith("the other 2 events")
     assert (finding.problem == "") is is_well
 
 
