@@ -76,7 +76,8 @@ class Replay:
         """Before the first record of each partition that the journal took at `time_us` or later.
 
         Found by halving: the journal's times hardly ever go back, and where producers set them (Kafka's CreateTime)
-        the answer is as exact as they are.
+        the answer is as exact as they are. A time before what is left is a position whose next record is gone, so
+        that whoever begins there is told of the gap.
         """
         bounds = await self._journal.bounds()
         offsets = [await self._at_time(p, bounds[p], time_us) for p in range(self._journal.partitions)]
@@ -84,18 +85,20 @@ class Replay:
 
     async def _at_time(self, partition: int, bounds: Bounds, time_us: int) -> int:
         low, high = bounds
+        gone = low
         while low < high:
             middle = (low + high) // 2
             try:
                 records = await self._journal.read(partition, middle, high, 1)
             except RetentionCut as cut:  # trimmed meanwhile
-                low = cut.first
+                low = gone = cut.first
                 continue
             if not records or records[0].stored_us >= time_us:
                 high = middle
             else:
                 low = records[0].offset + 1
-        return low
+        # Whatever is left was stored later: what is gone may have been too.
+        return low - 1 if 0 < low == gone < bounds.end else low
 
     async def tail(self, cut: Position, max_records: int, max_bytes: int) -> tuple[Position, list[Release]]:
         """The last releases before `cut`, and where they begin.

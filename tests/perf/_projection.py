@@ -22,6 +22,7 @@ from monitor.events.model import DEFAULT_TEAM, Entry
 from monitor.events.position import Position
 from monitor.fanout.hub import Hub
 from monitor.fanout.replay import Replay
+from monitor.fanout.snapshots import Snapshots
 from monitor.journal.base import Journal
 from monitor.journal.kafka import open_kafka_journal
 from monitor.journal.kafka.journal import KafkaJournal
@@ -120,14 +121,21 @@ async def pipeline_on(journal: Journal, store: Store) -> Pipeline:
     """The pipeline as the service makes it, with a hub that has no subscribers."""
     team_of = team_rule(exclusive=journal.exclusive, trust_body=False)
     position: Position = await store.read(lambda reader: reader.position())
-    replay = Replay(journal, store, team_of)
+    clock = SystemClock()
+    hub = Hub(
+        start=position,
+        replay=Replay(journal, store, team_of),
+        snapshots=Snapshots(store, lambda summary: {"id": summary.id}, clock),
+        sealer=Sealer(bytes(KEY_BYTES)),
+        clock=clock,
+    )
     return Pipeline(
         journal=journal,
         store=store,
-        hub=Hub(start=position, replay=replay, sealer=Sealer(bytes(KEY_BYTES)), clock=SystemClock()),
+        hub=hub,
         team_of=team_of,
         on_deliveries=lambda: None,
-        clock=SystemClock(),
+        clock=clock,
         metrics=Metrics(),
     )
 

@@ -142,11 +142,11 @@ async def test_a_time_is_found_in_every_partition() -> None:
         )
 
 
-async def test_a_time_before_what_is_kept_is_where_the_journal_begins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also when records go while it is looked for."""
+async def test_a_time_before_what_is_kept_has_a_record_behind_it_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that who begins there is told of the gap; also when records go while it is looked for."""
     world, _ = await timed()
     await world.journal.trim(0, 6)
-    assert (await world.hub().at_time(0)).offsets == (6,)
+    assert (await world.hub().at_time(0)).offsets == (5,)
     bounds = world.journal.bounds
 
     async def trimmed_afterwards() -> object:
@@ -155,7 +155,7 @@ async def test_a_time_before_what_is_kept_is_where_the_journal_begins(monkeypatc
         return found
 
     monkeypatch.setattr(world.journal, "bounds", trimmed_afterwards)
-    assert (await world.hub().at_time(NOON_US + 4_000_000)).offsets == (15,)
+    assert (await world.hub().at_time(NOON_US + 4_000_000)).offsets == (14,)
 
 
 async def test_the_ends_of_the_journal_are_told() -> None:
