@@ -30,7 +30,7 @@ CONTROLS: Final = tuple(
 )
 """An EventSource hears only of names that it listens to."""
 
-PAUSE_S: Final = 0.1
+PAUSE_S: Final = 0.25
 """Between the attempts of clients that need a loop around them."""
 
 SHOWN_WITHIN_S: Final = 30.0

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.browser import Browser
 from tests.support.debian import Unavailable
-from tests.support.followers import STREAM, Follower, Followers, Following, following
+from tests.support.followers import STREAM, Follower, Followers, following
 from tests.support.node_clients import prepare
 from tests.support.proxies import DEFAULT_SITE, README_SITE, haproxy, nginx
 from tests.support.service import Service
@@ -54,22 +54,21 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
         service.close()
 
 
-@pytest.mark.parametrize("proxy", PROXIES.values(), ids=PROXIES)
-async def test_frames_come_through_one_by_one(service: Service, tmp_path: Path, proxy: Proxy) -> None:
+async def test_frames_come_through_one_by_one(service: Service, tmp_path: Path) -> None:
     """Each as soon as it is made, the drain too; and when the service is back, everybody goes on where he stood."""
-    async with in_front(proxy, service, tmp_path) as url:
-        assert min([await first_byte_s(url) for _ in range(3)]) < FIRST_BYTE_S
-        async with following(kinds(proxy, url)) as followers:
-            for number in range(10):
-                await tell(service, number, followers)
-            assert await service.stop() == 0
-            for follower in followers.values():
-                await follower.until(lambda one: one.controls("drain"))
-                assert follower.shown[-1].frame["type"] == "stream.drain"
-                assert follower.shown[-1].token
-            service.launch()
-            await service.ready()
-            await tell(service, 10, followers)
+    async with behind_all(service, tmp_path) as (urls, followers):
+        for url in urls:
+            assert min([await first_byte_s(url) for _ in range(3)]) < FIRST_BYTE_S
+        for number in range(10):
+            await tell(service, number, followers)
+        assert await service.stop() == 0
+        for follower in followers.values():
+            await follower.until(lambda one: one.controls("drain"))
+            assert follower.shown[-1].frame["type"] == "stream.drain"
+            assert follower.shown[-1].token
+        service.launch()
+        await service.ready()
+        await tell(service, 10, followers)
 
 
 async def test_event_source_outlives_an_absence_behind_nginx(
@@ -96,23 +95,27 @@ async def test_event_source_outlives_an_absence_behind_nginx(
 @pytest.mark.timeout(IDLE_S + 120)
 async def test_idle_streams_survive_every_default_timeout(service: Service, tmp_path: Path) -> None:
     """After two and a half minutes without an event, the next one arrives on the connection that was there before."""
-    async with AsyncExitStack() as stack:
-        followers: dict[str, Follower] = {}
-        for number, (name, proxy) in enumerate(PROXIES.items()):
-            folder = tmp_path / f"proxy-{number}"
-            folder.mkdir()
-            url = await stack.enter_async_context(in_front(proxy, service, folder))
-            behind = await stack.enter_async_context(following(kinds(proxy, url)))
-            followers |= {f"{kind} behind {name}": follower for kind, follower in behind.items()}
+    async with behind_all(service, tmp_path) as (_, followers):
         await asyncio.sleep(IDLE_S)  # the silence that is under test
         await tell(service, 0, followers)
         assert [name for name, follower in followers.items() if len(follower.controls("hello")) != 1] == []
 
 
-def kinds(proxy: Proxy, url: str) -> Mapping[str, Following]:
-    """Who can get through."""
-    followers = Followers(url, CHANNELS)
-    return followers.plain() if proxy.takes_websockets else followers.gets()
+@asynccontextmanager
+async def behind_all(service: Service, folder: Path) -> AsyncIterator[tuple[list[str], Mapping[str, Follower]]]:
+    """The URLs of all proxies at once, and everybody who gets through to the service."""
+    urls: list[str] = []
+    followers: dict[str, Follower] = {}
+    async with AsyncExitStack() as stack:
+        for number, (name, proxy) in enumerate(PROXIES.items()):
+            own = folder / f"proxy-{number}"
+            own.mkdir()
+            urls.append(await stack.enter_async_context(in_front(proxy, service, own)))
+            kinds = Followers(urls[-1], CHANNELS)
+            through = kinds.plain() if proxy.takes_websockets else kinds.gets()
+            found = await stack.enter_async_context(following(through))
+            followers |= {f"{kind} behind {name}": follower for kind, follower in found.items()}
+        yield urls, followers
 
 
 @asynccontextmanager

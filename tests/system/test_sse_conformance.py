@@ -132,38 +132,51 @@ def frame_of(**members: Any) -> Frame:
 # --- a real service --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("named", [False, True], ids=["default names", "named"])
-async def test_recorded_stream_says_what_a_websocket_shows(tmp_path: Path, named: bool) -> None:
+async def test_recorded_stream_says_what_a_websocket_shows(tmp_path: Path) -> None:
     """From the first byte to the drain, at every cut: the same texts in the same order, each under its own token."""
+    target = "/v1/executions/stream?channels=executions&events=*"
     service = Service(tmp_path / "data")
     service.launch()
     try:
         await service.ready()
-        target = "/v1/executions/stream?channels=executions&events=*"
-        async with connect(f"ws://127.0.0.1:{service.port}{target}", proxy=None) as websocket:
-            with closing(http.client.HTTPConnection("127.0.0.1", service.port, timeout=20)) as connection:
-                connection.request("GET", f"{target}&named=1" if named else target)
-                response = await asyncio.to_thread(connection.getresponse)
-                async with service.client() as client:
-                    for entry in islice(traffic(5), 12):
-                        assert (await client.post("/v1/events", content=entry.value, headers=JSON)).status_code == 200
-                recording = asyncio.create_task(asyncio.to_thread(response.read))
-                assert await service.stop() == 0
-                body, texts = await recording, await everything(websocket)
+        async with (
+            connect(f"ws://127.0.0.1:{service.port}{target}", proxy=None) as websocket,
+            service.client() as client,
+        ):
+            plain, named = [await recording(service.port, each) for each in (target, f"{target}&named=1")]
+            for entry in islice(traffic(5), 12):
+                assert (await client.post("/v1/events", content=entry.value, headers=JSON)).status_code == 200
+            assert await service.stop() == 0
+            texts = await everything(websocket)
     finally:
         service.close()
+    frames = [(text, json.loads(text)) for text in texts]
+    for body, names in ((await plain, default_name), (await named, own_name)):
+        assert re.match(rb"retry: [0-9]+\n", body)
+        read = EventStream().feed(body)
+        told = [Fired(names(frame), text, frame["position"]) for text, frame in frames]
+        assert list(map(without_own, read)) == list(map(without_own, told))
+        assert_read(body, every_cut(body), read, told[-1].last_event_id)
+
+
+JSON = {"content-type": "application/json"}
+
+
+async def recording(port: int, target: str) -> asyncio.Task[bytes]:
+    """Brings the body of a GET, which has begun, when it has ended."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("GET", target)
+    response = await asyncio.to_thread(connection.getresponse)
     head = {name.lower(): value for name, value in response.getheaders()}
     assert head["content-type"] == "text/event-stream; charset=utf-8"
     assert set(head["cache-control"].split(", ")) == {"no-store", "no-transform"}
     assert head["x-accel-buffering"] == "no"
-    assert re.match(rb"retry: [0-9]+\n", body)
-    told = [Fired(name_of(frame, named), text, frame["position"]) for text in texts for frame in [json.loads(text)]]
-    read = EventStream().feed(body)
-    assert list(map(without_own, read)) == list(map(without_own, told))
-    assert_read(body, every_cut(body), read, told[-1].last_event_id)
 
+    def read() -> bytes:
+        with closing(connection):
+            return response.read()
 
-JSON = {"content-type": "application/json"}
+    return asyncio.create_task(asyncio.to_thread(read))
 
 
 def without_own(fired: Fired) -> Fired:
@@ -171,10 +184,15 @@ def without_own(fired: Fired) -> Fired:
     return fired._replace(data=re.sub(r'"(sid|retryMs)":("[0-9a-f]+"|\d+)', "", fired.data))
 
 
-def name_of(frame: Mapping[str, Any], named: bool) -> str:
-    """What an EventSource fires it under."""
+def own_name(frame: Mapping[str, Any]) -> str:
+    """What an EventSource fires an event under that has its type for a name."""
     name: str = frame["type"]
-    return name if named or name.startswith("stream.") else "message"
+    return name
+
+
+def default_name(frame: Mapping[str, Any]) -> str:
+    """And one without a name; the service's own words always have theirs."""
+    return frame["type"] if frame["type"].startswith("stream.") else "message"
 
 
 async def everything(websocket: ClientConnection) -> Sequence[str]:

@@ -28,7 +28,7 @@ export function followMessages(WebSocket, url, subscription, tell) {
     socket.onerror = () => {};
     socket.onclose = ({code}) => {
       tell({now: code === 1000 ? 'closed' : 'connecting'});
-      if (code !== 1000) setTimeout(connect, 100);
+      if (code !== 1000) setTimeout(connect, 250);
     };
   };
   connect();
