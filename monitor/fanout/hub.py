@@ -8,7 +8,7 @@ read everything are written to; others are woken. REST reads wait here for a pos
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -19,15 +19,13 @@ from monitor.errors import InvalidPosition, Shed
 from monitor.events.position import Position
 from monitor.fanout.attachment import Attachment, Label, Outlet, same_life
 from monitor.fanout.channels import Selection
-from monitor.fanout.feed import Chunk, Feed, Group, Limits, Tally
+from monitor.fanout.feed import Feed, Limits, Tally
+from monitor.fanout.flushing import SLICE, Flushing
 from monitor.fanout.replay import Replay
 from monitor.fanout.snapshots import Snapshots
 from monitor.fanout.wires import Wire
 from monitor.projections.fold import Release
 from monitor.telemetry.metrics import Metrics
-
-_SLICE: Final = 100
-"""Sockets written or readers woken between two turns of the loop: at 10 to 40 us each, 1 to 4 ms."""
 
 _LEAST_PAUSE_S: Final = 0.002
 _BEAT_S: Final = 1.0
@@ -104,9 +102,7 @@ class Hub:
         self._beats_s = 0.0
         # When the journal took the first event that was published since the last flush.
         self._oldest_us: int | None = None
-        # What a flush has done since the loop last had a turn, and how long it has worked in all.
-        self._handed = 0
-        self._worked_s = self._turn_began_s = 0.0
+        self._flushing = Flushing(self._feed, clock)
 
     @property
     def position(self) -> Position:
@@ -251,8 +247,8 @@ class Hub:
         leaving = tuple(self._attachments)
         for number, attachment in enumerate(leaving, 1):
             attachment.drain(self._retry_ms())
-            if number % _SLICE == 0:
-                await self._clock.sleep(_SPREAD_S * _SLICE / len(leaving))
+            if number % SLICE == 0:
+                await self._clock.sleep(_SPREAD_S * SLICE / len(leaving))
         try:
             async with asyncio.timeout(grace_s):
                 while self._attachments:
@@ -264,79 +260,19 @@ class Hub:
     def _retry_ms(self) -> int:
         return self._chance.randint(*RETRY_MS)
 
-    # --- flushing ----------------------------------------------------------------------------------------------------
-
     async def _flush_forever(self) -> None:
         while True:
             await self._news.wait()
             self._news.clear()
             await self._flush()
-            await self._clock.sleep(max(self._worked_s, _LEAST_PAUSE_S))
+            await self._clock.sleep(max(self._flushing.worked_s, _LEAST_PAUSE_S))
 
     async def _flush(self) -> None:
-        feed, self._worked_s = self._feed, 0.0
         oldest_us, self._oldest_us = self._oldest_us, None
-        self._turn_began_s = self._clock.monotonic_s()
-        for group in tuple(feed.dirty):
-            feed.flush(group)
-        for group in tuple(feed.unpushed):
-            await self._push(group)
-        woken, feed.ready = [*feed.waiting, *feed.ready], []
-        for attachment in woken:
-            attachment.wake()
-            self._handed += 1
-            if self._handed >= _SLICE:
-                await self._yield()
-        await self._yield()
-        self._metrics.flush_seconds.observe(self._worked_s)
+        await self._flushing.flush()
+        self._metrics.flush_seconds.observe(self._flushing.worked_s)
         if oldest_us is not None:
             self._metrics.delivery_lag.observe(max(0, self._clock.now_us() - oldest_us) / 1_000_000)
-
-    async def _push(self, group: Group) -> None:
-        """Write what is new to the sockets of parked readers, one chunk after the other."""
-        for at, chunk in self._unpushed(group):
-            readers = tuple(group.parked)
-            while readers:
-                now, readers = readers[: _SLICE - self._handed], readers[_SLICE - self._handed :]
-                self._write(group, now, at, chunk)
-                self._handed += len(now)
-                if self._handed >= _SLICE:
-                    await self._yield()
-        self._feed.unpushed.discard(group)
-
-    def _write(self, group: Group, readers: Sequence[Attachment], at: int, chunk: Chunk) -> None:
-        """Hand a chunk to those of `readers` that wait for it: the one place that runs once per subscriber."""
-        framed, position, size_bytes, after, written = chunk.framed, chunk.position, chunk.size_bytes, at + 1, 0
-        parked = group.parked
-        for attachment in readers:
-            # Since the list was made it may have read on by itself, parked behind this chunk, or selected anew.
-            if attachment.parked_at == at and attachment in parked:
-                attachment.parked_at = after
-                attachment.position = position
-                attachment.sent_bytes += size_bytes
-                attachment.write(framed)
-                written += 1
-        self._feed.tally.delivered += written * chunk.events
-
-    def _unpushed(self, group: Group) -> Iterator[tuple[int, Chunk]]:
-        """Chunks that parked readers have not got, also those that come while this goes on."""
-        while group.pushed < group.ring.next:
-            if group.pushed < group.ring.first:
-                # A burst beyond the ring: whoever is behind it goes on from the backlog.
-                for attachment in tuple(group.parked):
-                    if attachment.parked_at < group.ring.first:
-                        attachment.wake()
-                group.pushed = group.ring.first
-            at = group.pushed
-            yield at, group.ring.at(at)
-            group.pushed = at + 1
-
-    async def _yield(self) -> None:
-        """Give the loop a turn: the woken ones write now, and whoever else is ready goes on."""
-        self._handed = 0
-        self._worked_s += self._clock.monotonic_s() - self._turn_began_s
-        await asyncio.sleep(0)
-        self._turn_began_s = self._clock.monotonic_s()
 
     async def _beat_forever(self) -> None:
         while True:

@@ -10,7 +10,8 @@ from monitor.access.positions import open_position
 from monitor.events.position import Position
 from monitor.fanout.attachment import Attachment
 from monitor.fanout.channels import ACTIVE
-from monitor.fanout.hub import _SLICE, RETRY_MS
+from monitor.fanout.flushing import SLICE
+from monitor.fanout.hub import RETRY_MS
 from monitor.fanout.wires import WEBSOCKET
 from tests.support.clocks import NOON_US, ManualClock, settle
 from tests.support.released import LABEL, SEALER, Piped, World, select, subscribed, told
@@ -115,11 +116,11 @@ async def test_who_does_not_go_is_left_to_the_server(world: World) -> None:
 async def test_many_are_sent_away_over_a_second(world: World, clock: ManualClock) -> None:
     """So that they do not all come back at once."""
     hub = world.hub()
-    readers = [subscribed(hub, select(), WEBSOCKET) for _ in range(4 * _SLICE)]
+    readers = [subscribed(hub, select(), WEBSOCKET) for _ in range(4 * SLICE)]
     draining = asyncio.create_task(hub.drain())
     for quarter in range(1, 5):
         await settle()
-        assert sum(reader.ended == "drain" for reader in readers) == quarter * _SLICE
+        assert sum(reader.ended == "drain" for reader in readers) == quarter * SLICE
         await clock.advance(0.25)
     for reader in readers:
         reader.leave()

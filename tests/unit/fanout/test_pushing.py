@@ -10,7 +10,8 @@ from monitor.access.positions import open_position
 from monitor.events.position import Position
 from monitor.fanout.channels import Selection
 from monitor.fanout.feed import Limits
-from monitor.fanout.hub import _SLICE, Hub
+from monitor.fanout.flushing import SLICE
+from monitor.fanout.hub import Hub
 from tests.support.clocks import settle
 from tests.support.released import SEALER, Piped, World, select
 
@@ -192,7 +193,7 @@ async def pushed_in_slices(world: World, hub: Hub, clients: list[Piped]) -> asyn
     flushing = asyncio.create_task(hub._flush())
     # One turn of the loop: a flush gives it one after each slice.
     await asyncio.sleep(0)
-    assert len(clients) - len(without_it(world, clients)) == _SLICE
+    assert len(clients) - len(without_it(world, clients)) == SLICE
     return flushing
 
 
@@ -204,9 +205,9 @@ def without_it(world: World, clients: list[Piped]) -> list[Piped]:
 async def test_many_readers_are_written_to_in_slices(world: World, attach: Attach) -> None:
     """The loop has a turn after each; nobody is left out."""
     hub = world.hub()
-    clients = [attach(hub) for _ in range(2 * _SLICE + 5)]
+    clients = [attach(hub) for _ in range(2 * SLICE + 5)]
     flushing = await pushed_in_slices(world, hub, clients)
-    assert len(without_it(world, clients)) == _SLICE + 5
+    assert len(without_it(world, clients)) == SLICE + 5
     await flushing
     assert all(ids(client) == ["e1"] for client in clients)
 
@@ -214,19 +215,19 @@ async def test_many_readers_are_written_to_in_slices(world: World, attach: Attac
 async def test_who_leaves_in_the_middle_of_a_flush_gets_nothing_more(world: World, attach: Attach) -> None:
     """The others do."""
     hub = world.hub()
-    clients = [attach(hub) for _ in range(_SLICE + 5)]
+    clients = [attach(hub) for _ in range(SLICE + 5)]
     flushing = await pushed_in_slices(world, hub, clients)
     gone, *others = without_it(world, clients)
     gone.attachment.leave()
     await flushing
-    assert (ids(gone), hub.statistics().subscribers) == ([], _SLICE + 4)
+    assert (ids(gone), hub.statistics().subscribers) == ([], SLICE + 4)
     assert all(ids(client) == ["e1"] for client in others)
 
 
 async def test_who_reads_on_by_itself_in_the_middle_of_a_flush_gets_nothing_twice(world: World, attach: Attach) -> None:
     """A reply wakes it before its slice; parked again, it is not taken for one that waits."""
     hub = world.hub()
-    clients = [attach(hub) for _ in range(3 * _SLICE)]
+    clients = [attach(hub) for _ in range(3 * SLICE)]
     flushing = await pushed_in_slices(world, hub, clients)
     for client in clients:
         client.attachment.say("stream.pong", {"id": "pong"})
@@ -240,7 +241,7 @@ async def test_who_selects_anew_in_the_middle_of_a_flush_gets_nothing_of_the_old
 ) -> None:
     """Though it may be parked in its new group, at the same number, before its slice comes."""
     hub = world.hub()
-    clients = [attach(hub) for _ in range(4 * _SLICE)]
+    clients = [attach(hub) for _ in range(4 * SLICE)]
     flushing = await pushed_in_slices(world, hub, clients)
     changed = without_it(world, clients)[::2]
     for client in changed:
@@ -256,7 +257,7 @@ async def test_who_selects_anew_in_the_middle_of_a_flush_gets_nothing_of_the_old
 async def test_what_is_published_during_a_flush_comes_behind_it(world: World, attach: Attach) -> None:
     """To those of a later slice, too."""
     hub = world.hub()
-    clients = [attach(hub) for _ in range(_SLICE + 5)]
+    clients = [attach(hub) for _ in range(SLICE + 5)]
     flushing = await pushed_in_slices(world, hub, clients)
     await world.append()
     world.publish(hub)
@@ -268,7 +269,7 @@ async def test_what_is_published_during_a_flush_comes_behind_it(world: World, at
 async def test_newcomers_share_what_is_pushed_after_they_came(world: World, attach: Attach) -> None:
     """Also when the group has written chunks before, and while one is on its way."""
     hub = world.hub()
-    clients = [attach(hub) for _ in range(_SLICE + 5)]
+    clients = [attach(hub) for _ in range(SLICE + 5)]
     await settle()
     await happen(world, hub)
     flushing = await pushed_in_slices(world, hub, clients)
