@@ -1,4 +1,4 @@
-// The live page. One stream feeds `held`, a map of executions, and the list is drawn from it once per animation frame;
+// The live page. One stream feeds `held`, a map of executions, and the list is drawn from it in one animation frame;
 // an opened execution has a stream of its own. Strangers' words reach the document as text alone, and strangers' ids
 // are keys of maps, never of objects.
 
@@ -13,14 +13,13 @@ const NODE_STATUSES = new Map([
 const KEPT = 500; // executions that are counted: a snapshot of about half a megabyte
 const SHOWN = 200; // rows in the document: more than anybody reads while they move
 const BARS = 120, NODES = 200, LINES = 300;
+const DRAW_MS = 100; // ten times a second: nobody reads faster, and a flood of events costs half of a core, not all
 const SETTLED_MS = 1000; // a stream says that it is behind, and not that it is so no longer
 const AGAIN_MS = 3000; // where EventSource itself gives up
 
 // --- words ----------------------------------------------------------------------------------------------------------
 
 const $ = (id) => document.getElementById(id);
-const time = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
-const day = new Intl.DateTimeFormat([], { day: "numeric", month: "short" });
 
 function words(said, most = 200) {
   const text = typeof said === "string" ? said : said == null ? "" : JSON.stringify(said);
@@ -30,7 +29,8 @@ function words(said, most = 200) {
 function clock(said) {
   const at = new Date(said ?? NaN);
   if (!(at >= 0)) return "";
-  return at.toDateString() === new Date().toDateString() ? time.format(at) : `${day.format(at)} ${time.format(at)}`;
+  const isToday = at.toDateString() === new Date().toDateString(), time = at.toTimeString().slice(0, 8);
+  return isToday ? time : `${at.toLocaleDateString([], { day: "numeric", month: "short" })} ${time}`;
 }
 
 function span(ms) {
@@ -75,7 +75,7 @@ function fold(row, { executionId, workflowId, type, timestamp, data, version, st
   const at = new Date(timestamp).toISOString();
   // One whose beginning was told before we listened is read once more.
   row ??= { id: executionId, createdAt: at, isPartial: type !== "execution.queued" && type !== "execution.started" };
-  const { workflowName = row.workflowName, mode = row.mode } = data;
+  const workflowName = data.workflowName ?? row.workflowName, mode = data.mode ?? row.mode;
   const next = { ...row, workflowId, workflowName, mode, version, ...state };
   if (type === "execution.started") next.startedAt = at;
   if (IN_FLIGHT.has(state.status)) return { ...next, stoppedAt: undefined, duration: undefined, error: undefined };
@@ -115,10 +115,11 @@ function telling(row) {
 const search = new URLSearchParams(location.search);
 const chosen = { status: search.get("status") ?? "", workflowId: search.get("workflow") ?? "" };
 const workflows = new Map(), shown = new Map();
-let held = new Map(), incoming = new Map(), isPaused = false, frame = 0;
+let held = new Map(), incoming = new Map(), isPaused = false, drawing = 0;
 
-const key = ({ id, startedAt, createdAt }) => `${startedAt ?? createdAt} ${id}`;
-const newest = () => [...held.values()].sort((one, other) => (key(one) < key(other) ? 1 : -1));
+const begun = ({ startedAt, createdAt }) => startedAt ?? createdAt;
+const isBefore = (one, other) => (begun(one) === begun(other) ? one.id < other.id : begun(one) < begun(other));
+const newest = () => [...held.values()].sort((one, other) => (isBefore(one, other) ? 1 : -1));
 const isWanted = ({ status }) => !chosen.status || status === chosen.status;
 
 function take(event) {
@@ -154,8 +155,8 @@ function complete(rows) {
 }
 
 function draw() {
-  frame ||= requestAnimationFrame(() => {
-    frame = 0;
+  drawing ||= setTimeout(requestAnimationFrame, DRAW_MS, () => {
+    drawing = 0;
     drawList();
     if (opened) drawOpened(opened);
   });
@@ -186,7 +187,7 @@ function drawRow(parts, row) {
   parts.link.href = `#${new URLSearchParams({ id: row.id })}`;
   parts.link.ariaCurrent = isOpen ? "true" : null;
   parts.bar.style.setProperty("--ratio", row.progress.ratio);
-  write(parts, { ...telling(row), started: clock(row.startedAt ?? row.createdAt) });
+  write(parts, { ...telling(row), started: clock(begun(row)) });
 }
 
 function drawCounters(rows) {
@@ -209,9 +210,11 @@ function drawStrip(rows) {
 }
 
 function offer({ workflowId: id, workflowName: name }) {
-  if (!id || id.includes(",") || workflows.size > KEPT) return;
-  if (!workflows.has(id)) workflows.set(id, $("workflows").appendChild(new Option("", id)));
-  write({ name: workflows.get(id) }, { name: words(name || id, 60) });
+  const known = workflows.get(id);
+  if (!id || id.includes(",") || workflows.size > KEPT || (known && known.name === name)) return;
+  const option = known?.option ?? $("workflows").appendChild(new Option("", id));
+  option.textContent = words(name || id, 60);
+  workflows.set(id, { option, name });
 }
 
 // --- one execution --------------------------------------------------------------------------------------------------
@@ -224,8 +227,11 @@ async function open(id) {
   const mine = (opened = id ? { id, nodes: new Map(), shown: new Map(), lines: [] } : null);
   document.body.classList.toggle("split", Boolean(id));
   detail.node.hidden = !id;
-  detail.nodes.replaceChildren();
-  detail.log.replaceChildren();
+  detail.node.ariaBusy = "true";
+  for (const part of ["status", "name", "started", "took", "count", "mode", "error", "nodes", "log"]) {
+    detail[part].replaceChildren();
+  }
+  detail.progress.value = 0;
   draw();
   if (!id) return;
   const address = `/v1/executions/${encodeURIComponent(id)}`;
@@ -233,25 +239,27 @@ async function open(id) {
   const answer = await fetch(`${address}?include=data,logs`).catch(() => null);
   const execution = await answer?.json().catch(() => null);
   if (mine !== opened) return;
-  if (!answer?.ok) return fail(execution);
+  detail.node.ariaBusy = "false";
+  if (!answer?.ok || !execution) return fail(answer, execution);
   const { epoch = 0, logs, logLines } = execution;
   const first = logLines > logs.length ? `: the first ${logs.length} of ${logLines}, and what comes now` : "";
   Object.assign(mine, { row: execution, epoch, lines: logs, first });
   for (const node of execution.executionData) mine.nodes.set(node.nodeId, node);
   const query = new URLSearchParams({ events: "*", logs: 1, position: answer.headers.get("monitor-position") });
-  mine.source = follow(`${address}/stream?${query}`, (event) => tell(mine, event), {
-    "stream.gap": () => open(id),
-    "stream.reset": () => open(id),
+  const again = () => mine === opened && open(id);
+  mine.source = follow(`${address}/stream?${query}`, again, (event) => tell(mine, event), {
+    "stream.gap": again,
+    "stream.reset": again,
+    "stream.log-gap": ({ count, from }) => mine.lines.push({ timestamp: from, message: `${count} lines left out` }),
     "stream.end": () => mine.source.close(),
-    "stream.log-gap": ({ count, from }) => mine.lines.push({ timestamp: from, level: "", message: `${count} lines left out` }),
   });
   draw();
 }
 
-function fail(answer) {
+function fail(answer, said) {
   detail.error.hidden = false;
-  write(detail, { error: answer?.error?.message ?? "The service does not answer. Trying again." });
-  if (!answer) setTimeout(route, AGAIN_MS);
+  write(detail, { error: words(said?.error?.message ?? "The service does not answer. Trying again.") });
+  if (!(answer?.status < 500)) setTimeout(route, AGAIN_MS);
 }
 
 function tell(mine, event) {
@@ -280,15 +288,15 @@ function drawOpened({ id, row, nodes, shown, lines, first }) {
 }
 
 function drawNodes(nodes, shown, row) {
-  const begun = (run) => Date.parse(run.startedAt ?? run.stoppedAt) - (run.startedAt ? 0 : run.duration * 1000 || 0);
-  const from = Math.min(...[row, ...nodes].map(begun).filter(Number.isFinite));
-  const until = Math.max(from + 1, ...[row, ...nodes].map((run) => begun(run) + elapsed(run)).filter(Number.isFinite));
+  const start = (run) => Date.parse(run.startedAt ?? run.stoppedAt) - (run.startedAt ? 0 : run.duration * 1000 || 0);
+  const from = Math.min(...[row, ...nodes].map(start).filter(Number.isFinite));
+  const until = Math.max(from + 1, ...[row, ...nodes].map((run) => start(run) + elapsed(run)).filter(Number.isFinite));
   arrange(detail.nodes, shown, nodes.map(({ nodeId }) => nodeId), "node");
   for (const node of nodes) {
     const parts = shown.get(node.nodeId), took = elapsed(node), { iteration, attempt, status } = node;
     const run = [words(node.nodeName, 80), iteration && `round ${iteration + 1}`, attempt > 1 && `attempt ${attempt}`];
     parts.node.dataset.status = status;
-    parts.run.style.setProperty("--from", (begun(node) - from) / (until - from) || 0);
+    parts.run.style.setProperty("--from", (start(node) - from) / (until - from) || 0);
     parts.run.style.setProperty("--length", took / (until - from) || 0);
     write(parts, { name: run.filter(Boolean).join(" · "), status, took: span(took) });
   }
@@ -316,17 +324,22 @@ function say(state, text) {
   $("chip").textContent = text;
 }
 
-const live = () => (staleSince ? say("stale", `Stale since ${clock(staleSince)}`) : say("live", "Live"));
+function live(since = staleSince) {
+  staleSince = since;
+  say(...(since ? ["stale", `Stale since ${clock(since)}`] : ["live", "Live"]));
+}
+
 const lose = () => $("chip").dataset.state === "lost" || say("lost", `Reconnecting, as of ${clock(Date.now())}`);
 
 function catchUp() {
   say("behind", "Catching up");
-  settling = setTimeout(live, SETTLED_MS);
+  settling = setTimeout(() => live(), SETTLED_MS);
 }
 
-function follow(address, onEvent, controls) {
+function follow(address, again, onEvent, controls) {
   const source = new EventSource(address);
   source.onmessage = ({ data }) => onEvent(JSON.parse(data));
+  source.onerror = () => source.readyState === EventSource.CLOSED && setTimeout(again, AGAIN_MS);
   for (const [name, react] of Object.entries(controls)) {
     source.addEventListener(name, ({ data }) => react(JSON.parse(data)));
   }
@@ -337,22 +350,19 @@ function watch() {
   source?.close();
   const query = new URLSearchParams({ snapshot: `recent:${KEPT}`, events: "execution.*,node.*" });
   if (chosen.workflowId) query.set("channels", `workflow:${chosen.workflowId}`);
-  source = follow(`/v1/executions/stream?${query}`, take, {
-    "stream.hello": () => ([incoming, staleSince] = [new Map(), null]),
+  const mine = (source = follow(`/v1/executions/stream?${query}`, () => mine === source && watch(), take, {
+    "stream.hello": () => ([incoming, staleSince] = [new Map(), null]), // whatever was cut off begins again
     "stream.subscribed": catchUp,
     "stream.snapshot": ({ execution }) => incoming.set(execution.id, execution),
     "stream.snapshot-end": replace,
     "stream.gap": catchUp,
     "stream.reset": catchUp,
     "stream.slow": catchUp,
-    "stream.stale": ({ since }) => live((staleSince = since)),
-    "stream.fresh": () => live((staleSince = null)),
+    "stream.stale": ({ since }) => live(since),
+    "stream.fresh": () => live(null),
     "stream.drain": lose,
-  });
-  source.onerror = ({ target }) => {
-    lose();
-    if (target.readyState === EventSource.CLOSED) setTimeout(() => target === source && watch(), AGAIN_MS);
-  };
+  }));
+  mine.addEventListener("error", lose);
 }
 
 function replace() {

@@ -75,6 +75,7 @@ def running(service: Service) -> Iterator[Service]:
 # --- the list --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.timeout(300)  # for a picture, twice what an idle machine takes
 async def test_rows_equal_the_api_across_restarts(
     own_service: Service, browser: Browser, pytestconfig: pytest.Config
 ) -> None:
@@ -82,7 +83,7 @@ async def test_rows_equal_the_api_across_restarts(
     browser.expected = AWAY
     folder = pytestconfig.getoption("--pictures")
     # An execution tells 34 events on average. The picture wants one for each of its bars, and durations as they are.
-    runs, speed = (60, 1.0) if folder else (24, 20.0)
+    runs, speed = (50, 1.0) if folder else (24, 20.0)
     page = await browser.open(own_service.url, **WIDE)
     async with working_engine(own_service.url, speed) as engine:
         await run_demo(engine, runs)
@@ -217,6 +218,13 @@ async def test_one_execution_opens_with_its_nodes_and_log(service: Service, brow
         event("node.started", "one-1", ago_s=10, nodeId="b", nodeName="Send", iteration=1, attempt=2),
     )
     page = await browser.open(f"{service.url}/?workflow=one", **WIDE)
+
+    async def log_first(route: Route) -> None:
+        """Something is told after the execution was read, and before its stream begins."""
+        await tell(service, event("log.appended", "one-1", lines=[{"level": "warn", "message": "Slow"}]))
+        await route.continue_()
+
+    await page.route("**/one-1/stream?*", log_first)
     await row(page, "one-1").locator("a").focus()
     await page.keyboard.press("Enter")
     detail = page.locator("#detail")
@@ -224,15 +232,16 @@ async def test_one_execution_opens_with_its_nodes_and_log(service: Service, brow
     await expect(detail.locator(".nodes li")).to_have_text(
         [re.compile(r"Fetch\s+success 10.0 s"), re.compile(r"Send · round 2 · attempt 2\s+running")]
     )
-    await expect(detail.locator(".log li")).to_have_text([re.compile("info.*Fetched")])
+    await expect(detail.locator(".log li")).to_have_text([re.compile("info.*Fetched"), re.compile("warn.*Slow")])
     await tell(
         service,
-        event("log.appended", "one-1", lines=[{"level": "error", "message": "Not sent"}], final=True),
         event("node.failed", "one-1", nodeId="b", nodeName="Send", iteration=1, attempt=2, duration=9.0),
+        *(event("node.started", "one-1", ago_s=11, nodeId="b", iteration=1, attempt=late) for late in (1, 2)),
+        event("log.appended", "one-1", lines=[{"level": "error", "message": "Not sent"}], final=True),
         event("execution.failed", "one-1", duration=30.0, error={"message": "The mail server is away"}),
     )
     await expect(detail.locator(".error")).to_have_text("The mail server is away")
-    await expect(detail.locator(".log li")).to_have_text([re.compile("Fetched"), re.compile("error.*Not sent")])
+    await expect(detail.locator(".log li").last).to_have_text(re.compile("error.*Not sent"))
     assert await detail.locator(".nodes li").evaluate_all("runs => runs.map((run) => run.dataset.status)") == [
         "success",
         "failed",
@@ -435,9 +444,11 @@ async def is_within(page: Page) -> bool:
 
 
 async def take_picture(page: Page, folder: Path) -> None:
-    """Open an execution that failed among the rows that are seen, and keep what the page looks like."""
+    """Open an execution that failed, and keep what the page looks like."""
+    await page.set_viewport_size({"width": 1200, "height": 640})  # what a README shows, in less than 150 KB
     await page.locator("#rows li[data-status=failed] a").first.click()
+    await expect(page.locator("#detail .log li").last).to_be_visible()
     await page.evaluate("scrollTo(0, 0)")
-    await expect(page.locator("#detail .error")).to_be_visible()
+    await page.mouse.move(0, 0)
     await page.screenshot(path=folder / "live-page.png")
     await page.keyboard.press("Escape")
