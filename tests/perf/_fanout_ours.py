@@ -8,6 +8,7 @@ import asyncio
 import dataclasses
 import json
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
@@ -46,11 +47,12 @@ class Stalls:
         return {"p50_ms": median(late_ms), "p99_ms": late_ms[len(late_ms) * 99 // 100], "max_ms": late_ms[-1]}
 
     def _arm(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._watching = loop.call_later(_TICK_S, self._note, loop.time() + _TICK_S)
+        # By the system's clock: that of the loop stands still while something runs.
+        due_s = time.monotonic() + _TICK_S
+        self._watching = asyncio.get_running_loop().call_later(_TICK_S, self._note, due_s)
 
     def _note(self, due_s: float) -> None:
-        self._late_ms.append(max(0.0, asyncio.get_running_loop().time() - due_s) * 1000)
+        self._late_ms.append(max(0.0, time.monotonic() - due_s) * 1000)
         self._arm()
 
 
