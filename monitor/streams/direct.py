@@ -79,7 +79,7 @@ class Outlet:
 
     def turn(self, *, is_full: bool) -> None:
         """The transport's buffer is above its limit, or has room again."""
-        self.is_full = is_full or self._transport.is_closing()
+        self.is_full = is_full or self._abortion is not None
         if self._reader is not None:
             self._reader.wake()
 

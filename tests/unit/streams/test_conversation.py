@@ -1,10 +1,11 @@
 """The beginning of a connection without a socket: what is said, in which order, and which frames tell a position."""
 
 import json
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
+from monitor.access.positions import position_token
 from monitor.events.position import Position
 from monitor.fanout.attachment import Label
 from monitor.fanout.channels import ACTIVE, Selection, Subscription
@@ -13,7 +14,7 @@ from monitor.fanout.wires import NDJSON
 from monitor.streams.conversation import Opening, begin, resolve
 from monitor.streams.session import Reply, Select, Since
 from tests.support.clocks import NOON_US
-from tests.support.released import World
+from tests.support.released import SEALER, World
 
 LABEL = Label("5d", "ndjson", "default", "127.0.0.1:1")
 SELECTION = Selection("default", frozenset({Subscription(frozenset({"executions"}))}))
@@ -32,7 +33,7 @@ class Case(NamedTuple):
 
 CASES = [
     Case("hello* subscribed*"),
-    Case("hello* subscribed*", start="known", snapshot=True),
+    Case("hello* subscribed*", start="earlier", snapshot=True),
     Case("hello subscribed snapshot-end*", snapshot=True),
     Case("hello reset subscribed snapshot-end*", is_readable=False),
     Case("hello reset subscribed snapshot-end*", is_readable=False, snapshot=True, on_loss=True),
@@ -60,9 +61,9 @@ def hub(world: World) -> Hub:
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-async def test_position_is_told_as_soon_as_it_is_true(case: Case, hub: Hub) -> None:
+async def test_position_is_told_as_soon_as_it_is_true(case: Case, world: World, hub: Hub) -> None:
     """And not before: who is cut off inside a snapshot gets the snapshot again, and what was said before it."""
-    starts = {"known": hub.position, "foreign": FOREIGN}
+    starts = {"earlier": world.beginning, "foreign": FOREIGN}
     first = Select(
         SELECTION,
         None,
@@ -72,10 +73,13 @@ async def test_position_is_told_as_soon_as_it_is_true(case: Case, hub: Hub) -> N
     )
     opening = Opening(LABEL, NDJSON, first, starts.get(case.start), is_readable=case.is_readable)
     frames = await said(hub, opening, len(case.frames.split()))
-    assert " ".join(frames) == case.frames
+    told = [each["type"].removeprefix("stream.") + "*" * ("position" in each) for each in frames]
+    assert " ".join(told) == case.frames
+    begun = token(world.beginning if case.start == "earlier" else hub.position)
+    assert {each["position"] for each in frames if "position" in each} == {begun}
 
 
-async def said(hub: Hub, opening: Opening, count: int) -> list[str]:
+async def said(hub: Hub, opening: Opening, count: int) -> list[dict[str, Any]]:
     """The first frames."""
     attachment = hub.attach(opening.wire, opening.label)
     begin(hub, attachment, opening)
@@ -85,13 +89,18 @@ async def said(hub: Hub, opening: Opening, count: int) -> list[str]:
         assert chunk is not None
         lines += b"".join(chunk.messages).splitlines()
     attachment.leave()
-    documents = [json.loads(line) for line in lines]
-    return [each["type"].removeprefix("stream.") + "*" * ("position" in each) for each in documents]
+    return [json.loads(line) for line in lines[:count]]
+
+
+def token(position: Position) -> str:
+    """Of a position, as this deployment seals it."""
+    return position_token(SEALER, position)
 
 
 async def test_who_has_not_said_what_it_wants_is_told_where_the_service_stands(hub: Hub) -> None:
     """A WebSocket may subscribe later, from that position on."""
-    assert await said(hub, Opening(LABEL, NDJSON, None, None), 1) == ["hello*"]
+    [hello] = await said(hub, Opening(LABEL, NDJSON, None, None), 1)
+    assert (hello["type"], hello["position"]) == ("stream.hello", token(hub.position))
 
 
 async def test_words_and_times_become_positions(world: World, hub: Hub) -> None:

@@ -343,26 +343,53 @@ async def test_expelled_reader_that_reads_again_gets_the_last_word(app: Connecte
         await until(lambda: app.returned)
 
 
+@pytest.mark.parametrize("is_stuck", [False, True])
 @pytest.mark.parametrize("goodbye", ["client", "application", "malformed", "silence", "shutdown"])
-async def test_nothing_follows_a_close_frame(goodbye: str, app: Connected) -> None:
+async def test_nothing_follows_a_close_frame(goodbye: str, is_stuck: bool, app: Connected) -> None:
     """Whoever closes, the outlet takes nothing any more and its reader is told; the socket is freed in any case."""
     pings = {"ws_ping_interval": 0.02, "ws_ping_timeout": 0.02} if goodbye == "silence" else {}
     async with listening(app, HASTY, **pings) as address:
         before = descriptors()
         async with stalled("ws", app, address) as client:
             if goodbye == "application":
+                # Afterwards, as it would wait for a full one.
                 await app.send({"type": "websocket.close", "code": 1000})
-            elif goodbye == "shutdown":
+            if is_stuck:
+                fill(app.outlet)
+            if goodbye == "shutdown":
                 [connection] = address.server.server_state.connections
                 connection.shutdown()
-            elif goodbye != "silence":
+            elif goodbye in ("client", "malformed"):
                 frame = b"\x88\x80\x00\x00\x00\x00" if goodbye == "client" else b"\xff\xff"
                 await asyncio.get_running_loop().sock_sendall(client, frame)
             await until(lambda: app.witness.ended)
-            assert app.outlet.is_full
             assert set(app.witness.ended) == {"gone"}
+            app.outlet.turn(is_full=False)
+            assert app.outlet.is_full
             app.release.set()
             await until(lambda: descriptors() <= before + 1)
+            assert app.outlet._abortion is None or app.outlet._abortion.cancelled()
+
+
+async def test_shutdown_frees_the_socket_of_a_finished_answer_that_nobody_reads() -> None:
+    """Its application is done; the server alone would wait for the reader."""
+    finished = asyncio.Event()
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(HEAD)
+        await send({"type": "http.response.body", "body": b"x" * 2**20, "more_body": False})
+        finished.set()
+
+    async with listening(answer, HASTY) as address:
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", address.port))
+            await asyncio.get_running_loop().sock_sendall(client, REQUESTS["http"])
+            await finished.wait()
+            [connection] = address.server.server_state.connections
+            connection.shutdown()
+            await until(lambda: not address.server.server_state.connections)
 
 
 # --- parts -----------------------------------------------------------------------------------------------------------

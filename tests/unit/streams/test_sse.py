@@ -15,6 +15,7 @@ from monitor.access.positions import open_position, position_token
 from monitor.clock import SystemClock
 from monitor.fanout.feed import Limits
 from monitor.fanout.hub import Hub
+from monitor.streams.direct import DirectHttp
 from tests.support.clocks import ManualClock
 from tests.support.raw_response import blocks, get
 from tests.support.released import SEALER, World
@@ -146,6 +147,10 @@ async def test_draining_tells_where_the_client_stands_and_ends(address: Address,
             f'data: {{"type":"stream.drain","retryMs":{retry.removeprefix("retry: ")},"position":"{token}"}}\n\n'
         )
         assert end == b""
+        # The connection may be used again, and holds nobody that has left.
+        [connection] = address.server.server_state.connections
+        assert isinstance(connection, DirectHttp)
+        assert connection.outlet._reader is None
     assert hub.statistics().subscribers == 0
 
 

@@ -3,8 +3,8 @@
 import asyncio
 import gc
 import json
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 import pytest
@@ -12,7 +12,7 @@ import pytest
 from monitor.fanout.feed import Chunk, Limits
 from monitor.fanout.hub import Hub
 from tests.support.clocks import ManualClock
-from tests.support.raw_response import get
+from tests.support.raw_response import RawResponse, get
 from tests.support.raw_websocket import BINARY, CLOSE, TEXT, Frame, RawWebSocket, made, upgraded
 from tests.support.released import World
 from tests.support.server import DIRECT, PORTABLE, Address, Protocols, streaming, until
@@ -20,8 +20,10 @@ from tests.support.server import DIRECT, PORTABLE, Address, Protocols, streaming
 STREAM: Final = "/v1/executions/stream"
 HEARTBEAT_S: Final = 15.0
 
-Bytes = list[bytes | Frame]
-"""What a client got, in pieces whose borders do not matter for a response and do for a WebSocket."""
+Bytes = list[bytes] | list[Frame]
+"""What a client got: lines of a response, frames of a WebSocket."""
+
+Reading = Callable[[], Coroutine[None, None, Bytes]]
 
 
 class Told:
@@ -41,8 +43,7 @@ class Told:
         await self.clock.advance(HEARTBEAT_S)
 
     async def play(self, scenario: "Scenario") -> None:
-        """Run `scenario` once the clients have caught up, and send away who is still there."""
-        await until(lambda: all(hub.statistics().groups for hub in self.hubs))
+        """Run `scenario`, and send away who is still there."""
         await scenario(self)
         draining = asyncio.gather(*(hub.drain(1) for hub in self.hubs))
         while not draining.done():
@@ -103,10 +104,11 @@ async def test_both_ways_bring_the_same_bytes(kind: str, scenario: Scenario) -> 
     await world.append()
     await told.flush()
     async with AsyncExitStack() as stack:
-        reading = []
+        clients = []
         for hub, protocols in zip(told.hubs, (DIRECT, PORTABLE), strict=True):
             address = await stack.enter_async_context(streaming(hub, world, protocols=protocols))
-            reading.append(asyncio.create_task(read(kind, address, TARGETS[scenario])))
+            clients.append(await stack.enter_async_context(client_of(kind, address, hub, TARGETS[scenario])))
+        reading = [asyncio.create_task(client()) for client in clients]
         await told.play(scenario)
         direct, portable = await asyncio.gather(*reading)
     assert direct == portable
@@ -114,29 +116,42 @@ async def test_both_ways_bring_the_same_bytes(kind: str, scenario: Scenario) -> 
     assert [name for name in (*ALWAYS, *SHOWN[scenario]) if f'"type":"{name}"' not in text] == []
 
 
-async def read(kind: str, address: Address, target: str) -> Bytes:
-    """Everything that one client gets."""
+@asynccontextmanager
+async def client_of(kind: str, address: Address, hub: Hub, target: str) -> AsyncIterator[Reading]:
+    """A client that has caught up; called, it reads everything that it gets."""
     if kind == "websocket":
         async with upgraded(address.port, target) as websocket:
-            # Answers are frames as well.
+            await until(lambda: hub.statistics().groups)
+            # Answers are frames as well, and come before what happens afterwards.
             await websocket.send(made(TEXT, b'{"type":"ping","id":1}') + made(BINARY, b"what is this?"))
-            return await frames_of(websocket)
+            begun: list[Frame] = []
+            while not begun or b"stream.error" not in begun[-1].payload:
+                frame = await websocket.frame()
+                assert frame is not None
+                begun.append(frame)
+            yield lambda: frames_of(websocket, begun)
+        return
     target += "&named=1" if kind == "named" else ""
     accept = "application/x-ndjson" if kind == "ndjson" else "text/event-stream"
     async with get(address.port, target, headers={"accept": accept, "connection": "close"}) as response:
-        del response.headers["date"]
-        body = await response.until(b"\0")
-        return [json.dumps(response.headers).encode(), *body.splitlines(keepends=True)]
+        await until(lambda: hub.statistics().groups)
+        yield lambda: body_of(response)
 
 
-async def frames_of(websocket: RawWebSocket) -> Bytes:
+async def body_of(response: RawResponse) -> list[bytes]:
+    """Head and body."""
+    del response.headers["date"]
+    body = await response.until(b"\0")
+    return [json.dumps(response.headers).encode(), *body.splitlines(keepends=True)]
+
+
+async def frames_of(websocket: RawWebSocket, begun: list[Frame]) -> list[Frame]:
     """Up to the close frame, and an end in order after it."""
-    frames: Bytes = []
     while (frame := await websocket.frame()) is not None:
-        frames.append(frame)
+        begun.append(frame)
         if frame.opcode == CLOSE:
             await websocket.send(made(CLOSE, frame.payload))
-    return frames
+    return begun
 
 
 @pytest.mark.parametrize("protocols", [DIRECT, PORTABLE], ids=["direct", "portable"])
@@ -147,9 +162,8 @@ async def test_idle_connection_keeps_nothing_that_it_was_sent(kind: str, protoco
     hub = world.hub()
     await world.append()
     world.publish(hub)
-    async with streaming(hub, world, protocols=protocols) as address:
-        reading = asyncio.create_task(read(kind, address, TARGETS[everything]))
-        await until(lambda: hub.statistics().groups)
+    async with (
+        streaming(hub, world, protocols=protocols) as address,
+        client_of(kind, address, hub, TARGETS[everything]),
+    ):
         await until(lambda: not [each for each in gc.get_objects() if type(each) is Chunk])
-        await hub.drain()
-        await reading
