@@ -14,13 +14,15 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, NoReturn
 
 from playwright.async_api import Browser as Chromium
-from playwright.async_api import ConsoleMessage, Page, async_playwright
+from playwright.async_api import ConsoleMessage, Page, async_playwright, expect
 
 NAMES: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 PACKAGES: Final = ("chromium", "fonts-inter")
 """The font makes pictures look as they do on a desktop; what a bare machine has is made for terminals."""
 
 INSTALL_LIMIT_S: Final = 600
+EXPECTED_WITHIN_MS: Final = 20_000
+"""An EventSource alone waits up to 3 s before it comes back; the rest is for a machine with other work."""
 
 SWITCHES: Final = (
     "--no-sandbox",  # root may not have one, and tests in containers are root
@@ -71,6 +73,7 @@ async def running_browser(executable: str) -> AsyncIterator[Browser]:
         await playwright.chromium.launch(executable_path=executable, args=list(SWITCHES)) as chromium,
     ):
         browser = Browser(chromium)
+        expect.set_options(timeout=EXPECTED_WITHIN_MS)
         yield browser
     assert not browser.complaints, "\n".join(browser.complaints)
 
