@@ -10,8 +10,6 @@ from contextlib import aclosing
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote
 
-from rich.console import Console
-
 from monitor.cli.screen import Screen
 from monitor.cli.service import Answer, Away, Query, Refused, Service, Unwatchable, open_service
 from monitor.cli.subscription import Subscription, subscribe
@@ -40,7 +38,7 @@ async def follow(execution_id: str, url: str, *, as_json: bool, with_logs: bool,
 
     Raises Unwatchable when there is no such execution, unless `waits`, or when nobody answers for `patience_s`.
     """
-    screen = Screen(Console(highlight=False))
+    screen = Screen()
     asked = [("events", "*"), ("logs", "1")] if with_logs else [("events", _WITHOUT_LOGS)]
     async with open_service(url) as service:
         subscription = subscribe(

@@ -20,11 +20,18 @@ Move = Callable[[Progress], None]
 """Moves a bar."""
 
 
+class _Console(Console):
+    """Leaves it to the command how to end when nobody reads its output any more."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 class Screen:
     """This process's stdout and stderr."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self) -> None:
+        self._console = _Console(highlight=False)
         if reconfigure := getattr(sys.stdout, "reconfigure", None):
             # Strangers' text need not fit the encoding of a pipe.
             reconfigure(errors="backslashreplace")
@@ -57,7 +64,15 @@ class Screen:
     def bar(self) -> Iterator[Move]:
         """A bar at the bottom of the terminal while the block runs."""
         columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn())
-        with Bars(*columns, TimeElapsedColumn(), console=self._console, transient=True) as bars:
+        bars = Bars(
+            *columns,
+            TimeElapsedColumn(),
+            console=self._console,
+            transient=True,
+            # What goes to a file stays there.
+            redirect_stderr=sys.stderr.isatty(),
+        )
+        with bars:
             task = bars.add_task("", total=None)
 
             def move(progress: Progress) -> None:

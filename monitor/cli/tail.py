@@ -8,8 +8,6 @@ import re
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from rich.console import Console
-
 from monitor.cli.frame_line import lines_of
 from monitor.cli.frames import Frame
 from monitor.cli.screen import Screen
@@ -43,7 +41,7 @@ async def tail(url: str, wanted: Wanted, *, as_json: bool, limit: int | None, pa
 
     Raises Unwatchable when what is wanted cannot be asked for, or when nobody answers for `patience_s`.
     """
-    query, screen = query_of(wanted), Screen(Console(highlight=False))
+    query, screen = query_of(wanted), Screen()
     async with open_service(url) as service:
         subscription = subscribe(
             service, STREAM_PATH, query, position=wanted.since, patience_s=patience_s, on_pause=screen.note_pause

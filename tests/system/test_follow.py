@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import pty
+import shutil
 import signal
 import sys
 import uuid
@@ -230,6 +231,32 @@ def lines_of(frame: Event) -> list[Event]:
     return lines
 
 
+async def test_log_that_is_too_much_for_the_stream_is_told_whole(shared: Service) -> None:
+    """Lines that the stream leaves out for a reader who stood still are fetched; each of 9,000 is told once."""
+    said = [talk(second, number) for second in range(6) for number in range(500)]
+    await shared.ready()
+    await send(shared, event("talkative", 0, "execution.started"))
+    async with monitor("follow", "talkative", "--url", shared.url, "--json") as command:
+        await command.line_with("stream.snapshot")
+        await watched(shared, "execution:talkative")
+        command.process.send_signal(signal.SIGSTOP)
+        for at in range(0, len(said), 500):
+            await send(shared, *said[at : at + 500])
+        await send(shared, ending("talkative", "success"))
+        command.process.send_signal(signal.SIGCONT)
+        assert (await command.ended())[0] == 0
+    told = Counter(line["message"] for frame in command.documents for line in lines_of(frame))
+    assert told == Counter(line["message"] for each in said for line in lines_of(each))
+    assert "stream.log-gap" in {frame["type"] for frame in command.documents}
+
+
+def talk(second: int, number: int) -> Event:
+    """An event with three of many lines."""
+    timestamp = f"2026-11-22T10:30:{second:02}.{number:03}Z"
+    lines = [{"timestamp": timestamp, "message": f"{second}.{number}.{line} {'x' * 200}"} for line in range(3)]
+    return event("talkative", second, "log.appended", lines=lines) | {"id": f"{second}.{number}"}
+
+
 async def test_first_event_is_waited_for(service: Service) -> None:
     """With --wait, even of a service that starts later; without, an unknown execution is exit code 2."""
     await service.ready()
@@ -399,6 +426,24 @@ async def test_tail_misses_nothing_when_the_service_is_killed(service: Service) 
         code, _ = await command.ended()
     told = [frame["executionId"] for frame in command.documents if "executionId" in frame]
     assert (code, told) == (0, [f"{kind}{life}-{n}" for life in range(3) for kind in "ef" for n in range(10)])
+
+
+async def test_tail_says_so_when_the_service_has_forgotten_everything(service: Service) -> None:
+    """It came back on an empty folder, and knows no position of before: a line says so."""
+    await service.ready()
+    async with monitor("tail", "--limit", "2", "--workflow", "pay", "--url", service.url) as command:
+        await watched(service, "workflow:pay")
+        await send(service, event("before", 0, "execution.started"))
+        await command.line_with("before")
+        service.kill()
+        shutil.rmtree(service.data)
+        service.launch()
+        await service.ready()
+        await command.line_with("-- events may be missing")
+        await watched(service, "workflow:pay")
+        await send(service, event("after", 0, "execution.started"))
+        assert (await command.ended())[0] == 0
+    assert [line.split()[1] for line in command.lines] == ["before", "events", "after"]
 
 
 async def test_tail_goes_on_where_another_one_ended(shared: Service) -> None:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from monitor.cli.course import Course
 from monitor.cli.follow import EXIT_CODES, Follower, path_of
@@ -100,7 +99,7 @@ async def follow(
             chance=random.Random(1),
             on_pause=lambda _why, _pause_s: None,
         )
-        with open_teller(Screen(Console()), "e", as_json=as_json) as teller:
+        with open_teller(Screen(), "e", as_json=as_json) as teller:
             follower = Follower(
                 "e",
                 service,

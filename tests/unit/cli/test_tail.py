@@ -5,7 +5,6 @@ import random
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from monitor.cli.course import Course
 from monitor.cli.screen import Screen
@@ -101,7 +100,7 @@ async def shown(capsys: pytest.CaptureFixture[str], *scripts: Script, limit: int
             chance=random.Random(1),
             on_pause=lambda _why, _pause_s: None,
         )
-        await show(subscription, Screen(Console()), as_json=as_json, limit=limit)
+        await show(subscription, Screen(), as_json=as_json, limit=limit)
     return capsys.readouterr().out.splitlines()
 
 
