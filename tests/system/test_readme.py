@@ -68,7 +68,8 @@ async def test_commands_work_as_written_one_after_the_other(service: Service) ->
     """Each block runs against a running service; only the port is another."""
     assert shutil.which("curl"), "the README's commands need curl"
     await service.ready()
-    tell, ask, register, send = [block.replace(ADDRESS, f"127.0.0.1:{service.port}") for block in blocks("bash run")]
+    commands = [block.replace(ADDRESS, f"127.0.0.1:{service.port}") for block in blocks("bash run")]
+    tell, ask, follow, register, send = commands
     [told] = answers_in(await shell(tell))
     assert [result["verdict"] for result in told["results"]] == ["accepted"] * 4
     await visible(service, told["position"])
@@ -77,6 +78,7 @@ async def test_commands_work_as_written_one_after_the_other(service: Service) ->
     assert [node["nodeName"] for node in execution["executionData"]] == ["Send to Slack"]
     assert [line["message"] for line in logs["logs"]] == ["Sending message to Slack"]
     assert [row["id"] for row in page["data"]] == ["exec_42"]
+    assert "Sending message to Slack" in await shell(follow)
     registered, listed = answers_in(await shell(register))
     assert registered["secret"].startswith("whsec_")
     assert [row["id"] for row in listed["data"]] == [registered["id"]]
