@@ -6,6 +6,7 @@ this has the programs at hand before any test counts its time.
 
 import asyncio
 import os
+import re
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ from tests.support.processes import dying_with_us, free_ports
 from tests.support.service import eventually
 
 PROGRAMS: Final = ("nginx", "haproxy")
+README: Final = Path(__file__).parents[2] / "README.md"
 
 DEFAULT_SITE: Final = """
 server {
@@ -27,35 +29,6 @@ server {
 }
 """
 """nginx's own way to proxy."""
-
-README_SITE: Final = """
-map $http_upgrade $connection_upgrade {
-    default upgrade;
-    '' close;
-}
-
-server {
-    listen 80;
-
-    location / {
-        proxy_pass http://127.0.0.1:8080;
-        proxy_http_version 1.1;
-        proxy_set_header Upgrade $http_upgrade;
-        proxy_set_header Connection $connection_upgrade;
-        error_page 502 504 = @away;
-    }
-
-    # An EventSource gives up for good on an error status; on this it comes back.
-    location @away {
-        if ($http_accept != text/event-stream) {
-            return 502;
-        }
-        default_type text/event-stream;
-        return 200 "retry: 2000\n\n";
-    }
-}
-"""
-"""The lines that WebSockets need, and EventSources while the service is away."""
 
 _NGINX: Final = """\
 daemon off;
@@ -92,6 +65,12 @@ frontend here
 backend monitor
     server one 127.0.0.1:8080
 """
+
+
+def readme_site() -> str:
+    """The lines that the README prints: for WebSockets, and for an EventSource while the service is away."""
+    [site] = re.findall(r"^```nginx\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
+    return str(site)
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Streams through real reverse proxies: nginx as it comes, nginx with the lines for WebSockets, HAProxy as it comes."""
+"""Streams through real reverse proxies: nginx as it comes and with the README's lines, HAProxy as it comes."""
 
 import asyncio
 import re
@@ -15,7 +15,7 @@ from tests.support.browser import Browser
 from tests.support.debian import Unavailable
 from tests.support.followers import STREAM, Follower, Followers, following
 from tests.support.node_clients import prepare
-from tests.support.proxies import DEFAULT_SITE, README_SITE, haproxy, nginx
+from tests.support.proxies import DEFAULT_SITE, haproxy, nginx, readme_site
 from tests.support.service import Service
 
 FIRST_BYTE_S = 1.0
@@ -37,7 +37,9 @@ class Proxy(NamedTuple):
 
 PROXIES = {
     "nginx": Proxy(lambda port, folder: nginx(port, folder, DEFAULT_SITE), takes_websockets=False),
-    "nginx for WebSockets": Proxy(lambda port, folder: nginx(port, folder, README_SITE), takes_websockets=True),
+    "nginx with the README's lines": Proxy(
+        lambda port, folder: nginx(port, folder, readme_site()), takes_websockets=True
+    ),
     "haproxy": Proxy(haproxy, takes_websockets=True),
 }
 
@@ -78,7 +80,7 @@ async def test_event_source_outlives_an_absence_behind_nginx(
     browser.expected = re.compile(r"net::ERR_|favicon")
     require_node()
     async with (
-        in_front(PROXIES["nginx for WebSockets"], service, tmp_path) as url,
+        in_front(PROXIES["nginx with the README's lines"], service, tmp_path) as url,
         following(Followers(url, CHANNELS, browser).event_sources()) as followers,
     ):
         await tell(service, 0, followers)
