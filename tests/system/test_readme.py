@@ -15,7 +15,7 @@ import pytest
 from monitor.events.codec import decode
 from monitor.events.model import DEFAULT_TEAM, Event, Record
 from monitor.settings import Settings, keys
-from monitor.streams.session import CLOSE_CODES
+from monitor.streams.session import CLOSE_CODES, Reply, Select, Session
 from monitor.webhooks.signing import secret_of, signed_headers
 from tests.support.service import Service
 
@@ -166,6 +166,19 @@ def test_every_word_of_the_stream_is_in_the_table() -> None:
     said = set(re.findall(r'"(stream\.[a-z]+)"', sources))
     rows = re.findall(r"^\| (`stream\..*?) \|", README, re.MULTILINE)
     assert set(re.findall(r"`(stream\.\w+)`", " ".join(rows))) == said
+
+
+def test_messages_are_obeyed_one_after_the_other() -> None:
+    """None of the WebSocket's examples is an error."""
+    session = Session("default", lambda _: pytest.fail("no example has a token"))
+    [messages] = blocks("json lines")
+    decisions = [session.receive(message) for message in messages.splitlines()]
+    assert [decision.reply.name if isinstance(decision, Select) else decision for decision in decisions] == [
+        "stream.subscribed",
+        "stream.subscribed",
+        "stream.unsubscribed",
+        Reply("stream.pong", {}),
+    ]
 
 
 def test_every_close_code_is_in_the_table() -> None:
