@@ -412,9 +412,9 @@ async def test_tail_shows_what_is_wanted(shared: Service) -> None:
 async def test_tail_misses_nothing_when_the_service_is_killed(service: Service) -> None:
     """Every event once and in order, those included that came while nobody watched."""
     await service.ready()
-    async with monitor("tail", "--json", "--limit", "60", "--url", service.url) as command:
+    async with monitor("tail", "--json", "--limit", "40", "--url", service.url) as command:
         await command.line_with("stream.subscribed")
-        for life in range(3):
+        for life in range(2):
             await send(service, *(event(f"e{life}-{number}", 0, "execution.started") for number in range(10)))
             await command.line_with(f'"e{life}-5"')
             command.process.send_signal(signal.SIGSTOP)
@@ -425,7 +425,7 @@ async def test_tail_misses_nothing_when_the_service_is_killed(service: Service) 
             command.process.send_signal(signal.SIGCONT)
         code, _ = await command.ended()
     told = [frame["executionId"] for frame in command.documents if "executionId" in frame]
-    assert (code, told) == (0, [f"{kind}{life}-{n}" for life in range(3) for kind in "ef" for n in range(10)])
+    assert (code, told) == (0, [f"{kind}{life}-{n}" for life in range(2) for kind in "ef" for n in range(10)])
 
 
 async def test_tail_says_so_when_the_service_has_forgotten_everything(service: Service) -> None:
