@@ -97,6 +97,7 @@ class Soak:
         self._lines_at: dict[str, set[int]] = {}
         self._settled = 0
         self._restarts: list[asyncio.Task[None]] = []
+        self._turn = asyncio.Lock()
 
     async def run(self) -> None:
         """Tell everything, and let every client read to the end."""
@@ -109,10 +110,14 @@ class Soak:
             await self._load()
             await self._close()
             await self._ask()
-            await asyncio.gather(*(client.leave() for client in self._clients))
+            await self._leave()
             assert await self.service.stop() == 0
         finally:
+            await self._leave()
             self.service.close()
+
+    async def _leave(self) -> None:
+        await asyncio.gather(*(client.leave() for client in self._clients))
 
     async def _load(self) -> None:
         events, chance = self._size.events, random.Random(SEED)
@@ -137,7 +142,11 @@ class Soak:
             yield Act(begin + events * 96 // 100 // number, 0, "kill", lambda: self._restart(killed))
 
     def _restart(self, how: Callable[[Service], Awaitable[None]]) -> None:
-        self._restarts.append(asyncio.ensure_future(how(self.service)))
+        self._restarts.append(asyncio.create_task(self._restarted(how)))
+
+    async def _restarted(self, how: Callable[[Service], Awaitable[None]]) -> None:
+        async with self._turn:
+            await how(self.service)
 
     async def _close(self) -> None:
         """Once everybody is connected again and everything released, tell the last event of each workflow."""
