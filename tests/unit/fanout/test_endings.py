@@ -1,5 +1,8 @@
 """A stream of one execution ends by itself once that has ended and its log is closed, or has been quiet for a while."""
 
+import asyncio
+import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,6 +12,7 @@ from monitor.fanout.attachment import Attachment
 from monitor.fanout.channels import ACTIVE
 from monitor.fanout.hub import Hub
 from monitor.fanout.wires import WEBSOCKET
+from monitor.store.base import Reader
 from tests.support.clocks import NOON_US, ManualClock, settle
 from tests.support.folding import at
 from tests.support.released import SEALER, Piped, World, select, subscribed, told
@@ -80,6 +84,22 @@ async def test_a_closed_log_ends_the_stream_at_once(course: Course) -> None:
     assert course.hub.statistics().tally.ends == 1
 
 
+async def test_the_end_never_overtakes_what_came_before_it(course: Course) -> None:
+    """A reader that is woken by it before the hub hands the last events out gets them first."""
+    follower = Piped(course.hub, FOLLOWED)
+    follower.attachment.follow_end("exec_1")
+    await settle()
+    await course.happen("execution.completed")
+    await course.log(final=True)
+    await settle()
+    assert [frame["type"] for frame in follower.outlet.frames()] == [
+        "execution.completed",
+        "log.appended",
+        "stream.end",
+    ]
+    await follower.leave()
+
+
 async def test_a_log_that_was_closed_before_is_not_waited_for(course: Course) -> None:
     """The end itself is the last thing."""
     follower = course.follow()
@@ -104,6 +124,9 @@ async def test_a_quiet_log_ends_the_stream_after_two_seconds(course: Course) -> 
 async def test_silence_ends_nothing_that_runs(course: Course) -> None:
     """Nor does a closed log."""
     follower = course.follow()
+    assert await types(course.hub, follower) == []
+    await course.pass_by(600)
+    assert await types(course.hub, follower) == []
     await course.log(final=True)
     await course.pass_by(600)
     assert "stream.end" not in await types(course.hub, follower)
@@ -190,6 +213,33 @@ async def test_what_has_just_ended_is_given_the_rest_of_its_two_seconds(course: 
     assert await types(course.hub, follower) == ["log.appended"]
     await course.pass_by(1)
     assert await types(course.hub, follower) == ["stream.end"]
+
+
+async def test_what_was_heard_since_counts_more_than_what_the_store_said(
+    course: Course, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its answer may be old when it comes."""
+    await course.happen("execution.completed")
+    await course.clock.advance(60.0)
+    read, gate = course.world.store.read, asyncio.Event()
+
+    async def read_and_wait(work: Callable[[Reader], object]) -> object:
+        found = await read(work)
+        await gate.wait()
+        return found
+
+    follower = course.follow()
+    with monkeypatch.context() as patched:
+        patched.setattr(course.world.store, "read", read_and_wait)
+        reading = asyncio.create_task(follower.next())
+        await settle()
+    await course.happen("execution.started", epoch=1)
+    gate.set()
+    chunk = await reading
+    assert chunk is not None
+    assert [json.loads(message)["type"] for message in chunk.messages] == ["execution.started"]
+    await course.pass_by(60)
+    assert "stream.end" not in await types(course.hub, follower)
 
 
 async def test_who_comes_back_gets_what_is_missing_before_the_end(course: Course) -> None:

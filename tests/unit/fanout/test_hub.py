@@ -280,9 +280,7 @@ async def test_statistics_say_what_is_held_and_what_was_done(world: World) -> No
     empty = hub.statistics()
     assert (empty.subscribers, empty.backlog_commits, empty.backlog_bytes, empty.ring_bytes) == (3, 0, 0, 0)
     for reader in readers:
-        reading = asyncio.create_task(reader.next())
-        await settle()
-        reading.cancel()
+        assert await told(hub, reader) == []
     for _ in range(3):
         await world.append()
     world.publish(hub)
@@ -297,6 +295,14 @@ async def test_statistics_say_what_is_held_and_what_was_done(world: World) -> No
     assert statistics.transports == {"test": 3}
     tally = statistics.tally
     assert (tally.published, tally.chunks, tally.delivered) == (3, 1, 6)
+    # What everybody has read is not kept.
+    reading = [asyncio.create_task(reader.next()) for reader in readers[:2]]
+    await settle()
+    await world.append()
+    world.publish(hub)
+    await hub._flush()
+    assert 0 < hub.statistics().ring_bytes < delivered[0].size_bytes
+    await asyncio.gather(*reading)
     readers[0].leave()
     readers[1].end("protocol")
     readers[1].leave()
@@ -307,6 +313,13 @@ async def test_statistics_say_what_is_held_and_what_was_done(world: World) -> No
 async def test_nobody_leaves_anything_behind(world: World) -> None:
     """Neither groups nor routes nor waiting, however many came and went."""
     hub = world.hub()
+    piped = Piped(hub, select())
+    await settle()
+    await world.append()
+    world.publish(hub)
+    await hub._flush()
+    assert hub._feed.unpushed == set()
+    await piped.leave()
     for number in range(50):
         attachment = subscribed(hub, select(f"execution:{number}", "workflow:wf_1"), WEBSOCKET)
         attachment.follow_end(f"{number}")
@@ -356,6 +369,26 @@ async def test_silent_connections_get_a_sign_of_life(world: World) -> None:
     assert not reading[0].done()
     await beats(15)
     assert reading[0].done()
+
+
+async def test_time_alone_hands_out_signs_of_life(world: World) -> None:
+    """Nothing has to happen for somebody who is parked to be told where it stands."""
+    clock = ManualClock(NOON_US)
+    world = World(clock=clock)
+    hub = world.hub()
+    piped = Piped(hub, select("execution:other"))
+    running = asyncio.create_task(hub.run())
+    await settle()
+    await world.append()
+    world.publish(hub)
+    await clock.advance(14.0)
+    assert piped.outlet.frames() == []
+    await clock.advance(1.1)
+    [checkpoint] = piped.outlet.frames()
+    assert open_position(SEALER, checkpoint["position"]) == world.end
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await piped.leave()
 
 
 async def test_a_standstill_is_told_to_everybody_once(world: World) -> None:

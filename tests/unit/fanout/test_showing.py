@@ -1,6 +1,9 @@
 """What a client is shown before the live stream goes on: one snapshot after the other, each with the cut behind it."""
 
-from typing import Any
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any, Final
 
 import pytest
 
@@ -12,8 +15,12 @@ from monitor.fanout.feed import Limits
 from monitor.fanout.hub import Hub
 from monitor.fanout.snapshots import HELD
 from monitor.fanout.wires import WEBSOCKET
+from monitor.journal.partitioner import partition_for
+from monitor.store.base import Reader
+from tests.support.clocks import settle
 from tests.support.released import LABEL, SEALER, World, ids, select, subscribed, told
 
+IN_ZERO: Final = partition_for(b"exec_0", 2)
 # One frame a chunk.
 TINY = Limits(chunk_bytes=1)
 ONE, OTHER = select("workflow:wf_1"), select("workflow:wf_2")
@@ -197,6 +204,49 @@ async def test_what_is_shown_after_a_gap_is_as_new_as_what_the_client_has(world:
     await world.journal.trim(0, 6)
     gap, *rows, end = await told(hub, subscribed(hub, ONE, WEBSOCKET, has))
     assert (gap["type"], summed_up(rows), reached(end)) == ("stream.gap", ["d", "b", "a"], world.end)
+
+
+async def test_after_a_gap_in_one_partition_nothing_of_the_others_is_taken_back() -> None:
+    """The rows show them as new as the client knows them already."""
+    world = World(partitions=2)
+    here, there = "exec_0", next(f"exec_{n}" for n in range(9) if partition_for(f"exec_{n}".encode(), 2) != IN_ZERO)
+    await start(world, here, "wf_1")
+    await start(world, there, "wf_1")
+    has = world.end
+    for _ in range(3):
+        await world.append(execution_id=here)
+    hub = up_to_date(world, Limits(chunk_bytes=1, backlog_bytes=1))
+    await world.journal.trim(IN_ZERO, 3)
+    await subscribed(hub, ONE, WEBSOCKET, snapshot=ACTIVE).next()
+    await world.append("execution.completed", there, data={})
+    has = has.advanced(1 - IN_ZERO, 2)
+    gap, *rows, end = await told(hub, subscribed(hub, ONE, WEBSOCKET, has))
+    assert (gap["type"], summed_up(rows), reached(end)) == ("stream.gap", [here], world.end)
+
+
+async def test_a_selection_that_changes_while_the_store_reads_is_not_shown_what_was_asked_before(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it shows instead is read anew, and the first reading is given back."""
+    hub = up_to_date(world, TINY)
+    read, gate = world.store.read, asyncio.Event()
+
+    async def held_up(work: Callable[[Reader], Any]) -> Any:
+        await gate.wait()
+        return await read(work)
+
+    monkeypatch.setattr(world.store, "read", held_up)
+    for _ in range(HELD + 1):
+        gate.clear()
+        attachment = subscribed(hub, ONE, WEBSOCKET, snapshot=ACTIVE)
+        reading = asyncio.create_task(attachment.next())
+        await settle()
+        attachment.change(OTHER)
+        gate.set()
+        chunk = await reading
+        assert chunk is not None
+        assert summed_up([json.loads(message) for message in chunk.messages]) == ["c", "1"]
+        attachment.leave()
 
 
 async def test_a_store_that_does_not_answer_sends_the_client_away(world: World) -> None:
