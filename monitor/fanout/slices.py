@@ -8,10 +8,12 @@ Every prefix of a slice is safe to be cut off after: what a token claims was sen
 stands where its first line would.
 """
 
+from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import quote
 
 from monitor.events.codec import format_time
+from monitor.events.model import Event
 from monitor.fanout.frames import Cut, Entry, Frame, encode_body
 from monitor.fanout.wires import Wire
 from monitor.projections.loglines import read_lines
@@ -44,11 +46,21 @@ class _Lines:
         if len(self.frames) == 1:
             return last.encoded_at(wire, self.token)
         events = [frame.release.event for frame in self.frames]
-        data = {**events[-1].data, "lines": [line for event in events for line in event.data["lines"]]}
+        data = {**events[-1].data, "lines": [line for event in events for line in _whole_lines(event)]}
+        data.pop("nodeId", None)
         if any(event.data.get("final") is True for event in events):
             data["final"] = True
         body = b'%b,"coalesced":%d' % (encode_body(last.release, data), len(events))
         return wire.event("log.appended", body, self.token)
+
+
+def _whole_lines(event: Event) -> Iterator[dict[str, Any]]:
+    """The lines of an event as they are without it: what they left to it stands in each of them."""
+    left_to_it = {"timestamp": event.timestamp}
+    if "nodeId" in event.data:
+        left_to_it["nodeId"] = event.data["nodeId"]
+    for line in event.data["lines"]:
+        yield left_to_it | line
 
 
 class _Omitted:

@@ -20,6 +20,8 @@ from tests.support.clocks import NOON_US
 from tests.support.webhooks import make_release
 
 ZERO = Position("00" * 6, (0,))
+SAID_AT = "2026-11-22T10:30:00Z"
+"""The timestamp that all events here have."""
 
 
 class Said(NamedTuple):
@@ -156,15 +158,22 @@ def test_merging_is_counted_and_gives_its_bytes_back() -> None:
 
 
 def test_log_events_that_follow_each_other_share_a_frame() -> None:
-    """The last one with the lines of all, in order."""
-    [told] = frames(lines("a", "b"), lines("c", level="error"), lines("d"))
+    """The last one with the lines of all, in order; each tells what it had left to its event: time and node."""
+    early = "2026-11-22T09:00:00Z"
+    of_a_node = Said(
+        "log.appended", data={"nodeId": "n1", "lines": [{"message": "d"}, {"message": "e", "nodeId": "n2"}]}
+    )
+    [told] = frames(lines("a", "b"), lines("c", level="error", timestamp=early), of_a_node)
     assert (told["id"], told["version"], told["position"], told["coalesced"]) == ("2", 3, "3", 3)
-    assert told["data"]["lines"] == [
-        {"message": "a"},
-        {"message": "b"},
-        {"message": "c", "level": "error"},
-        {"message": "d"},
-    ]
+    assert told["data"] == {
+        "lines": [
+            {"message": "a", "timestamp": SAID_AT},
+            {"message": "b", "timestamp": SAID_AT},
+            {"message": "c", "timestamp": early, "level": "error"},
+            {"message": "d", "timestamp": SAID_AT, "nodeId": "n1"},
+            {"message": "e", "timestamp": SAID_AT, "nodeId": "n2"},
+        ]
+    }
 
 
 @pytest.mark.parametrize(
@@ -301,7 +310,7 @@ def has_part_in(received: Sequence[dict[str, Any]], at: int, story: Sequence[Sai
     of_it = [frame for frame in received if frame.get("executionId") == said.execution_id]
     if said.name == "log.appended":
         return any(
-            {"message": str(at)} in frame["data"]["lines"]
+            str(at) in [line["message"] for line in frame["data"]["lines"]]
             if frame["type"] == "log.appended"
             else parse_time_us(frame["from"]) <= time_us <= parse_time_us(frame["to"])
             for frame in of_it
