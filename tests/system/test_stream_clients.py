@@ -67,6 +67,7 @@ async def test_every_client_is_shown_the_same(tmp_path: Path, browser: Browser) 
         assert sorted(shown.frame["executionId"] for shown in follower.controls("snapshot")) == early
 
 
+@pytest.mark.timeout(300)  # the long form starts the service eleven times
 async def test_every_client_comes_back_after_a_kill(tmp_path: Path, browser: Browser, long_form: bool) -> None:
     """The service dies by SIGKILL under them: none misses an event, none is shown one twice."""
     kills = 10 if long_form else 1
