@@ -64,7 +64,9 @@ class Flushing:
                 attachment.parked_at = after
                 attachment.position = position
                 attachment.sent_bytes += size_bytes
-                attachment.write(framed)
+                # Fetched first: as a method call the interpreter would look it up in the class, each time.
+                write = attachment.write
+                write(framed)
                 written += 1
         self._feed.tally.delivered += written * chunk.events
 
