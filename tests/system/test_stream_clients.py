@@ -11,10 +11,11 @@ from typing import Any
 
 import orjson
 import pytest
+import pytest_asyncio
 
 from monitor.events.model import MAX_EVENT_BYTES
 from monitor.events.types import DERIVED, TYPES
-from tests.support.browser import Browser
+from tests.support.browser import Browser, BrowserUnavailable, prepare_browser, running_browser
 from tests.support.debian import Unavailable
 from tests.support.followers import Follower, Followers, following
 from tests.support.made_up import VARIED
@@ -38,14 +39,21 @@ HOSTILE = (
 """What JSON strings may hold, escaped and raw."""
 
 
-@pytest.fixture(autouse=True)
-def clients(browser: Browser) -> None:
-    """Node's are there, and the browser may say that it did not reach a service that is away."""
-    browser.expected = re.compile(r"net::ERR_|favicon")
+# One browser for all of it.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    """A Chromium that may say that it did not reach a service that is away; Node's clients are there as well."""
     try:
+        executable = prepare_browser()
         prepare()
-    except Unavailable as error:
-        pytest.skip(f"no clients of Node: {error}")
+    except (BrowserUnavailable, Unavailable) as error:
+        pytest.skip(str(error))
+    async with running_browser(executable) as browser:
+        browser.expected = re.compile(r"net::ERR_|favicon")
+        yield browser
 
 
 async def test_every_client_is_shown_the_same(tmp_path: Path, browser: Browser) -> None:
