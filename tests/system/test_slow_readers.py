@@ -38,8 +38,12 @@ MOST_GROWTH_BYTES = 10 * 1024 * 1024
 RECEIVE_BYTES = 16 * 1024
 """What the kernel takes for a client that does not read; the system doubles it."""
 
-SLOW_BYTES, SLOW_S = 1024, 0.1
-"""What the slow reader takes at a time, and how often: ten kilobytes a second."""
+SLOW_BYTES_PER_S, SLOW_PAUSE_S = 20_000, 0.1
+"""How little the slow reader takes, and how often: a twelfth of what is told.
+
+With the system's own buffers a reader that takes half as much looks stuck: Linux tells the sender of room in steps of
+sixty kilobytes.
+"""
 
 WITHIN_S = 20.0
 """How long anything may take on a busy machine."""
@@ -50,14 +54,15 @@ STREAM = "/v1/executions/stream?channels=executions"
 async def test_five_of_a_hundred_never_read(tmp_path: Path) -> None:
     """The service hardly grows, the others get everything, the five are closed and their descriptors freed.
 
-    A reader that takes ten kilobytes a second is told that it is slow, is kept, and misses nothing.
+    A reader that takes twenty kilobytes a second is told that it is slow, is kept, and misses nothing.
     """
     async with serving(tmp_path) as service, service.client() as client, readers(service) as read:
         process, teller = psutil.Process(service.pid), Teller(client)
         await teller.fill_backlog()
         await service.caught_up()
         others = [await read(KINDS[number % len(KINDS)]) for number in range(READERS - len(STALLED))]
-        slow, stalled = await read("lines"), [await read(kind) for kind in STALLED]
+        slow = await read("lines", receive_bytes=None)
+        stalled = [await read(kind) for kind in STALLED]
         await teller.tell()
         await until(lambda: have([*others, *stalled, slow], teller.ids), WITHIN_S)
         begin, before_bytes, descriptors = len(teller.ids), process.memory_info().rss, process.num_fds()
@@ -221,12 +226,15 @@ class Watcher(asyncio.Protocol):
     async def read_slowly(self) -> None:
         """Take a little now and then, until cancelled or cut off."""
         self.pause()
+        taken_bytes, began_s = 0, time.monotonic()
         while True:
-            await asyncio.sleep(SLOW_S)  # the pace of reading
+            await asyncio.sleep(SLOW_PAUSE_S)  # the pace of reading
+            due_bytes = round((time.monotonic() - began_s) * SLOW_BYTES_PER_S) - taken_bytes
             try:
-                data = self._socket.recv(SLOW_BYTES)
+                data = self._socket.recv(due_bytes)
             except BlockingIOError:
                 continue
+            taken_bytes += len(data)
             if not data:
                 return
             self.data_received(data)
@@ -240,11 +248,14 @@ async def readers(service: Service) -> AsyncIterator[Read]:
     """Connects readers, each subscribed; they are gone when the block ends."""
     opened: list[Watcher] = []
 
-    async def read(kind: Kind, target: str = STREAM, position: str | None = None) -> Watcher:
+    async def read(
+        kind: Kind, target: str = STREAM, *, position: str | None = None, receive_bytes: int | None = RECEIVE_BYTES
+    ) -> Watcher:
         address = target if position is None else f"{target}&position={position}"
         raw, loop = socket.socket(), asyncio.get_running_loop()
         watcher = Watcher(kind, _request(kind, address), raw)
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
+        if receive_bytes is not None:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
         raw.setblocking(False)
         await loop.sock_connect(raw, ("127.0.0.1", service.port))
         await loop.create_connection(lambda: watcher, sock=raw)
