@@ -100,27 +100,39 @@ class _ServerSentEvents(_Http):
 
 
 class _NamedEvents(_ServerSentEvents):
-    """The same, each event under its type: for clients that add a listener per type."""
+    """The same, each event under its type: for clients that add a listener per type.
+
+    But for two words that an EventSource says itself: a producer's `error` would look like a lost connection.
+    """
 
     def event(self, name: str, body: bytes, token: str) -> bytes:
+        block = super().event(name, body, token)
         # A type holds no line break: the codec takes printable ones only.
-        return b"event: %b\n%b" % (name.encode(), super().event(name, body, token))
+        return block if name in ("open", "error") else b"event: %b\n%b" % (name.encode(), block)
 
 
 class _Lines(_Http):
-    """One JSON object a line (NDJSON)."""
+    """One JSON object a line (NDJSON), also for readers that break lines wherever Unicode allows it."""
 
     name = "ndjson"
     heartbeat: bytes | None = b'{"type":"stream.heartbeat"}\n'
 
     def event(self, _name: str, body: bytes, token: str) -> bytes:
-        return b'%b,"position":"%b"}\n' % (body, token.encode())
+        return b'%b,"position":"%b"}\n' % (_unbroken(body), token.encode())
 
     def control(self, name: str, members: Mapping[str, Any], token: str | None = None) -> bytes:
-        return _document(name, members, token) + b"\n"
+        return _unbroken(_document(name, members, token)) + b"\n"
 
     def checkpoint(self, token: str) -> bytes:
         return self.control("stream.checkpoint", {}, token)
+
+
+def _unbroken(document: bytes) -> bytes:
+    """The same JSON without the line breaks of Unicode that need no escape in it: NEL, LS and PS."""
+    for raw, escaped in ((b"\xc2\x85", b"\\u0085"), (b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029")):
+        if raw in document:
+            document = document.replace(raw, escaped)
+    return document
 
 
 WEBSOCKET: Final[Wire] = _WebSocket()

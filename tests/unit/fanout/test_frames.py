@@ -96,6 +96,22 @@ def test_named_events_say_their_type_and_lines_end_with_their_line() -> None:
     assert line == frame.encoded_at(WEBSOCKET, "token") + b"\n"
 
 
+@pytest.mark.parametrize("name", ["open", "error"])
+def test_words_of_an_event_source_itself_are_no_names(name: str) -> None:
+    """Or its user would be told of a lost connection."""
+    frame = Frame(at(RELEASE, 4, type=name), ZERO)
+    assert frame.encoded_at(SSE_NAMED, "token") == frame.encoded_at(SSE, "token")
+
+
+def test_a_line_is_one_line_for_every_reader() -> None:
+    """Python's own idea of lines included."""
+    text = "a\u0085b\u2028c\u2029d\u000be\u001cf"
+    frame = Frame(at(RELEASE, 4, data={"text": text}), ZERO)
+    for line in (frame.encoded_at(NDJSON, "token"), NDJSON.control("stream.error", {"message": text})):
+        [only] = line.decode().splitlines()
+        assert text in (json.loads(only).get("data", {}).get("text"), json.loads(only).get("message"))
+
+
 @pytest.mark.parametrize(("size_bytes", "header"), [(125, 2), (126, 4), (65_535, 4), (65_536, 10)])
 def test_text_frames_are_those_of_the_standard(size_bytes: int, header: int) -> None:
     """As another implementation writes them (RFC 6455, 5.2)."""

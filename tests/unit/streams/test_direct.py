@@ -22,7 +22,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from monitor.streams.direct import DirectHttp, DirectWebSocket, Outlet, outlet_of
+from monitor.streams.direct import MAX_HEAD_BYTES, DirectHttp, DirectWebSocket, Outlet, outlet_of
 from tests.support.server import PORTABLE, Address, Protocols, listening, until
 
 HEAD = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]}
@@ -30,7 +30,9 @@ HEAD = {"type": "http.response.start", "status": 200, "headers": [(b"content-typ
 RELIED_ON: dict[tuple[type, str], str] = {
     (HttpToolsProtocol, "connection_made"): "(self, transport)",
     (HttpToolsProtocol, "connection_lost"): "(self, exc)",
+    (HttpToolsProtocol, "data_received"): "(self, data)",
     (HttpToolsProtocol, "on_message_begin"): "(self)",
+    (HttpToolsProtocol, "on_headers_complete"): "(self)",
     (HttpToolsProtocol, "pause_writing"): "(self)",
     (HttpToolsProtocol, "resume_writing"): "(self)",
     (HttpToolsProtocol, "shutdown"): "(self)",
@@ -473,3 +475,48 @@ def descriptors() -> int:
 def errors(caplog: pytest.LogCaptureFixture) -> Sequence[str]:
     """What the server complained about."""
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+# --- heads that have no end ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "upgrade",
+    [b"", b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: eA==\r\n"],
+    ids=["http", "websocket"],
+)
+async def test_a_head_that_does_not_end_is_refused(app: Connected, upgrade: bytes) -> None:
+    """Before it takes memory; and the connection is closed."""
+    async with listening(app, HASTY) as address:
+        reader, writer = await asyncio.open_connection("127.0.0.1", address.port)
+        head = b"GET / HTTP/1.1\r\nHost: localhost\r\n" + upgrade + b"X-Long: "
+        # One byte more than is taken: what the server leaves unread would reset the connection and its answer.
+        writer.write(head + b"x" * (MAX_HEAD_BYTES + 1 - len(head)))
+        assert await reader.readline() == b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
+        writer.close()
+        assert not app.arrived.is_set()
+
+
+async def test_a_handshake_with_a_line_that_is_too_long_is_answered(app: Connected) -> None:
+    """Its parser takes shorter lines than that of HTTP."""
+    async with listening(app, HASTY) as address:
+        reader, writer = await asyncio.open_connection("127.0.0.1", address.port)
+        writer.write(
+            b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+            b"X-Long: " + b"x" * 20_000 + b"\r\n\r\n"
+        )
+        assert (await reader.read()).startswith(b"HTTP/1.1 431 ")
+        writer.close()
+
+
+async def test_a_long_body_is_no_long_head(app: Connected) -> None:
+    """Only the head is counted."""
+    async with listening(app, HASTY) as address:
+        _, writer = await asyncio.open_connection("127.0.0.1", address.port)
+        writer.write(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 200000\r\n\r\n" + b"x" * 100_000)
+        await until(app.arrived.is_set)
+        writer.write(b"x" * 100_000)
+        assert not app.outlet.is_full
+        app.release.set()
+        writer.close()
