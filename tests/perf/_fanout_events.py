@@ -70,7 +70,7 @@ class Releases:
         sample = self._samples[number * _STRIDE % len(self._samples)]
         event = sample.event
         offset, self._next = self._next, self._next + 1
-        record = event.record._replace(offset=offset, stored_us=now_us)
+        record = Record(0, offset, None, event.record.value, (), now_us)
         marked = replace(event, record=record, id=f"{number:08d}", data=event.data | {"mark": mark})
         return replace(sample, event=marked, version=offset + 1)
 

@@ -12,7 +12,7 @@ _PER_S: Final = 200
 _PADDING_BYTES: Final = 1800
 """Makes frames of 2.3 KB."""
 
-_FILLING: Final = (64, 2.0)
+_FILLING: Final = (64, 1.0)
 """Events at once and seconds until the backlog is full, which is bounded and not what is looked for."""
 
 

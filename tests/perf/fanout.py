@@ -31,7 +31,7 @@ class Scale(NamedTuple):
 
 
 FULL = Scale((5000, 100, 1000), 3, 0.8, 5.0, 5.0, 60.0)
-QUICK = Scale((1000,), 2, 0.25, 1.5, 1.5, 10.0)
+QUICK = Scale((1000,), 2, 0.2, 1.0, 1.0, 10.0)
 
 _CROWD: Final = 1000
 """Subscribers wherever their number is not what is looked at."""
