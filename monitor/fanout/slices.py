@@ -102,12 +102,15 @@ class Slice:
         self._parts: list[bytes | _Latest | _Lines | _Omitted | None] = []
         self._latest: dict[str, dict[tuple[str, str | None], int]] = {}
         self._budgets: dict[str, _Budget] = {}
+        # The token behind lines left out, as long as no frame tells it.
+        self._untold: str | None = None
 
     def __bool__(self) -> bool:
         return bool(self._parts)
 
     def add(self, entry: Entry, wire: Wire, token: str) -> None:
         """Take the next frame; `token` is where a client stands behind it."""
+        self._untold = None
         if isinstance(entry, Cut) or entry.stream_class == "lifecycle":
             self._append(entry.encoded_at(wire, token))
             if self._latest and not isinstance(entry, Cut):
@@ -123,7 +126,8 @@ class Slice:
 
     def frames(self, wire: Wire) -> list[bytes]:
         """Everything, in order."""
-        return [part if isinstance(part, bytes) else part.encoded(wire) for part in self._parts if part is not None]
+        made = [part if isinstance(part, bytes) else part.encoded(wire) for part in self._parts if part is not None]
+        return made if self._untold is None else [*made, wire.checkpoint(self._untold)]
 
     def _append(self, frame: bytes) -> None:
         self._parts.append(frame)
@@ -172,6 +176,8 @@ class Slice:
         if budget.omitted is None:
             budget.omitted = _Omitted(event.execution_id, token)
             self._parts.append(budget.omitted)
+        else:
+            self._untold = token
         times_us = [line.time_us for line in read_lines(event, 0)]
         budget.omitted.times_us += times_us
         self.omitted_lines += len(times_us)

@@ -205,7 +205,7 @@ def test_a_single_log_event_passes_as_it_is() -> None:
 
 
 def test_lines_beyond_the_budget_become_a_gap_that_names_them() -> None:
-    """Where the first of them would stand; one gap for all, with the link that returns them."""
+    """Where the first of them would stand; one gap for all, with the link that returns them, and a token behind all."""
     budget = [lines(*["x"] * (MAX_LINES // 16)) for _ in range(16)]
     story = [*budget, lines("y", "y"), Said("node.started", "exec_2"), lines("z")]
     told = frames(*story)
@@ -213,6 +213,7 @@ def test_lines_beyond_the_budget_become_a_gap_that_names_them() -> None:
         ("log.appended", "16"),
         ("stream.log-gap", "17"),
         ("node.started", "18"),
+        ("stream.checkpoint", "19"),
     ]
     first, last = (format_time(NOON_US + offset * 1000) for offset in (16, 18))
     assert told[1] == {
@@ -233,7 +234,7 @@ def test_a_gap_spans_the_lines_own_times() -> None:
     story = [lines(*["x"] * MAX_LINES, execution_id="a/b c")]
     story += [lines("late", execution_id="a/b c", timestamp="2026-11-22T12:00:00.900Z")]
     story += [lines("early", execution_id="a/b c", timestamp="2026-11-22T09:00:00.100Z")]
-    gap = frames(*story)[-1]
+    gap = frames(*story)[1]
     assert (gap["from"], gap["to"]) == ("2026-11-22T09:00:00.100Z", "2026-11-22T12:00:00.900Z")
     parts = urlsplit(gap["href"])
     assert unquote(parts.path) == "/v1/executions/a/b c/logs"
@@ -245,7 +246,12 @@ def test_bytes_are_budgeted_as_well() -> None:
     """A few long lines are as much as many short ones; a short one may still fit behind one that did not."""
     half = "x" * (MAX_LINE_BYTES // 2)
     told = brief(lines(half), lines(half), lines("short"), lines(half))
-    assert told == [("log.appended", "1", 1), ("stream.log-gap", "2", 1), ("log.appended", "3", 1)]
+    assert told == [
+        ("log.appended", "1", 1),
+        ("stream.log-gap", "2", 1),
+        ("log.appended", "3", 1),
+        ("stream.checkpoint", "4", 1),
+    ]
 
 
 def test_every_execution_has_a_budget_of_its_own() -> None:
@@ -327,6 +333,12 @@ def test_every_prefix_is_safe(story: list[Said]) -> None:
     for received, position in cut_off(frames(*story)):
         assert all(has_part_in(received, at, story) for at in range(position))
         assert all(int(frame["id"]) < position for frame in received if "id" in frame)
+
+
+@given(STORIES)
+def test_the_last_token_covers_everything(story: list[Said]) -> None:
+    """Or who comes back with it would get again what it knows."""
+    assert not story or frames(*story)[-1]["position"] == str(len(story))
 
 
 @given(STORIES)
