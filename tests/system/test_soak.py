@@ -55,6 +55,9 @@ SLEEPERS = 5
 PACE_BATCHES = 10
 """After so many the service must have everything; without it, a restart would be over before it is noticed."""
 
+PAUSE_S = 0.3
+"""Between two batches while clients come back."""
+
 SETTLED_WITHIN_S = 60.0
 SHOWN = 20
 """Of the complaints of a run that failed."""
@@ -97,7 +100,8 @@ class Soak:
         self._lines_at: dict[str, set[int]] = {}
         self._settled = 0
         self._restarts: list[asyncio.Task[None]] = []
-        self._turn = asyncio.Lock()
+        self._turn, self._all_are_back = asyncio.Lock(), asyncio.Event()
+        self._all_are_back.set()
 
     async def run(self) -> None:
         """Tell everything, and let every client read to the end."""
@@ -126,6 +130,7 @@ class Soak:
         for batch in batches(SEED, self.told, events):
             agenda.perform(self.told.count)
             await self._feed(batch)
+            await self._breathe()
         agenda.perform()
         await asyncio.gather(*self._restarts)
         print(f"acts: {counted(agenda.counts)}")
@@ -146,7 +151,18 @@ class Soak:
 
     async def _restarted(self, how: Callable[[Service], Awaitable[None]]) -> None:
         async with self._turn:
+            self._all_are_back.clear()
             await how(self.service)
+            await self._all(lambda client: client.is_settled or client.is_away or client.is_stalled, "back")
+            self._all_are_back.set()
+
+    async def _breathe(self) -> None:
+        """While clients come back after a restart, tell less: at full speed they would only fall further behind."""
+        try:
+            async with asyncio.timeout(PAUSE_S):
+                await self._all_are_back.wait()
+        except TimeoutError:
+            pass
 
     async def _close(self) -> None:
         """Once everybody is connected again and everything released, tell the last event of each workflow."""
@@ -219,7 +235,7 @@ def clients(port: int, told: Told, number: int) -> list[Client]:
     dials = [(kind, dial) for kind, dial, percent in kinds for _ in range(number * percent // 100)]
     chance.shuffle(dials)
     return [
-        Client(f"{kind} {number}", dial, drawn(chance), snapshot(chance), told=told, chance=chance)
+        Client(f"{kind} {number}", dial, drawn(chance), snapshot(chance), told=told, chance=random.Random(number))
         for number, (kind, dial) in enumerate(dials)
     ]
 

@@ -48,11 +48,14 @@ def misbehaviour(clients: Iterable[Client], events: int, density: int, chance: r
     """`density` to three times as many acts for each client; none begins or ends in the last part of `events`."""
     last = events * 9 // 10
     for order, client in enumerate(clients):
-        names = chance.choices(list(_SHARES), list(_SHARES.values()), k=density * chance.randint(1, 3))
         if HOT in client.wanted.workflows:
-            names[0] = "long stall"
+            # After the first restart, which would have to wait for them for seconds.
+            names, first = ["long stall"] * density, events // 2
+        else:
+            names = chance.choices(list(_SHARES), list(_SHARES.values()), k=density * chance.randint(1, 3))
+            first = events // 50
         for name in names:
-            begin = chance.randint(events // 50, last)
+            begin = chance.randint(first, last)
             for act in _acts(client, name, begin, order, chance):
                 yield act._replace(due=min(act.due, last))
 

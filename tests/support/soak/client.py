@@ -81,7 +81,10 @@ class Client:
         self._dial, self._chance = dial, chance
         self._connection: Connection | None = None
         self._connecting: asyncio.Task[None] | None = None
-        self._is_away = True
+        self.is_away = True
+        """Whether it stays away for now."""
+        self.is_stalled = False
+        """Whether it does not read for now."""
         # What the connection was opened for, what was delivered last, and what was asked and is not answered yet.
         self._dialled = self._confirmed = wanted
         self._asked: dict[int, Wanted] = {}
@@ -111,7 +114,7 @@ class Client:
 
     def connect(self) -> None:
         """Be connected from now on, again and again."""
-        self._is_away = False
+        self.is_away = False
         if self._connection is None:
             self._connect(0.0)
 
@@ -131,7 +134,7 @@ class Client:
 
     def go_away(self) -> None:
         """Lose the connection and stay away until `connect`."""
-        self._is_away = True
+        self.is_away = True
         if self._connecting is not None:
             self._connecting.cancel()
         self.cut()
@@ -139,11 +142,13 @@ class Client:
     def stall(self) -> None:
         """Stop reading until `read_on`."""
         if self._connection is not None:
+            self.is_stalled = True
             self._connection.pause()
 
     def read_on(self) -> None:
         """Read again."""
         if self._connection is not None:
+            self.is_stalled = False
             self._connection.resume()
 
     def change(self) -> None:
@@ -158,8 +163,9 @@ class Client:
 
     def add(self) -> None:
         """Subscribe to another workflow beside the first ones, and be shown what is in flight there."""
-        if self.is_settled and self._can_talk and not self._beside:
-            self._beside = workflows(self._chance) - self.wanted.workflows
+        others = workflows(self._chance) - self.wanted.workflows
+        if others and self.is_settled and self._can_talk and not self._beside:
+            self._beside = others
             other = replace(self.wanted, workflows=self._beside)
             self.wanted = replace(self.wanted, workflows=self.wanted.workflows | self._beside)
             self._ask("subscribe", self.wanted, name="beside", snapshot="active", **other.members())
@@ -189,12 +195,12 @@ class Client:
 
     def lose(self) -> None:
         """The connection is gone: come back, unless it is told to stay away."""
-        self._connection = None
+        self._connection, self.is_stalled = None, False
         self.diary.end(self.position, is_cut=True)
         self._asked.clear()
         self._rows.clear()
         self._due, self._loss, self._beside = None, None, frozenset()
-        if not self._is_away:
+        if not self.is_away:
             self._connect(PAUSE_S)
 
     def _connect(self, pause_s: float) -> None:

@@ -81,7 +81,7 @@ def batches(seed: int, told: Told, events: int) -> Iterator[list[Entry]]:
     coming = _interleaved(seed, chance)
     while told.count < events:
         entries: list[Entry] = []
-        for _ in range(chance.randint(1, 160)):
+        for _ in range(chance.randint(1, 200)):
             entries += map(_entry, _with_company(next(coming), chance, told))
         yield entries
 
