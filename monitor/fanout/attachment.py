@@ -25,6 +25,9 @@ from monitor.fanout.wires import Wire
 _TAKEN_CHUNKS: Final = 256
 """Of the ring in one go; more small chunks than a full ring usually holds."""
 
+_SLOW_S: Final = 1.0
+"""Half a ring behind for less is a burst, not a slow reader."""
+
 MAX_REPLIES: Final = 32
 """Replies that wait for a slow writer before no more of the client's messages are read."""
 
@@ -321,7 +324,8 @@ class Attachment:
         if not chunks:
             await self._read_all(group)
             return None
-        if sum(chunk.size_bytes for chunk in chunks) > self._feed.limits.ring_bytes // 2:
+        is_old = self._feed.clock.monotonic_s() - chunks[0].made_s >= _SLOW_S
+        if is_old and sum(chunk.size_bytes for chunk in chunks) > self._feed.limits.ring_bytes // 2:
             self._tell_slow(sum(chunk.events for chunk in chunks), chunks[0].made_s)
         taken = _within(chunks, self._feed.limits.chunk_bytes)
         self._cursor += len(taken)

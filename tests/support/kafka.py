@@ -168,6 +168,9 @@ class Broker(Kafka):
     def pause(self) -> None:
         """Freeze it by SIGSTOP: connections stay open and nothing answers."""
         self._signal(signal.SIGSTOP)
+        # The signal is on its way: a thread may still answer until the last one has stopped.
+        assert self._process
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)
 
     def resume(self) -> None:
         """Let a paused broker run on."""

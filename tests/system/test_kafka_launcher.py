@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import InvalidConfigurationError
 
 from tests.support.kafka import Broker, Kafka
+from tests.support.service import eventually
 
 
 @asynccontextmanager
@@ -63,10 +64,15 @@ async def test_every_codec_makes_the_round_trip(kafka: Kafka, codec: str) -> Non
 async def test_topics_of_two_tests_never_meet(kafka: Kafka) -> None:
     """Every topic has a name of its own and the settings that were asked for."""
     names = [await kafka.create_topic(partitions=3, config={"retention.ms": "1000"}) for _ in range(2)]
+    assert len(set(names)) == 2
     async with kafka.admin() as admin:
-        described = await admin.describe_topics(names)
-    assert len({topic["topic"] for topic in described}) == 2
-    assert [len(topic["partitions"]) for topic in described] == [3, 3]
+
+        async def are_described() -> bool:
+            """A broker hears of a topic a moment after its controller has made it."""
+            described = await admin.describe_topics(names)
+            return [len(topic["partitions"]) for topic in described] == [3, 3]
+
+        await eventually(are_described)
 
 
 async def test_refused_topic_is_an_error(kafka: Kafka) -> None:

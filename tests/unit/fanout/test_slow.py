@@ -58,12 +58,24 @@ async def test_who_is_half_a_ring_behind_is_told_how_far(world: World, clock: Ma
         assert reader.state == "live"
 
 
-async def test_a_reader_that_stays_behind_is_told_once(world: World) -> None:
+async def test_a_burst_is_no_slow_reader(world: World, clock: ManualClock) -> None:
+    """However much it is, for a second."""
+    hub = world.hub(SMALL)
+    reader = subscribed(hub, select(), WEBSOCKET)
+    assert await told(hub, reader) == []
+    await happen(world, hub, 7)
+    await clock.advance(0.9)
+    assert len(await told(hub, reader)) == 7
+    assert hub.statistics().tally.slow == 0
+
+
+async def test_a_reader_that_stays_behind_is_told_once(world: World, clock: ManualClock) -> None:
     """Though it reads on all the time."""
     hub = world.hub(Limits(ring_bytes=4000, chunk_bytes=1))
     reader = subscribed(hub, select(), WEBSOCKET)
     assert await told(hub, reader) == []
     await happen(world, hub, 7)
+    await clock.advance(1.0)
     for _ in range(5):
         await reader.next()
         await happen(world, hub, 1)
