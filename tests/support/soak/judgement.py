@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any, Final, Self
 
 from monitor.events.position import Position
-from tests.support.soak.client import Client
+from tests.support.soak.client import Client, Seen
 from tests.support.soak.diary import Shown, Stretch
 from tests.support.soak.telling import event_of
 from tests.support.soak.truth import Fact, Truth
@@ -196,12 +196,23 @@ class Judge:
         if client.wanted.statuses is None:
             counts["executions in view"] += len(client.view)
             for name, seen in client.view.items():
-                answer = self._answers[name]
-                state = {"status": answer["status"], "progress": answer["progress"]}
-                told = seen.state if client.wanted.is_everything else {**state, "status": seen.state["status"]}
-                is_whole = client.wanted.is_everything and not client.diary.gaps
-                if told != state or seen.version > answer["version"] or (is_whole and seen.version < answer["version"]):
-                    yield f"sees {name} as {seen}, and REST says {answer['version']} {state}"
+                if not self._agrees(client, name, seen):
+                    answer = self._answers[name]
+                    yield f"sees {name} as {seen}, and REST says {answer['version']} {answer['status']}"
+
+    def _agrees(self, client: Client, name: str, seen: Seen) -> bool:
+        """Whether a client sees what REST says, as far as it wants to know."""
+        answer = self._answers[name]
+        if client.wanted.is_everything:
+            state = {"status": answer["status"], "progress": answer["progress"]}
+            # Log lines that were left out raise the version, and nothing else.
+            is_latest = seen.version == answer["version"] or bool(client.diary.gaps)
+            return seen.state == state and is_latest and seen.version <= answer["version"]
+        if seen.state["status"] == answer["status"]:
+            return bool(seen.version <= answer["version"])
+        # What it does not want may begin a new epoch; the next event that it wants tells.
+        latest = self._truth.latest(name, client.wanted)
+        return latest is not None and (latest.version, latest.status) == (seen.version, seen.state["status"])
 
     def _range(self, stretch: Stretch) -> str:
         return f"{self._open(stretch.begins).offsets} and {self._open(stretch.ends).offsets}"

@@ -17,6 +17,7 @@ from monitor.projections.execution import Execution
 from monitor.projections.fold import ExecutionId, Release, fold
 from monitor.projections.status import IN_FLIGHT
 from tests.support.soak.telling import Told, numbered
+from tests.support.soak.wanted import Wanted
 
 _PAGE: Final = 2000
 """Records that are folded in one go."""
@@ -79,6 +80,11 @@ class Truth:
         facts = self._of_execution.get(execution_id, [])
         before = bisect_left(facts, position.offsets[facts[0].partition], key=_offset) if facts else 0
         return facts[before - 1] if before else None
+
+    def latest(self, execution_id: str, wanted: Wanted) -> Fact | None:
+        """The last fact of an execution that is wanted."""
+        facts = self._of_execution.get(execution_id, [])
+        return next((fact for fact in reversed(facts) if wanted.takes(fact.type, fact.status)), None)
 
     def in_flight(self, workflow: str, position: Position) -> set[str]:
         """The executions of a workflow that are not over at `position`."""

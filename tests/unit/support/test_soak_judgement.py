@@ -56,11 +56,20 @@ async def _told_and_true() -> World:
     return told, truth, truth.end_of(told.count, journal.incarnation, 2)
 
 
-def test_faultless_service_is_not_complained_of(world: World) -> None:
+@pytest.mark.parametrize("events", [("*",), None])
+def test_faultless_service_is_not_complained_of(world: World, events: tuple[str, ...] | None) -> None:
     """Everything came that was due, or was announced to be left out."""
     told, truth, end = world
-    assert _faultless(*world).complaints(told, end) == []
+    assert _faultless(*world, events=events).complaints(told, end) == []
     assert truth.never_stored == []
+
+
+def test_reader_of_some_types_is_judged_by_those(world: World) -> None:
+    """It cannot know of what it does not want, but of everything else."""
+    told, _, end = world
+    case = _faultless(*world, events=None)
+    _show_another_state(case)
+    assert len(case.complaints(told, end)) == 1
 
 
 def _lose_an_event(case: Case) -> None:
@@ -187,9 +196,9 @@ def test_every_fault_is_complained_of(world: World, fault: Callable[[Case], None
 # --- what a faultless service says -----------------------------------------------------------------------------------
 
 
-def _faultless(told: Told, truth: Truth, end: Position) -> Case:
-    """A client that wants everything of some workflows, and gets it."""
-    wanted = Wanted(frozenset(WORKFLOWS[:60]), ("*",))
+def _faultless(told: Told, truth: Truth, end: Position, events: tuple[str, ...] | None = ("*",)) -> Case:
+    """A client that wants everything of some workflows, or some types, and gets it."""
+    wanted = Wanted(frozenset(WORKFLOWS[:60]), events)
     client = Client("reader", _unreachable, wanted, None, told=told, chance=None)  # type: ignore[arg-type]
     start = beginning(end.incarnation, len(end.offsets))
     marks = [start, *(Position(end.incarnation, tuple(n * tenths // 10 for n in end.offsets)) for tenths in (3, 6, 7))]
@@ -198,7 +207,8 @@ def _faultless(told: Told, truth: Truth, end: Position) -> Case:
         stretch = Stretch(wanted, _token(begin), told.count, loss, ends=_token(stop))
         due = [fact for workflow in wanted.workflows for fact in truth.between(workflow, begin, stop)]
         for fact in sorted(due, key=lambda fact: fact.offset):
-            _tell(stretch, fact, truth, left_out)
+            if wanted.takes(fact.type, fact.status):
+                _tell(stretch, fact, truth, left_out)
         client.diary.stretches.append(stretch)
     client.diary.stretches[2].shown = _snapshot(truth, wanted, marks[3])
     client.diary.gaps[HREF] = len(left_out)
