@@ -111,11 +111,12 @@ class World:
             position = position.advanced(number, end)
         hub.publish(releases, position)
 
-    async def _commit(self, key: str, value: bytes, team: str) -> None:
+    async def _commit(self, key: str, value: bytes, team: str) -> list[Release]:
         [place] = await self.journal.append([Entry(key.encode(), value, ((TEAM_HEADER, team.encode()),))])
         event = await self._event(place)
         releases = await self.store.write(lambda writer: self._project(writer, place, event))
         self._released[place.partition].append(releases)
+        return releases
 
     async def _event(self, place: Place) -> Event | Poison:
         [record] = await self.journal.read(place.partition, place.offset, place.offset + 1, 1)
@@ -243,6 +244,14 @@ def _text_frame(data: bytes | bytearray) -> _Ends | None:
     return _Ends(header, header + size_bytes) if len(data) >= header + size_bytes else None
 
 
+async def cancelled(task: "asyncio.Task[None]") -> None:
+    """End a task, whatever it does; an error that ended it before is raised."""
+    task.cancel()
+    [ending] = await asyncio.gather(task, return_exceptions=True)
+    if isinstance(ending, Exception):
+        raise ending
+
+
 class Piped:
     """A client with an outlet, written to as the transports do it. `leave` must follow."""
 
@@ -259,11 +268,14 @@ class Piped:
         """Whether somebody still writes to it."""
         return not self._serving.done()
 
+    def frames(self) -> list[dict[str, Any]]:
+        """What came through since the last call."""
+        return self.outlet.frames()
+
     async def leave(self) -> None:
         """Break off."""
         self.outlet.reader = None
-        self._serving.cancel()
-        await asyncio.gather(self._serving, return_exceptions=True)
+        await cancelled(self._serving)
         self.attachment.leave()
 
     async def _serve(self) -> None:
