@@ -17,8 +17,9 @@ from monitor.fanout.channels import Selection, Subscription
 from monitor.fanout.feed import Feed, Limits
 from monitor.fanout.frames import Entry
 from monitor.fanout.hub import Hub
+from tests.support.chronicle import Chronicle, Pulled
 from tests.support.mistakes import Mistake
-from tests.support.witness import Chronicle, Pulled, Witness, is_lifecycle
+from tests.support.witness import Witness, is_lifecycle
 
 PARTITIONS, CLIENTS, MOVES = 3, 5, 1000
 # The backlog reaches back far enough for most; some have to ask the journal.

@@ -14,9 +14,10 @@ from monitor.fanout.channels import ACTIVE, Selection, SnapshotWish, Subscriptio
 from monitor.fanout.feed import Limits
 from monitor.fanout.hub import Hub
 from monitor.projections.filter import parse_json
+from tests.support.chronicle import Chronicle, Pulled
 from tests.support.clocks import NOON_US, ManualClock, settle
 from tests.support.released import Piped
-from tests.support.witness import Chronicle, Pulled, Witness
+from tests.support.witness import Witness
 
 # So small that rings overflow, backlogs forget, replay turns pages and gives up, and checkpoints are due all the time.
 TIGHT = Limits(
