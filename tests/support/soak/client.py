@@ -35,8 +35,6 @@ class Connection(Protocol):
     """How a client is connected."""
 
     kind: Kind
-    # Whether it is gone; its client was told.
-    is_lost: bool
 
     def send(self, message: dict[str, Any]) -> None:
         """Say something, in a conversation."""
@@ -55,8 +53,8 @@ class Connection(Protocol):
         ...
 
 
-Dial = Callable[["Client"], Awaitable[Connection]]
-"""Connects a client. Raises OSError."""
+Dial = Callable[["Client"], Awaitable[None]]
+"""Connects a client: it is told `open`, and `lose` in the end. Raises OSError."""
 
 
 class Seen(NamedTuple):
@@ -135,8 +133,6 @@ class Client:
     def go_away(self) -> None:
         """Lose the connection and stay away until `connect`."""
         self.is_away = True
-        if self._connecting is not None:
-            self._connecting.cancel()
         self.cut()
 
     def stall(self) -> None:
@@ -186,15 +182,20 @@ class Client:
 
     # --- its connection ----------------------------------------------------------------------------------------------
 
-    def greet(self, connection: Connection) -> None:
-        """Say on a conversation that was opened what is wanted."""
+    def open(self, connection: Connection) -> None:
+        """There is a connection."""
         self._connection = connection
+
+    def greet(self) -> None:
+        """Say in a conversation that was opened what is wanted."""
         start = {"position": self.position} if self.position else {}
         snapshot = {"snapshot": self.snapshot} if self.snapshot else {}
         self._ask("subscribe", self.wanted, name="main", **self.wanted.members(), **start, **snapshot)
 
-    def lose(self) -> None:
-        """The connection is gone: come back, unless it is told to stay away."""
+    def lose(self, connection: Connection) -> None:
+        """A connection is gone: come back, unless there is another one, or it is told to stay away."""
+        if self._connection is not connection:
+            return
         self._connection, self.is_stalled = None, False
         self.diary.end(self.position, is_cut=True)
         self._asked.clear()
@@ -209,14 +210,15 @@ class Client:
 
     async def _come_back(self, pause_s: float) -> None:
         try:
-            while self._connection is None:
+            while self._connection is None and not self.is_away:
                 await asyncio.sleep(pause_s)  # the pace of asking again
                 self._dialled, pause_s = self.wanted, PAUSE_S
                 try:
-                    connection = await self._dial(self)
+                    await self._dial(self)
                 except OSError:
                     continue
-                self._connection = None if connection.is_lost else connection
+            if self.is_away:  # since it dialled
+                self.cut()
         finally:
             self._connecting = None
 

@@ -31,49 +31,48 @@ class Dialer:
     def __init__(self, port: int) -> None:
         self._port = port
 
-    async def websocket(self, client: Client) -> "Lean":
+    async def websocket(self, client: Client) -> None:
         """A conversation that is told what to send."""
-        return await self._lean(Conversation(client, WebSocketReader(), handshake(STREAM)))
+        await self._lean(Conversation(client, WebSocketReader(), handshake(STREAM)))
 
-    async def events(self, client: Client) -> "Lean":
+    async def events(self, client: Client) -> None:
         """Server-sent events; the position travels as it does with an EventSource."""
         request = self._get(client, "text/event-stream", by_header=True)
-        return await self._lean(Lean("events", client, EventReader(), request))
+        await self._lean(Lean("events", client, EventReader(), request))
 
-    async def lines(self, client: Client) -> "Lean":
+    async def lines(self, client: Client) -> None:
         """Lines of JSON."""
         request = self._get(client, "application/x-ndjson", by_header=False)
-        return await self._lean(Lean("lines", client, LineReader(), request))
+        await self._lean(Lean("lines", client, LineReader(), request))
 
-    async def library_websocket(self, client: Client) -> "Library":
+    async def library_websocket(self, client: Client) -> None:
         """A conversation by `websockets`."""
         url = f"ws://127.0.0.1:{self._port}{STREAM}"
         try:
             socket_ = await connect(url, proxy=None, compression=None, max_size=None, open_timeout=20)
         except WebSocketException as error:
             raise ConnectionError(error) from None
-        return LibraryConversation(client, socket_)
+        LibraryConversation(client, socket_)
 
-    async def library_events(self, client: Client) -> "Library":
+    async def library_events(self, client: Client) -> None:
         """Server-sent events by `httpx-sse`."""
-        return Library(client, _sent_events(f"http://127.0.0.1:{self._port}{_target(client, by_header=True)}", client))
+        Library(client, _sent_events(f"http://127.0.0.1:{self._port}{_target(client, by_header=True)}", client))
 
     def _get(self, client: Client, accept: str, *, by_header: bool) -> bytes:
         resumed = f"last-event-id: {client.position}\r\n" if by_header and client.position else ""
         target = _target(client, by_header=by_header)
         return f"GET {target} HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: {accept}\r\n{resumed}\r\n".encode()
 
-    async def _lean(self, lean: "Lean") -> "Lean":
+    async def _lean(self, lean: "Lean") -> None:
         loop, raw = asyncio.get_running_loop(), socket.socket()
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BYTES)
+        raw.setblocking(False)
         try:
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BYTES)
-            raw.setblocking(False)
             await loop.sock_connect(raw, ("127.0.0.1", self._port))
-            await loop.create_connection(lambda: lean, sock=raw)
         except BaseException:
             raw.close()
             raise
-        return lean
+        await loop.create_connection(lambda: lean, sock=raw)
 
 
 def _target(client: Client, *, by_header: bool) -> str:
@@ -84,13 +83,14 @@ class Lean(asyncio.Protocol):
     """A GET that goes on."""
 
     def __init__(self, kind: Kind, client: Client, reader: Reader, request: bytes) -> None:
-        self.kind, self.is_lost = kind, False
+        self.kind = kind
         self._client, self._reader, self._request = client, reader, request
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._transport.write(self._request)
+        self._client.open(self)
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -107,10 +107,9 @@ class Lean(asyncio.Protocol):
         self._client.take(frame)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.is_lost = True
         if self._reader.close_code is not None:
             self._client.diary.counts[f"closed with {self._reader.close_code}"] += 1
-        self._client.lose()
+        self._client.lose(self)
 
     def send(self, message: dict[str, Any]) -> None:
         raise NotImplementedError
@@ -138,7 +137,7 @@ class Conversation(Lean):
     def _take(self, frame: Frame) -> None:
         if not self._is_greeted:
             self._is_greeted = True
-            self._client.greet(self)
+            self._client.greet()
         super()._take(frame)
 
     def data_received(self, data: bytes) -> None:
@@ -162,11 +161,11 @@ class Library:
     kind: Kind = "events"
 
     def __init__(self, client: Client, frames: AsyncGenerator[Frame, None]) -> None:
-        self.is_lost = False
         self._client, self._frames = client, frames
         self._reads = asyncio.Event()
         self._reads.set()
         self._reading = asyncio.create_task(self._read())
+        client.open(self)
 
     async def _read(self) -> None:
         try:
@@ -179,8 +178,7 @@ class Library:
         except Exception as error:  # noqa: BLE001 - as above
             self._client.diary.complaints.append(repr(error))
         finally:
-            self.is_lost = True
-            self._client.lose()
+            self._client.lose(self)
 
     def send(self, message: dict[str, Any]) -> None:
         raise NotImplementedError
@@ -204,7 +202,7 @@ class LibraryConversation(Library):
         super().__init__(client, _messages(socket_))
         self._socket = socket_
         self._sending: set[asyncio.Task[None]] = set()
-        client.greet(self)
+        client.greet()
 
     def send(self, message: dict[str, Any]) -> None:
         sending = asyncio.create_task(self._send(message))

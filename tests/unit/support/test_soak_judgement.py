@@ -10,7 +10,7 @@ import pytest
 from monitor.clock import SystemClock
 from monitor.events.position import Position, beginning
 from monitor.journal import MemoryJournal
-from tests.support.soak.client import Client, Connection, Seen
+from tests.support.soak.client import Client, Seen
 from tests.support.soak.diary import Shown, Stretch
 from tests.support.soak.judgement import Judge
 from tests.support.soak.telling import WORKFLOWS, Told, batches
@@ -269,5 +269,5 @@ def _remove(stretch: Stretch, number: int) -> None:
     del stretch.events[at], stretch.versions[at]
 
 
-async def _unreachable(client: Client) -> Connection:
+async def _unreachable(client: Client) -> None:
     raise OSError
