@@ -13,7 +13,7 @@ from monitor.access.positions import open_position
 from monitor.events.codec import parse_time_us
 from monitor.events.model import Record
 from monitor.events.position import Position
-from monitor.fanout.channels import EVERYTHING, Selection, SnapshotWish, Subscription
+from monitor.fanout.channels import ACTIVE, EVERYTHING, Selection, SnapshotWish, Subscription
 from monitor.fanout.feed import Limits
 from monitor.fanout.frames import stream_class
 from monitor.fanout.hub import Hub
@@ -55,7 +55,7 @@ class Witness:
         self._rows: list[dict[str, Any]] = []
         # What the next snapshot shows, where that is certain; and what those of added subscriptions do.
         self._due: Wanted | None = None
-        self._additions: list[frozenset[Subscription]] = []
+        self._additions: list[Wanted] = []
         self._on_loss: SnapshotWish | None = None
         # Whether a loss was announced, and no snapshot has made up for it.
         self._is_lost = False
@@ -177,14 +177,14 @@ class Witness:
         # What is due now shows something else than what was asked for.
         self._due = None
         self.is_complete = self.is_complete and (frame["shown"] == "active" or not added)
-        if any(not shown <= self.selection.subscriptions for shown in self._additions):
+        if any(not wanted.subscriptions <= self.selection.subscriptions for wanted in self._additions):
             # What stands in for what is not shown after all is no business of the client's.
-            self._additions = [frozenset()] * 1000
+            self._additions = [Wanted(frozenset(), ACTIVE)] * 1000
         elif frame["shown"]:
-            self._additions.append(added if frame["shown"] == "active" else frozenset())
+            self._additions.append(Wanted(added, SnapshotWish(frame["shown"])))
         if self.position is not None:
             self._owed_since = self.position
-        self.view = {id_: row for id_, row in self.view.items() if is_named(self.selection, id_, row)}
+        self.view = {id_: row for id_, row in self.view.items() if self._follows(id_, row)}
 
     def _take_snapshot(self, frame: dict[str, Any]) -> None:
         """Rows as they were at the cut, and all of them; after a loss, they replace what was known."""
@@ -195,7 +195,7 @@ class Witness:
             self.complaints.append("an execution is shown twice, or was not shown")
         if self.position is not None and not self._is_lost:
             self._move(frame)
-            self._compare(rows, self._additions.pop(0) if self._additions else frozenset())
+            self._compare(rows, self._additions.pop(0) if self._additions else Wanted(frozenset(), ACTIVE))
             for id_, row in rows.items():
                 self._know(id_, row)
             return
@@ -206,11 +206,12 @@ class Witness:
             self.complaints.append("a snapshot shows what was not so at its cut")
         elif self._due is not None:
             self.complaints += shortcomings(self._due, rows, state)
-        self.position, self._is_lost, self.view = cut, False, rows
+        self.position, self._is_lost = cut, False
+        self.view = {id_: row for id_, row in rows.items() if self._follows(id_, row)}
         self.is_complete = self._due is not None and self._due.wish.kind == "active"
         self._due, self._owed_since = None, cut
 
-    def _compare(self, rows: Mapping[str, Row], subscriptions: frozenset[Subscription]) -> None:
+    def _compare(self, rows: Mapping[str, Row], wanted: Wanted) -> None:
         """Rows of added subscriptions are as new as the connection is: what it has had already comes no more."""
         assert self.position is not None
         latest: dict[str, Release] = {}
@@ -225,7 +226,7 @@ class Witness:
             if id_ in rows and rows[id_].version < row.version:
                 self.complaints.append(f"{id_} is shown older than it is known")
             is_missing = id_ not in rows and row.status in IN_FLIGHT and id_ in self._chronicle.now
-            plain = frozenset(it for it in subscriptions if it.filter == EVERYTHING)
+            plain = frozenset(it for it in wanted.subscriptions if it.filter == EVERYTHING and wanted.wish == ACTIVE)
             if is_missing and is_named(Selection("default", plain), id_, row):
                 self.complaints.append(f"{id_} is not shown")
 
@@ -280,8 +281,13 @@ class Witness:
             self._know(id_, row)
 
     def _know(self, id_: str, row: Row) -> None:
-        if id_ not in self.view or row.version > self.view[id_].version:
+        if self._follows(id_, row) and (id_ not in self.view or row.version > self.view[id_].version):
             self.view[id_] = row
+
+    def _follows(self, id_: str, row: Row) -> bool:
+        """Whether it is told how this execution goes on: by a subscription that keeps nothing of that back."""
+        told = frozenset(it for it in self.selection.subscriptions if it.filter == EVERYTHING and tells_all(it))
+        return is_named(Selection("default", told), id_, row)
 
     # --- in the end --------------------------------------------------------------------------------------------------
 
@@ -302,20 +308,19 @@ class Witness:
                 self.complaints.append(f"lines of {event.id} never came")
 
     def _look_at_view(self) -> None:
-        """As far as its subscriptions show how executions go on."""
-        if any(it.filter != EVERYTHING or it.events not in (None, EVERY_TYPE) for it in self.selection.subscriptions):
-            return
         now = self._chronicle.now
         known = {id_: row.status for id_, row in self.view.items()}
         wrong = {id_: status for id_, status in known.items() if id_ not in now or now[id_].status != status}
         if wrong:
             self.complaints.append(f"it believes {wrong}")
-        in_flight = {id_ for id_, row in now.items() if row.status in IN_FLIGHT and is_named(self.selection, id_, row)}
+        in_flight = {id_ for id_, row in now.items() if row.status in IN_FLIGHT and self._follows(id_, row)}
         if self.is_complete and not in_flight <= known.keys():
             self.complaints.append(f"it knows nothing of {in_flight - known.keys()}")
 
 
-EVERY_TYPE = frozenset({"*"})
+def tells_all(subscription: Subscription) -> bool:
+    """Whether no lifecycle event is kept back by its type."""
+    return subscription.events in (None, frozenset({"*"}))
 
 
 def is_lifecycle(release: Release) -> bool:
