@@ -113,7 +113,8 @@ async def test_stalled_readers_do_not_hold_up_the_end(tmp_path: Path) -> None:
         for reader in stalled:
             reader.resume()
         await until(lambda: not any(reader.is_open for reader in (*others, *stalled, silent)), WITHIN_S)
-        assert [reader.ids for reader in others] == [teller.ids] * len(others)
+        # What was acknowledged last may not have been released by then: it comes after the position that they are told.
+        assert all(reader.ids and reader.ids == teller.ids[: len(reader.ids)] for reader in others)
         assert [reader.controls[-1] for reader in others] == ["stream.drain"] * len(others)
         assert {reader.close_code for reader in others if reader.kind == "websocket"} == {4000}
         assert (silent.controls, silent.drained_at) == (["stream.hello", "stream.drain"], None)
