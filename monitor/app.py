@@ -23,6 +23,7 @@ from monitor.api import data, executions, ingest, operations, streams, webhooks
 from monitor.clock import Clock, SystemClock
 from monitor.dashboard import page
 from monitor.deliverer import Deliverer
+from monitor.deliverer import Statistics as WebhookStatistics
 from monitor.errors import DataFolderBusy, DataFolderUnusable
 from monitor.executions.reads import Found, Reads
 from monitor.executions.webhooks import Webhooks
@@ -47,6 +48,7 @@ from monitor.web.auth import authenticate
 from monitor.web.loopback import LoopbackOnly
 from monitor.web.problems import exception_handlers
 from monitor.web.traffic import CountRequests
+from monitor.webhooks.posting import Poster
 from monitor.webhooks.sender import open_sender
 from monitor.webhooks.targets import Targets
 
@@ -85,11 +87,22 @@ class Parts:
     async def observe(self) -> None:
         """Bring those metrics up to date that are measured by looking. Raises Unavailable."""
         _observe_streams(self.hub.statistics(), self.metrics)
+        _observe_webhooks(self.deliverer.statistics(), self.metrics)
+        backlog = await self.store.read(lambda reader: reader.backlog(None))
+        for state, count in backlog.counts.items():
+            self.metrics.owed.labels(state=state).set(count)
+        oldest_us = self.clock.now_us() if backlog.oldest_us is None else backlog.oldest_us
+        self.metrics.oldest_owed.set(max(0, self.clock.now_us() - oldest_us) / 1_000_000)
         await self.pipeline.observe()
 
     def health(self) -> Health:
         """Whether work may be sent here."""
         return Health((self.pipeline.trouble,) if self.pipeline.trouble else ())
+
+
+def _observe_webhooks(now: WebhookStatistics, metrics: Metrics) -> None:
+    metrics.in_flight.set(now.in_flight)
+    metrics.broken_lanes.set(now.broken_lanes)
 
 
 def _observe_streams(now: Statistics, metrics: Metrics) -> None:
@@ -140,8 +153,7 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
         deliverer = Deliverer(
             name=f"{socket.gethostname()}-{settings.data.resolve()}",
             store=store,
-            sender=sender,
-            sealer=sealer,
+            poster=Poster(sender, sealer),
             clock=clock,
             chance=random.random,
             metrics=metrics,

@@ -8,33 +8,39 @@ has ended and claims what is due: the busier it is, the more each of them does.
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import count
-from typing import Final, NamedTuple, TypeVar
+from itertools import count, takewhile
+from typing import Any, Final, NamedTuple, TypeVar
 
 import structlog
+from msgspec.structs import replace
 
-from monitor.access.sealing import Sealer
 from monitor.clock import Clock
 from monitor.errors import StoreUnavailable
 from monitor.store.base import Store, Writer
 from monitor.telemetry.metrics import Metrics
-from monitor.webhooks.delivery import Answer, Claimed, Outcome
-from monitor.webhooks.endpoint import SECRET_PURPOSE
-from monitor.webhooks.schedule import decide
-from monitor.webhooks.sender import LIMITS, Sender
-from monitor.webhooks.signing import signed_headers
+from monitor.webhooks.delivery import Claimed, Outcome
+from monitor.webhooks.endpoint import Endpoint
+from monitor.webhooks.lane import after
+from monitor.webhooks.notices import Notice, plan_notices
+from monitor.webhooks.posting import Poster
+from monitor.webhooks.schedule import Decision, decide, outcome_of
 
 CONCURRENCY: Final = 256
-"""Sends in flight over all endpoints; beyond it they only compete for the same core."""
+"""Sends at work over all endpoints; beyond it they only compete for the same core."""
 
-LANE_CAP: Final = 8
-"""Sends in flight to one endpoint: enough for a receiver at a distance, little enough for a small one."""
+PATIENCE_S: Final = 1.0
+"""A send that takes longer waits for its receiver, and costs nothing but its socket: it makes room for another."""
 
-LEASE_S: Final = LIMITS.total_s + 30.0
-"""How long a claim holds: the longest send, and time to record it on a busy machine."""
+MOST_IN_FLIGHT: Final = 1024
+"""Sends in flight, with those that only wait: hundreds of receivers that hang at once delay nobody else."""
+
+LEASE_S: Final = 60.0
+"""How long a claim holds: the longest send (30 s), and time to record it on a busy machine."""
 
 RECHECK_S: Final = 1.0
-"""Pause when the store does not answer, or when what is due waits for room in a lane of somebody else's."""
+"""Pause when the store does not answer, and when all room is taken."""
+
+_LEAST_REST_S: Final = 0.001
 
 LONGEST_REST_S: Final = 30.0
 """However far away the next retry is: the wall clock, which it is told by, may be set meanwhile."""
@@ -51,6 +57,16 @@ class Statistics(NamedTuple):
     in_flight: int
     # Ended, but not recorded yet.
     unrecorded: int
+    # Lanes whose breaker it saw open.
+    broken_lanes: int
+
+
+class _Ended(NamedTuple):
+    """An attempt that is over, with what it means for its lane."""
+
+    claimed: Claimed
+    outcome: Outcome
+    decision: Decision
 
 
 class Deliverer:
@@ -61,27 +77,27 @@ class Deliverer:
         *,
         name: str,
         store: Store,
-        sender: Sender,
-        sealer: Sealer,
+        poster: Poster,
         clock: Clock,
         chance: Callable[[], float],
         metrics: Metrics,
         concurrency: int = CONCURRENCY,
-        lane_cap: int = LANE_CAP,
     ) -> None:
         """`name` tells deliverers apart that share a store: one that returns under its name takes back what it held.
 
         `chance` gives numbers in [0, 1).
         """
-        self._store, self._sender, self._sealer = store, sender, sealer
+        self._store, self._poster = store, poster
         self._clock, self._chance, self._metrics = clock, chance, metrics
-        self._concurrency, self._lane_cap = concurrency, lane_cap
+        self._concurrency = concurrency
         self._log = structlog.get_logger("deliverer")
         self._name = f"{name}."
         born_us = clock.now_us()
         self._leases = (f"{self._name}{born_us}.{number}" for number in count(1))
-        self._sends: set[asyncio.Task[None]] = set()
-        self._outcomes: list[Outcome] = []
+        # When each began, by the monotonic clock, oldest first.
+        self._sends: dict[asyncio.Task[None], float] = {}
+        self._ended: list[_Ended] = []
+        self._broken_lanes: set[int] = set()
         self._woken = asyncio.Event()
         self._stopping = False
         self._idle = asyncio.Event()
@@ -89,7 +105,7 @@ class Deliverer:
 
     def statistics(self) -> Statistics:
         """What it holds now; never more than its concurrency allows."""
-        return Statistics(len(self._sends), len(self._outcomes))
+        return Statistics(len(self._sends), len(self._ended), len(self._broken_lanes))
 
     def wake(self) -> None:
         """Look at once: deliveries were planned. Call it on the event loop."""
@@ -99,13 +115,14 @@ class Deliverer:
         """Deliver until `stop`, then return; cancelled, it leaves what was in flight to the end of its lease."""
         self._idle.clear()
         try:
-            await self._write(lambda writer: writer.release_leases(self._name))
+            await self._write(lambda writer: writer.release_leases(self._name, self._clock.now_us()))
             async with asyncio.TaskGroup() as group:
                 while self._sends or not self._stopping:
                     self._woken.clear()
-                    await self._rest(await self._turn(group))
-            await self._write(partial(self._hand_back, tuple(self._outcomes)))
-            self._outcomes.clear()
+                    if rest_s := await self._turn(group):
+                        await self._rest(rest_s)
+            await self._write(partial(self._hand_back, tuple(self._ended)))
+            self._ended.clear()
         finally:
             self._idle.set()
 
@@ -118,7 +135,7 @@ class Deliverer:
         self._woken.set()
         if self._sends:
             await asyncio.wait(self._sends, timeout=grace_s)
-        for send in self._sends:
+        for send in tuple(self._sends):
             send.cancel()
         await self._idle.wait()
 
@@ -126,36 +143,76 @@ class Deliverer:
 
     async def _turn(self, group: asyncio.TaskGroup) -> float:
         """Record what has ended, start what is due, and return for how many seconds there is nothing else to do."""
-        room = 0 if self._stopping else self._concurrency - len(self._sends)
-        if not room and not self._outcomes:
-            return LONGEST_REST_S
-        ended = tuple(self._outcomes)
-        claimed, rest_s = await self._write(partial(self._settle, ended, room))
-        del self._outcomes[: len(ended)]
+        room = self._room()
+        if not room and not self._ended:
+            return RECHECK_S if self._sends else LONGEST_REST_S
+        ended = tuple(self._ended)
+        claimed, look_us = await self._write(partial(self._settle, ended, room))
+        del self._ended[: len(ended)]
         # What was claimed while `stop` was called is given back with the rest.
         for claim in () if self._stopping else claimed:
             send = group.create_task(self._deliver(claim), name=f"webhook {claim.id}")
-            self._sends.add(send)
+            self._sends[send] = self._clock.monotonic_s()
             send.add_done_callback(self._note_end)
-        return rest_s
+        return self._rest_s(look_us) if len(claimed) < room else 0.0
 
-    def _settle(self, outcomes: Sequence[Outcome], room: int, writer: Writer) -> tuple[list[Claimed], float]:
-        self._record(outcomes, writer)
+    def _room(self) -> int:
+        """How many sends may begin: those that only wait for their receivers hold up nobody."""
+        if self._stopping:
+            return 0
+        since_s = self._clock.monotonic_s() - PATIENCE_S
+        waiting = sum(1 for _ in takewhile(lambda began_s: began_s < since_s, self._sends.values()))
+        return max(0, min(self._concurrency - len(self._sends) + waiting, MOST_IN_FLIGHT - len(self._sends)))
+
+    def _rest_s(self, look_us: int | None) -> float:
+        """Seconds until there is something to do."""
+        rest_s = LONGEST_REST_S if look_us is None else (look_us - self._clock.now_us()) / 1_000_000
+        return min(max(rest_s, _LEAST_REST_S), LONGEST_REST_S)
+
+    def _settle(self, ended: Sequence[_Ended], room: int, writer: Writer) -> tuple[list[Claimed], int | None]:
+        self._record(ended, writer)
         now_us = self._clock.now_us()
         until_us = now_us + round(LEASE_S * 1_000_000)
-        claimed = writer.claim(
-            now_us=now_us, lease=next(self._leases), until_us=until_us, limit=room, lane_cap=self._lane_cap
-        )
-        return claimed, _rest_s(writer.next_due_us(), now_us)
+        claimed = writer.claim(now_us=now_us, lease=next(self._leases), until_us=until_us, limit=room)
+        return claimed, writer.next_look_us()
 
-    def _hand_back(self, outcomes: Sequence[Outcome], writer: Writer) -> None:
-        self._record(outcomes, writer)
-        writer.release_leases(self._name)
+    def _hand_back(self, ended: Sequence[_Ended], writer: Writer) -> None:
+        self._record(ended, writer)
+        writer.release_leases(self._name, self._clock.now_us())
 
-    def _record(self, outcomes: Sequence[Outcome], writer: Writer) -> None:
-        lost = len(outcomes) - writer.finish(outcomes)
-        if lost:
+    def _record(self, ended: Sequence[_Ended], writer: Writer) -> None:
+        held = writer.finish([it.outcome for it in ended]) if ended else set()
+        by_endpoint: dict[int, list[_Ended]] = {}
+        for it in ended:
+            if it.outcome.key in held:
+                by_endpoint.setdefault(it.outcome.endpoint_key, []).append(it)
+        for endpoint_key, attempts in by_endpoint.items():
+            self._move_lane(writer, endpoint_key, attempts)
+        if lost := len(ended) - len(held):
+            self._metrics.lost_leases.inc(lost)
             self._log.warning("attempts ended after their lease, or after their endpoint was removed", attempts=lost)
+
+    def _move_lane(self, writer: Writer, endpoint_key: int, attempts: Sequence[_Ended]) -> None:
+        """Let a lane and its endpoint follow what became of attempts, and tell who wants to know."""
+        endpoint, before = writer.endpoint_of(endpoint_key), writer.lane(endpoint_key)
+        if endpoint is None:
+            return
+        lane, notices, disables = before, list[Notice](), None
+        for it in attempts:
+            turn = after(lane, endpoint, it.decision.verdict, it.decision.lane_until_us, it.outcome.finished_us)
+            lane, disables = turn.lane, disables or it.decision.disables or ("failing" if turn.disables else None)
+            notices += [Notice(type_, endpoint, members) for type_, members in turn.notices]
+            notices += _notices_of(it, endpoint)
+        if lane is not before:
+            writer.put_lane(endpoint_key, lane)
+        (self._broken_lanes.discard if lane.breaker == "closed" else self._broken_lanes.add)(endpoint_key)
+        now_us = attempts[-1].outcome.finished_us
+        if disables is not None and endpoint.status != "disabled":
+            disabled = replace(endpoint, status="disabled", reason=disables, updated_us=now_us)
+            writer.update_endpoint(disabled)
+            notices.append(Notice("endpoint.disabled", endpoint, {"reason": disables}))
+        if notices:
+            writer.owe(plan_notices(notices, writer.endpoints(endpoint.team), now_us))
 
     async def _write(self, work: Callable[[Writer], T]) -> T:
         """What `work` answers. While the store does not, it is asked again; sends in flight go on meanwhile."""
@@ -182,36 +239,17 @@ class Deliverer:
 
     async def _deliver(self, claimed: Claimed) -> None:
         started_us = self._clock.now_us()
-        answer = await self._attempt(claimed, started_us)
+        if claimed.n == 1:
+            self._metrics.first_attempt.observe(max(0, started_us - claimed.planned_us) / 1_000_000)
+        answer = await self._poster.post(claimed, started_us)
         ended_us = self._clock.now_us()
-        decision = decide(claimed.n, answer, ended_us, self._chance)
-        self._outcomes.append(
-            Outcome(
-                claimed.id,
-                claimed.n,
-                claimed.lease,
-                started_us,
-                ended_us,
-                answer.status,
-                decision.error,
-                answer.body,
-                decision.state,
-                decision.due_us,
-            )
-        )
+        decision = decide(claimed, answer, ended_us, self._chance)
+        self._ended.append(_Ended(claimed, outcome_of(claimed, answer, decision, started_us, ended_us), decision))
         self._metrics.deliveries.labels(outcome=_OUTCOME_WORDS[decision.state]).inc()
-
-    async def _attempt(self, claimed: Claimed, now_us: int) -> Answer:
-        try:
-            key = self._sealer.open(SECRET_PURPOSE, claimed.sealed_secret)
-            headers = signed_headers(claimed.id, now_us // 1_000_000, claimed.body, [key])
-            return await self._sender.send(claimed.url, headers, claimed.body)
-        except Exception:  # noqa: BLE001 - the rim: trouble with one endpoint must not end the deliveries to all
-            self._log.exception("could not attempt a delivery", delivery=claimed.id)
-            return Answer(None, "internal")
+        self._metrics.attempts.labels(error=decision.error or "none").inc()
 
     def _note_end(self, send: asyncio.Task[None]) -> None:
-        self._sends.discard(send)
+        del self._sends[send]
         self._woken.set()
 
 
@@ -219,8 +257,13 @@ _OUTCOME_WORDS: Final = {"delivered": "delivered", "pending": "retried", "failed
 """How the metrics call it."""
 
 
-def _rest_s(due_us: int | None, now_us: int) -> float:
-    """Seconds until there is something to do; what is due already waits for room."""
-    if due_us is None:
-        return LONGEST_REST_S
-    return min((due_us - now_us) / 1_000_000, LONGEST_REST_S) if due_us > now_us else RECHECK_S
+def _notices_of(it: _Ended, endpoint: Endpoint) -> list[Notice]:
+    """What is told of the delivery itself."""
+    outcome = it.outcome
+    members: dict[str, Any] = {"deliveryId": it.claimed.id, "attempts": outcome.n}
+    if outcome.reason in ("exhausted", "expired", "halted"):
+        members |= {"reason": outcome.reason, "statusCode": outcome.status, "error": outcome.error}
+        return [Notice("delivery.exhausted", endpoint, members)]
+    if outcome.state == "delivered" and it.claimed.trigger == "retry":
+        return [Notice("delivery.recovered", endpoint, members)]
+    return []

@@ -13,8 +13,8 @@ from monitor.clock import Clock
 from monitor.errors import InvalidWebhook, WebhookNotFound
 from monitor.journal.base import Journal
 from monitor.projections.filter import parse_json
-from monitor.store.base import AttemptRow, DeliveryRow, Reader, Store
-from monitor.webhooks.endpoint import EVENT_CHOICES, SECRET_PURPOSE, Endpoint
+from monitor.store.base import AttemptRow, DeliveryQuery, DeliveryRow, Reader, Store
+from monitor.webhooks.endpoint import EVENT_CHOICES, SECRET_PURPOSE, Endpoint, Secret
 from monitor.webhooks.signing import KEY_BYTES, secret_of
 from monitor.webhooks.targets import Targets
 
@@ -81,7 +81,7 @@ class Webhooks:
         events = _checked_events(wish.events)
         filter_ = parse_json(wish.filters)
         since = {partition: held.end for partition, held in (await self._journal.bounds()).items()}
-        key = self._random_bytes(KEY_BYTES)
+        key, now_us = self._random_bytes(KEY_BYTES), self._clock.now_us()
         endpoint = Endpoint(
             key=0,
             id=f"wh_{self._random_bytes(_ID_BYTES).hex()}",
@@ -89,9 +89,9 @@ class Webhooks:
             url=wish.url,
             events=events,
             filter=filter_,
-            status="active",
-            created_us=self._clock.now_us(),
-            sealed_secret=self._sealer.seal(SECRET_PURPOSE, key),
+            created_us=now_us,
+            updated_us=now_us,
+            secrets=(Secret(self._sealer.seal(SECRET_PURPOSE, key), now_us),),
             since=since,
         )
         stored = await self._store.write(lambda writer: writer.add_endpoint(endpoint), durable=True)
@@ -99,9 +99,12 @@ class Webhooks:
 
     async def listed(self, who: Principal, limit: int, after_key: int) -> EndpointPage:
         """The first `limit` of the team's endpoints behind the one with `after_key`."""
-        registered = await self._store.read(lambda reader: reader.endpoints(who.team))
-        left = [endpoint for endpoint in registered if endpoint.key > after_key]
-        return EndpointPage(left[:limit], len(left) > limit, len(registered))
+
+        def work(reader: Reader) -> EndpointPage:
+            found = reader.endpoints(who.team, after_key=after_key, limit=limit + 1)
+            return EndpointPage(found[:limit], len(found) > limit, reader.endpoint_count(who.team))
+
+        return await self._store.read(work)
 
     async def endpoint(self, who: Principal, endpoint_id: str) -> Endpoint:
         """One endpoint. Raises WebhookNotFound."""
@@ -109,7 +112,8 @@ class Webhooks:
 
     async def remove(self, who: Principal, endpoint_id: str) -> None:
         """Remove an endpoint and cancel what is owed to it. Raises WebhookNotFound."""
-        if not await self._store.write(lambda writer: writer.remove_endpoint(who.team, endpoint_id), durable=True):
+        removing = await self._store.write(lambda writer: writer.remove_endpoint(who.team, endpoint_id), durable=True)
+        if removing is None:
             raise _not_found(endpoint_id)
 
     async def deliveries(self, who: Principal, endpoint_id: str, limit: int) -> Sequence[Delivered]:
@@ -117,7 +121,8 @@ class Webhooks:
 
         def work(reader: Reader) -> list[Delivered]:
             endpoint = _find(reader, who, endpoint_id)
-            return [Delivered(row, reader.attempts(row.id)) for row in reader.deliveries(endpoint.key, limit)]
+            found = reader.deliveries(DeliveryQuery(endpoint.key), limit)
+            return [Delivered(row, reader.attempts(row.id)) for row in found]
 
         return await self._store.read(work)
 
@@ -133,10 +138,10 @@ def _checked_events(events: Sequence[str]) -> tuple[str, ...]:
 
 
 def _find(reader: Reader, who: Principal, endpoint_id: str) -> Endpoint:
-    for endpoint in reader.endpoints(who.team):
-        if endpoint.id == endpoint_id:
-            return endpoint
-    raise _not_found(endpoint_id)
+    endpoint = reader.endpoint(who.team, endpoint_id)
+    if endpoint is None:
+        raise _not_found(endpoint_id)
+    return endpoint
 
 
 def _not_found(endpoint_id: str) -> WebhookNotFound:

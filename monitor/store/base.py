@@ -23,8 +23,9 @@ from monitor.projections.filter import Filter
 from monitor.projections.fold import Changes, ExecutionId, Release
 from monitor.projections.loglines import LogLine
 from monitor.projections.view import Summary
-from monitor.webhooks.delivery import Claimed, DeliveryState, Outcome, Planned
+from monitor.webhooks.delivery import AttemptDetail, Claimed, DeliveryState, Outcome, Planned, Trigger
 from monitor.webhooks.endpoint import Endpoint
+from monitor.webhooks.lane import Lane
 
 T = TypeVar("T")
 
@@ -117,27 +118,80 @@ class QuarantineRow(NamedTuple):
 class DeliveryRow(NamedTuple):
     """A delivery and how it stands."""
 
+    key: int
     id: str
     endpoint_key: int
+    team: str
     event_id: str
     event_type: str
     execution_id: str
     state: DeliveryState
+    # Why it failed, is held or cancelled: a stable word; None where there is nothing to say.
+    reason: str | None
+    trigger: Trigger
     attempts: int
+    step: int
     due_us: int | None
     planned_us: int
     body: bytes
 
 
+class DeliveryQuery(NamedTuple):
+    """Which deliveries of an endpoint; every test that is None lets all of them through."""
+
+    endpoint_key: int
+    states: tuple[DeliveryState, ...] | None = None
+    event_types: tuple[str, ...] | None = None
+    execution_id: str | None = None
+    # When they were planned: from `since_us` up to, not including, `until_us`.
+    since_us: int | None = None
+    until_us: int | None = None
+    # Only those with smaller keys.
+    before_key: int | None = None
+
+
 class AttemptRow(NamedTuple):
-    """One send of a delivery; `finished_us` is None while it runs or when the process died over it."""
+    """One send of a delivery; `finished_us` is None while it runs. `interrupted`: the process ended over it."""
 
     n: int
+    trigger: Trigger
     started_us: int
     finished_us: int | None
     status: int | None
     error: str | None
     answer: bytes
+    detail: AttemptDetail | None
+
+
+class Backlog(NamedTuple):
+    """What is owed to one endpoint, or to all."""
+
+    # Deliveries by state, those that are not final: pending, leased, held.
+    counts: Mapping[str, int]
+    # When the oldest pending one was planned; None when nothing is pending.
+    oldest_us: int | None
+
+
+ReplayState = Literal["running", "done", "cancelled"]
+
+
+class Replay(msgspec.Struct, frozen=True, kw_only=True):
+    """A job that queues an endpoint's deliveries once more, in portions."""
+
+    # The store's integer key; 0 until it is stored.
+    key: int = 0
+    id: str
+    team: str
+    endpoint_key: int
+    query: DeliveryQuery
+    state: ReplayState = "running"
+    created_us: int
+    finished_us: int | None = None
+    # How many there were when it was asked for.
+    matched: int
+    # How many of them it has queued so far, and the key up to which it has looked.
+    queued: int = 0
+    cursor: int = 0
 
 
 class Reader(Protocol):
@@ -192,20 +246,62 @@ class Reader(Protocol):
         """The latest quarantined records, newest first."""
         ...
 
-    def endpoints(self, team: str | None) -> Sequence[Endpoint]:
-        """Endpoints of a team in order of registration; of every team for None. Deleted ones are gone."""
+    def endpoints(self, team: str | None, *, after_key: int = 0, limit: int | None = None) -> Sequence[Endpoint]:
+        """Endpoints of a team in order of registration, behind `after_key`; of every team for None. Removed ones are
+        gone.
+        """
         ...
 
-    def deliveries(self, endpoint_key: int, limit: int) -> Sequence[DeliveryRow]:
-        """The latest deliveries of an endpoint, newest first."""
+    def endpoint_count(self, team: str) -> int:
+        """How many a team has."""
+        ...
+
+    def endpoint(self, team: str, endpoint_id: str) -> Endpoint | None:
+        """One of a team; None when it has none of that id."""
+        ...
+
+    def endpoint_of(self, key: int) -> Endpoint | None:
+        """The one of a key; None when it is gone."""
+        ...
+
+    def lane(self, endpoint_key: int) -> Lane:
+        """What is remembered of an endpoint's receiver."""
+        ...
+
+    def deliveries(self, query: DeliveryQuery, limit: int) -> Sequence[DeliveryRow]:
+        """The latest deliveries that fit, newest first."""
+        ...
+
+    def delivery_count(self, query: DeliveryQuery) -> int:
+        """How many fit."""
+        ...
+
+    def delivery(self, team: str, delivery_id: str) -> DeliveryRow | None:
+        """One of a team, also when its endpoint is removed."""
         ...
 
     def attempts(self, delivery_id: str) -> Sequence[AttemptRow]:
         """Every attempt of a delivery, in order."""
         ...
 
-    def next_due_us(self) -> int | None:
-        """When the next delivery is due or the next lease ends; None when nothing is owed."""
+    def backlog(self, endpoint_key: int | None) -> Backlog:
+        """What is owed to an endpoint; to all of them for None."""
+        ...
+
+    def next_look_us(self) -> int | None:
+        """When there may be something to do for a deliverer: a lane to look at or a lease that ends; None = never."""
+        ...
+
+    def replay(self, team: str, replay_id: str) -> Replay | None:
+        """One of a team."""
+        ...
+
+    def replays(self, endpoint_key: int | None) -> Sequence[Replay]:
+        """Those of an endpoint, newest first; for None all that run."""
+        ...
+
+    def key_check(self) -> bytes | None:
+        """What `set_key_check` stored."""
         ...
 
 
@@ -247,27 +343,90 @@ class Writer(Reader, Protocol):
         """Remove the releases of batches that ended at `before` or earlier: their records are gone from the journal."""
         ...
 
+    def set_key_check(self, sealed: bytes) -> None:
+        """Keep a constant that was sealed with the deployment's key."""
+        ...
+
+    # Endpoints and their lanes
+
     def add_endpoint(self, endpoint: Endpoint) -> Endpoint:
-        """Store it and return it with its key."""
+        """Store it with a lane of its own and return it with its key."""
         ...
 
-    def remove_endpoint(self, team: str, endpoint_id: str) -> bool:
-        """Remove it and cancel what is owed to it; False when the team has none of that id."""
+    def update_endpoint(self, endpoint: Endpoint) -> None:
+        """Replace the stored one of its key. Its lane is looked at next time."""
         ...
 
-    def claim(self, *, now_us: int, lease: str, until_us: int, limit: int, lane_cap: int) -> list[Claimed]:
-        """Lease due deliveries, at most `lane_cap` in flight per endpoint, lanes before age; attempts count as started.
+    def remove_endpoint(self, team: str, endpoint_id: str) -> int | None:
+        """Remove it with its lane and cancel what is owed to it: how much that was; None = there is no such one."""
+        ...
 
-        Leases that ended before `now_us` are taken back first: their attempts stay, marked by a missing end.
+    def put_lane(self, endpoint_key: int, lane: Lane) -> None:
+        """Replace what is remembered of its receiver."""
+        ...
+
+    # What is owed
+
+    def owe(self, planned: Sequence[Planned]) -> None:
+        """Store deliveries that are not there yet, to endpoints that still are, beside a commit's."""
+        ...
+
+    def claim(self, *, now_us: int, lease: str, until_us: int, limit: int) -> list[Claimed]:
+        """Lease due deliveries, lanes in turns, each as far as it has room (`lane.room`); attempts count as started.
+
+        A lane that waited longest comes first. Leases that ended before `now_us` are taken back first: their attempts
+        stay, as `interrupted`, and use up nothing of the schedule.
         """
         ...
 
-    def finish(self, outcomes: Sequence[Outcome]) -> int:
-        """Record ended attempts; returns how many leases held. Where one was lost, nothing else changes."""
+    def begin(self, planned: Planned, trigger: Trigger, *, now_us: int, lease: str, until_us: int) -> Claimed | None:
+        """Store a delivery that is leased at once, whatever its lane says: a test. None: the endpoint is gone."""
         ...
 
-    def release_leases(self, lease_prefix: str) -> int:
-        """Give back what a stopping deliverer still holds; returns how many."""
+    def finish(self, outcomes: Sequence[Outcome]) -> set[int]:
+        """Record ended attempts; returns the keys of deliveries whose lease held. Where one was lost, only the attempt
+        is recorded. What waited for one that ended is due now.
+        """
+        ...
+
+    def release_leases(self, lease_prefix: str, now_us: int) -> int:
+        """Take back what a deliverer of that name holds, as `claim` takes back leases that ended; returns how many."""
+        ...
+
+    # What people decide
+
+    def redeliver(
+        self, keys: Sequence[int], trigger: Trigger, *, due_us: int, rank: int = 0, replay_key: int | None = None
+    ) -> int:
+        """Make deliveries pending again, with a fresh schedule; those that are leased stay so. Returns how many."""
+        ...
+
+    def cancel(self, keys: Sequence[int], reason: str, now_us: int) -> int:
+        """End deliveries that are pending, leased or held; what waited for them is due now. Returns how many."""
+        ...
+
+    def keys_of(self, query: DeliveryQuery, after_key: int, limit: int) -> Sequence[int]:
+        """Keys of the first deliveries that fit behind `after_key`, oldest first."""
+        ...
+
+    def hold_overflow(self, limit: int, now_us: int) -> Mapping[int, int]:
+        """Hold (`overflow`) what is pending beyond `limit` in each lane: the oldest events of nodes, progress and logs,
+        never the end of an execution. Returns how many by endpoint.
+        """
+        ...
+
+    def put_replay(self, replay: Replay) -> Replay:
+        """Store it, or replace the stored one of its key."""
+        ...
+
+    def end_replayed(self, replay_key: int) -> int:
+        """Take back what a replay queued and nobody has sent yet: delivered if it once was, else failed."""
+        ...
+
+    def forget_deliveries(self, before_us: int, after_key: int, limit: int) -> tuple[int, int]:
+        """Remove deliveries planned before, of the first `limit` behind `after_key`, that are delivered, failed or
+        cancelled, with their attempts. Returns how many, and the key up to which it looked; 0 = to the end.
+        """
         ...
 
 

@@ -1,288 +1,338 @@
-"""The ledger: endpoints, and the deliveries that are owed to them, in SQL that both databases share.
+"""The ledger: endpoints, their lanes, and the deliveries that are owed to them, in SQL that both databases share.
 
-Claims go by lane: each endpoint with due work gets its turn, the one that waited longest first, so that a dead endpoint
-with a long queue delays nobody. Called by `queries` to read and by the drivers' writers, always inside a transaction.
+What people ask and decide stands here; what runs for every delivery (owe, claim, finish) is tuned per driver beside it.
+Mixed into the Reader and Writer of the drivers; always inside a transaction.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Select, bindparam, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Table,
+    delete,
+    exists,
+    func,
+    insert,
+    not_,
+    or_,
+    select,
+    text,
+    update,
+)
 
-from monitor.store.base import AttemptRow, DeliveryRow
+from monitor.store import tables
+from monitor.store.base import AttemptRow, Backlog, DeliveryQuery, DeliveryRow, Replay
 from monitor.store.tables import LEASED, PENDING
-from monitor.store.tables import attempts as attempts_table
-from monitor.store.tables import deliveries as deliveries_table
-from monitor.store.tables import delivery_bodies as bodies_table
-from monitor.store.tables import endpoints as endpoints_table
-from monitor.store.tables import meta as meta_table
-from monitor.webhooks.delivery import Claimed, Outcome, Planned
+from monitor.webhooks.delivery import AttemptDetail, Trigger
 from monitor.webhooks.endpoint import Endpoint
+from monitor.webhooks.lane import Lane
 
-_A: Final = attempts_table.c
-_B: Final = bodies_table.c
-_D: Final = deliveries_table.c
-_E: Final = endpoints_table.c
+_A: Final = tables.attempts.c
+_B: Final = tables.delivery_bodies.c
+_D: Final = tables.deliveries.c
+_E: Final = tables.endpoints.c
+_L: Final = tables.lanes.c
+_R: Final = tables.replays.c
 
-_VALUES: Final = 5_000
+LARGEST_IN: Final = 5_000
 """Values in one statement; SQLite as distributed takes 32,766."""
 
-_decode_endpoint: Final = msgspec.msgpack.Decoder(Endpoint).decode
+SHED_FIRST: Final = ("node.%", "log.%", "execution.progress", "execution.heartbeat")
+"""Patterns of what an overflowing lane sets aside. What tells that an execution began, waits or ended stays."""
 
-# --- endpoints -------------------------------------------------------------------------------------------------------
+decode_endpoint: Final = msgspec.msgpack.Decoder(Endpoint).decode
+decode_lane: Final = msgspec.msgpack.Decoder(Lane).decode
+encode: Final = msgspec.msgpack.Encoder().encode
+_decode_detail: Final = msgspec.msgpack.Decoder(AttemptDetail).decode
+_decode_replay: Final = msgspec.msgpack.Decoder(Replay).decode
 
-
-def endpoints(connection: Connection, team: str | None) -> list[Endpoint]:
-    """Those of a team, or of all, in order of registration."""
-    wanted = select(_E.key, _E.body).order_by(_E.key)
-    if team is not None:
-        wanted = wanted.where(_E.team == team)
-    return [_endpoint(key, body) for key, body in connection.execute(wanted)]
-
-
-def endpoints_version(connection: Connection) -> int:
-    """Changes with every change of an endpoint."""
-    return int(connection.scalars(select(meta_table.c.endpoints_version)).one())
-
-
-def add_endpoint(connection: Connection, endpoint: Endpoint) -> Endpoint:
-    """Store it and return it with its key."""
-    row = {
-        "id": endpoint.id,
-        "team": endpoint.team,
-        "status": endpoint.status,
-        "served_us": 0,
-        "body": msgspec.msgpack.encode(endpoint),
-    }
-    [key] = connection.execute(insert(endpoints_table).values(row).returning(_E.key)).one()
-    _raise_version(connection)
-    return msgspec.structs.replace(endpoint, key=key)
-
-
-def remove_endpoint(connection: Connection, team: str, endpoint_id: str) -> bool:
-    """Remove it and cancel what is owed to it; what is under way ends without effect. False when there is none."""
-    gone = delete(endpoints_table).where(_E.team == team, _E.id == endpoint_id).returning(_E.key)
-    key = connection.scalars(gone).one_or_none()
-    if key is None:
-        return False
-    for owed in (PENDING, LEASED):
-        connection.execute(
-            update(deliveries_table)
-            .where(_D.endpoint_key == key, owed)
-            .values(state="cancelled", due_us=None, lease=None, lease_until_us=None)
-        )
-    _raise_version(connection)
-    return True
-
-
-def _endpoint(key: int, body: bytes) -> Endpoint:
-    return msgspec.structs.replace(_decode_endpoint(body), key=key)
-
-
-def _raise_version(connection: Connection) -> None:
-    version = meta_table.c.endpoints_version
-    connection.execute(update(meta_table).values({version: version + 1}))
-
-
-# --- what is owed ----------------------------------------------------------------------------------------------------
-
-
-def plan(connection: Connection, planned: Sequence[Planned]) -> None:
-    """Store deliveries that are not there yet, to endpoints that still are; equal bodies of an event once."""
-    known = _known(connection, [delivery.id for delivery in planned])
-    addressees = set(connection.scalars(select(_E.key)))
-    fresh = {
-        delivery.id: delivery
-        for delivery in planned
-        if delivery.id not in known and delivery.endpoint_key in addressees
-    }
-    if not fresh:
-        return
-    first_body = connection.scalars(select(func.coalesce(func.max(_B.key), 0) + 1)).one()
-    bodies = dict.fromkeys((delivery.event_id, delivery.body) for delivery in fresh.values())
-    body_keys = {body: first_body + place for place, body in enumerate(bodies)}
-    connection.execute(insert(bodies_table), [{"key": key, "body": body} for (_, body), key in body_keys.items()])
-    first = connection.scalars(select(func.coalesce(func.max(_D.key), 0) + 1)).one()
-    connection.execute(
-        insert(deliveries_table),
-        [
-            _delivery_row(first + place, delivery, body_keys[delivery.event_id, delivery.body])
-            for place, delivery in enumerate(fresh.values())
-        ],
-    )
-
-
-def _known(connection: Connection, ids: Sequence[str]) -> set[str]:
-    """Those of `ids` that are stored, asked for in portions, since a statement takes only so many values."""
-    portions = (ids[at : at + _VALUES] for at in range(0, len(ids), _VALUES))
-    return {id_ for portion in portions for id_ in connection.scalars(select(_D.id).where(_D.id.in_(portion)))}
-
-
-def _delivery_row(key: int, delivery: Planned, body_key: int) -> dict[str, Any]:
-    return {
-        "key": key,
-        "id": delivery.id,
-        "endpoint_key": delivery.endpoint_key,
-        "body_key": body_key,
-        "event_id": delivery.event_id,
-        "event_type": delivery.event_type,
-        "team": delivery.team,
-        "execution_id": delivery.execution_id,
-        "state": "pending",
-        "attempts": 0,
-        "due_us": delivery.due_us,
-        "planned_us": delivery.due_us,
-    }
-
-
-def deliveries(connection: Connection, endpoint_key: int, limit: int) -> list[DeliveryRow]:
-    """The latest deliveries of an endpoint, newest first."""
-    wanted = (
-        select(
-            *(_D.id, _D.endpoint_key, _D.event_id, _D.event_type, _D.execution_id),
-            *(_D.state, _D.attempts, _D.due_us, _D.planned_us, _B.body),
-        )
-        .join_from(deliveries_table, bodies_table, _D.body_key == _B.key)
-        .where(_D.endpoint_key == endpoint_key)
-        .order_by(_D.key.desc())
-        .limit(limit)
-    )
-    return [DeliveryRow(*row) for row in connection.execute(wanted)]
-
-
-def attempts(connection: Connection, delivery_id: str) -> list[AttemptRow]:
-    """Every attempt of a delivery, in order."""
-    wanted = (
-        select(_A.n, _A.started_us, _A.finished_us, _A.status, _A.error, _A.answer)
-        .join_from(attempts_table, deliveries_table, _A.delivery_key == _D.key)
-        .where(_D.id == delivery_id)
-        .order_by(_A.n)
-    )
-    return [AttemptRow(*row) for row in connection.execute(wanted)]
-
-
-def next_due_us(connection: Connection) -> int | None:
-    """When something of an active endpoint is due next, or a lease ends."""
-    due = select(func.min(_D.due_us)).where(_D.endpoint_key == _E.key, PENDING).scalar_subquery()
-    first_due_us = connection.scalars(select(func.min(due)).where(_E.status == "active")).one()
-    first_end_us = connection.scalars(select(func.min(_D.lease_until_us)).where(LEASED)).one()
-    return min((at for at in (first_due_us, first_end_us) if at is not None), default=None)
-
-
-# --- claims ----------------------------------------------------------------------------------------------------------
-
-
-def claim(
-    connection: Connection, *, now_us: int, lease: str, until_us: int, limit: int, lane_cap: int
-) -> list[Claimed]:
-    """Lease due deliveries under `lease` until `until_us` and note each attempt as started."""
-    _take_back(connection, LEASED, _D.lease_until_us < now_us)
-    room = _rooms(connection, now_us, lane_cap)
-    found = [row for key, share in _shares(room, limit).items() for row in connection.execute(_due(key, now_us, share))]
-    if not found:
-        return []
-    connection.execute(
-        update(deliveries_table)
-        .where(_D.key == bindparam("at"))
-        .values(state="leased", lease=lease, lease_until_us=until_us, attempts=_D.attempts + 1),
-        [{"at": row.key} for row in found],
-    )
-    connection.execute(
-        insert(attempts_table),
-        [{"delivery_key": row.key, "n": row.attempts + 1, "started_us": now_us, "answer": b""} for row in found],
-    )
-    served = {row.endpoint_key: _endpoint(row.endpoint_key, row.endpoint) for row in found}
-    connection.execute(update(endpoints_table).where(_E.key.in_(served)).values(served_us=now_us))
-    return [_claimed(row, served[row.endpoint_key], lease) for row in found]
-
-
-def _rooms(connection: Connection, now_us: int, lane_cap: int) -> dict[int, int]:
-    """How many more each lane with due work may have in flight; the lane that waited longest first."""
-    due = select(_D.key).where(_D.endpoint_key == _E.key, PENDING, _D.due_us <= now_us).exists()
-    in_flight = select(func.count()).where(_D.endpoint_key == _E.key, LEASED).scalar_subquery()
-    lanes = connection.execute(
-        select(_E.key, in_flight).where(_E.status == "active", due).order_by(_E.served_us, _E.key)
-    )
-    return {key: lane_cap - count for key, count in lanes if count < lane_cap}
-
-
-def _shares(room: dict[int, int], limit: int) -> dict[int, int]:
-    """How many each lane gets when they take turns, one at a time, until `limit` is given out or no lane has room."""
-    shares = dict.fromkeys(room, 0)
-    while limit > 0 and (open_lanes := [key for key in room if shares[key] < room[key]]):
-        for key in open_lanes[:limit]:
-            shares[key] += 1
-        limit -= len(open_lanes)
-    return {key: share for key, share in shares.items() if share}
-
-
-def _due(endpoint_key: int, now_us: int, share: int) -> Select[Any]:
-    return (
-        select(
-            *(_D.key, _D.id, _D.endpoint_key, _D.attempts),
-            *(_B.body, _E.body.label("endpoint")),
-        )
-        .join_from(deliveries_table, bodies_table, _D.body_key == _B.key)
-        .join(endpoints_table, _D.endpoint_key == _E.key)
-        .where(_D.endpoint_key == endpoint_key, PENDING, _D.due_us <= now_us)
-        .order_by(_D.due_us, _D.key)
-        .limit(share)
-    )
-
-
-def _claimed(row: Any, endpoint: Endpoint, lease: str) -> Claimed:
-    return Claimed(
-        id=row.id,
-        endpoint_key=row.endpoint_key,
-        url=endpoint.url,
-        sealed_secret=endpoint.sealed_secret,
-        body=row.body,
-        n=row.attempts + 1,
-        lease=lease,
-    )
-
-
-_END_ATTEMPT: Final = (
-    update(attempts_table)
-    .where(_A.delivery_key == select(_D.key).where(_D.id == bindparam("of")).scalar_subquery(), _A.n == bindparam("at"))
-    .values({name: bindparam(name) for name in ("finished_us", "status", "error", "answer")})
-)
-_MOVE_ON: Final = (
-    update(deliveries_table)
-    .where(_D.id == bindparam("of"), _D.lease == bindparam("under"), LEASED)
-    .values(state=bindparam("state"), due_us=bindparam("due_us"), lease=None, lease_until_us=None)
+_DELIVERY: Final = (
+    *(_D.key, _D.id, _D.endpoint_key, _D.team, _D.event_id, _D.event_type, _D.execution_id),
+    *(_D.state, _D.reason, _D.trigger, _D.attempts, _D.step, _D.due_us, _D.planned_us, _B.body),
 )
 
 
-def finish(connection: Connection, outcomes: Sequence[Outcome]) -> int:
-    """Record ended attempts; a delivery moves on only where its lease still holds. Returns how many held."""
-    if not outcomes:
-        return 0
-    connection.execute(
-        _END_ATTEMPT,
-        [
-            {
-                "of": it.delivery_id,
-                "at": it.n,
-                "finished_us": it.finished_us,
-                "status": it.status,
-                "error": it.error,
-                "answer": it.answer,
-            }
-            for it in outcomes
-        ],
-    )
-    moves = [{"of": it.delivery_id, "under": it.lease, "state": it.state, "due_us": it.due_us} for it in outcomes]
-    return connection.execute(_MOVE_ON, moves).rowcount
+class LedgerReads:
+    """The ledger's part of the Reader port."""
+
+    _connection: Connection
+
+    def endpoints(self, team: str | None, *, after_key: int = 0, limit: int | None = None) -> Sequence[Endpoint]:
+        wanted = select(_E.key, _E.body).where(_E.key > after_key).order_by(_E.key).limit(limit)
+        if team is not None:
+            wanted = wanted.where(_E.team == team)
+        return [keyed(key, body) for key, body in self._connection.execute(wanted)]
+
+    def endpoint_count(self, team: str) -> int:
+        return self._connection.scalars(select(func.count()).select_from(tables.endpoints).where(_E.team == team)).one()
+
+    def endpoint(self, team: str, endpoint_id: str) -> Endpoint | None:
+        wanted = select(_E.key, _E.body).where(_E.team == team, _E.id == endpoint_id)
+        found = self._connection.execute(wanted).one_or_none()
+        return None if found is None else keyed(found.key, found.body)
+
+    def endpoint_of(self, key: int) -> Endpoint | None:
+        """The endpoint of a key; None when it is gone."""
+        body = self._connection.scalars(select(_E.body).where(_E.key == key)).one_or_none()
+        return None if body is None else keyed(key, body)
+
+    def lane(self, endpoint_key: int) -> Lane:
+        body = self._connection.scalars(select(_L.body).where(_L.endpoint_key == endpoint_key)).one_or_none()
+        return Lane() if body is None else decode_lane(body)
+
+    def deliveries(self, query: DeliveryQuery, limit: int) -> Sequence[DeliveryRow]:
+        found = self._connection.execute(_rows().where(*_tests(query)).order_by(_D.key.desc()).limit(limit))
+        return [DeliveryRow(*row) for row in found]
+
+    def delivery_count(self, query: DeliveryQuery) -> int:
+        wanted = select(func.count()).select_from(tables.deliveries).where(*_tests(query))
+        return self._connection.scalars(wanted).one()
+
+    def delivery(self, team: str, delivery_id: str) -> DeliveryRow | None:
+        found = self._connection.execute(_rows().where(_D.id == delivery_id, _D.team == team)).one_or_none()
+        return None if found is None else DeliveryRow(*found)
+
+    def attempts(self, delivery_id: str) -> Sequence[AttemptRow]:
+        wanted = (
+            select(_A.n, _A.trigger, _A.started_us, _A.finished_us, _A.status, _A.error, _A.answer, _A.detail)
+            .join_from(tables.attempts, tables.deliveries, _A.delivery_key == _D.key)
+            .where(_D.id == delivery_id)
+            .order_by(_A.n)
+        )
+        return [_attempt(*row) for row in self._connection.execute(wanted)]
+
+    def backlog(self, endpoint_key: int | None) -> Backlog:
+        of = () if endpoint_key is None else (_D.endpoint_key == endpoint_key,)
+        states = {"pending": PENDING, "leased": LEASED, "held": _D.state == "held"}
+        counts = {
+            state: self._connection.scalars(select(func.count()).select_from(tables.deliveries).where(is_so, *of)).one()
+            for state, is_so in states.items()
+        }
+        oldest = select(func.min(_D.planned_us)).where(PENDING, *of)
+        return Backlog(counts, self._connection.scalars(oldest).one())
+
+    def next_look_us(self) -> int | None:
+        look_us = self._connection.scalars(select(func.min(_L.look_us)).where(_L.look_us.is_not(None))).one()
+        lease_us = self._connection.scalars(select(func.min(_D.lease_until_us)).where(LEASED)).one()
+        return min((at_us for at_us in (look_us, lease_us) if at_us is not None), default=None)
+
+    def replay(self, team: str, replay_id: str) -> Replay | None:
+        wanted = select(_R.key, _R.body).where(_R.team == team, _R.id == replay_id)
+        found = self._connection.execute(wanted).one_or_none()
+        return None if found is None else _replay(found.key, found.body)
+
+    def replays(self, endpoint_key: int | None) -> Sequence[Replay]:
+        wanted = select(_R.key, _R.body).order_by(_R.key.desc())
+        wanted = wanted.where(_R.state == "running" if endpoint_key is None else _R.endpoint_key == endpoint_key)
+        return [_replay(key, body) for key, body in self._connection.execute(wanted)]
+
+    def key_check(self) -> bytes | None:
+        sealed: bytes | None = self._connection.scalars(select(tables.meta.c.key_check)).one()
+        return sealed
+
+    def keys_of(self, query: DeliveryQuery, after_key: int, limit: int) -> Sequence[int]:
+        wanted = select(_D.key).where(_D.key > after_key, *_tests(query)).order_by(_D.key).limit(limit)
+        return self._connection.scalars(wanted).all()
 
 
-def release_leases(connection: Connection, lease_prefix: str) -> int:
-    """Make what is leased under such a name due again; returns how many."""
-    return _take_back(connection, LEASED, func.substr(_D.lease, 1, len(lease_prefix)) == lease_prefix)
+class LedgerWrites(LedgerReads):
+    """The ledger's part of the Writer port, but for what is tuned per driver."""
+
+    def set_key_check(self, sealed: bytes) -> None:
+        self._connection.execute(update(tables.meta).values(key_check=sealed))
+
+    # Endpoints and their lanes
+
+    def endpoints_version(self) -> int:
+        return int(self._connection.scalars(select(tables.meta.c.endpoints_version)).one())
+
+    def add_endpoint(self, endpoint: Endpoint) -> Endpoint:
+        row = {"id": endpoint.id, "team": endpoint.team, "body": encode(endpoint)}
+        key = self._connection.scalars(insert(tables.endpoints).values(row).returning(_E.key)).one()
+        self._connection.execute(insert(tables.lanes).values(endpoint_key=key, look_us=None, body=encode(Lane())))
+        self._raise_version()
+        return msgspec.structs.replace(endpoint, key=key)
+
+    def update_endpoint(self, endpoint: Endpoint) -> None:
+        self._connection.execute(update(tables.endpoints).where(_E.key == endpoint.key).values(body=encode(endpoint)))
+        self.look([endpoint.key], 0)
+        self._raise_version()
+
+    def remove_endpoint(self, team: str, endpoint_id: str) -> int | None:
+        gone = delete(tables.endpoints).where(_E.team == team, _E.id == endpoint_id).returning(_E.key)
+        key = self._connection.scalars(gone).one_or_none()
+        if key is None:
+            return None
+        self._connection.execute(delete(tables.lanes).where(_L.endpoint_key == key))
+        owed = _D.state.in_(("pending", "leased", "held"))
+        cancelled = update(tables.deliveries).where(_D.endpoint_key == key, owed)
+        cancelled = cancelled.values(state="cancelled", reason="removed", **_NOTHING_DUE)
+        count = self._connection.execute(cancelled).rowcount
+        self._raise_version()
+        return count
+
+    def put_lane(self, endpoint_key: int, lane: Lane) -> None:
+        self._connection.execute(update(tables.lanes).where(_L.endpoint_key == endpoint_key).values(body=encode(lane)))
+
+    def look(self, endpoint_keys: Iterable[int], at_us: int) -> None:
+        """See whether these lanes have something to do, at `at_us` at the latest."""
+        for key in endpoint_keys:
+            later = or_(_L.look_us.is_(None), _L.look_us > at_us)
+            self._connection.execute(update(tables.lanes).where(_L.endpoint_key == key, later).values(look_us=at_us))
+
+    def _raise_version(self) -> None:
+        version = tables.meta.c.endpoints_version
+        self._connection.execute(update(tables.meta).values({version: version + 1}))
+
+    # What people decide
+
+    def redeliver(
+        self, keys: Sequence[int], trigger: Trigger, *, due_us: int, rank: int = 0, replay_key: int | None = None
+    ) -> int:
+        anew = {
+            "state": "pending",
+            "reason": None,
+            "trigger": trigger,
+            "rank": rank,
+            "replay_key": replay_key,
+            "step": 0,
+            "first_us": None,
+            "due_us": due_us,
+        }
+        moved = self._moved(keys, _D.state != "leased", anew)
+        self.look({endpoint_key for endpoint_key, _ in moved}, due_us)
+        return len(moved)
+
+    def cancel(self, keys: Sequence[int], reason: str, now_us: int) -> int:
+        is_open = _D.state.in_(("pending", "leased", "held"))
+        moved = self._moved(keys, is_open, {"state": "cancelled", "reason": reason, **_NOTHING_DUE})
+        self.wake(moved, now_us)
+        return len(moved)
+
+    def hold_overflow(self, limit: int, now_us: int) -> Mapping[int, int]:
+        count = func.count()
+        full = select(_D.endpoint_key, count).where(PENDING).group_by(_D.endpoint_key).having(count > limit)
+        lanes = self._connection.execute(full).all()
+        held = {key: self._hold(key, waiting - limit, now_us) for key, waiting in lanes}
+        return {key: count for key, count in held.items() if count}
+
+    def _hold(self, endpoint_key: int, excess: int, now_us: int) -> int:
+        sheddable = or_(*(_D.event_type.like(pattern) for pattern in SHED_FIRST))
+        oldest = select(_D.key).where(_D.endpoint_key == endpoint_key, PENDING, sheddable)
+        keys = self._connection.scalars(oldest.order_by(_D.key).limit(excess)).all()
+        moved = self._moved(keys, PENDING, {"state": "held", "reason": "overflow", "due_us": None})
+        self.wake(moved, now_us)
+        return len(moved)
+
+    def end_replayed(self, replay_key: int) -> int:
+        accepted = exists().where(_A.delivery_key == _D.key, _A.error.is_(None), _A.finished_us.is_not(None))
+        back = update(tables.deliveries).where(_D.replay_key == replay_key, PENDING)
+        count = 0
+        for state, reason, is_so in (("delivered", None, accepted), ("failed", "replay_cancelled", not_(accepted))):
+            values = {"state": state, "reason": reason, "rank": 0, "replay_key": None, "due_us": None}
+            count += self._connection.execute(back.where(is_so).values(values)).rowcount
+        return count
+
+    def put_replay(self, replay: Replay) -> Replay:
+        row = {
+            "id": replay.id,
+            "endpoint_key": replay.endpoint_key,
+            "team": replay.team,
+            "state": replay.state,
+            "body": encode(replay),
+        }
+        if replay.key:
+            self._connection.execute(update(tables.replays).where(_R.key == replay.key).values(row))
+            return replay
+        key = self._connection.scalars(insert(tables.replays).values(row).returning(_R.key)).one()
+        return msgspec.structs.replace(replay, key=key)
+
+    def forget_deliveries(self, before_us: int, after_key: int, limit: int) -> tuple[int, int]:
+        looked_at = select(_D.key, _D.body_key, _D.state, _D.planned_us).where(_D.key > after_key)
+        found = self._connection.execute(looked_at.order_by(_D.key).limit(limit)).all()
+        ended = ("delivered", "failed", "cancelled")
+        gone = [row for row in found if row.planned_us < before_us and row.state in ended]
+        self._delete(tables.deliveries, _D.key, [row.key for row in gone])
+        self._delete(tables.attempts, _A.delivery_key, [row.key for row in gone])
+        orphans = ~exists().where(_D.body_key == _B.key)
+        self._delete(tables.delivery_bodies, _B.key, sorted({row.body_key for row in gone}), orphans)
+        # Deliveries are planned in order of their keys: behind one that is young enough all are.
+        is_end = len(found) < limit or found[-1].planned_us >= before_us
+        return len(gone), 0 if is_end else found[-1].key
+
+    def _delete(self, table: Table, column: ColumnElement[int], keys: Sequence[int], *tests: Any) -> None:
+        for some in _portions(keys):
+            self._connection.execute(delete(table).where(column.in_(some), *tests))
+
+    # Steps
+
+    def _moved(
+        self, keys: Sequence[int], test: ColumnElement[bool], values: Mapping[str, Any]
+    ) -> list[tuple[int, str | None]]:
+        """Change those of `keys` that pass; returns the endpoint and the order of each."""
+        moved: list[tuple[int, str | None]] = []
+        for some in _portions(keys):
+            change = update(tables.deliveries).where(_D.key.in_(some), test).values(values)
+            found = self._connection.execute(change.returning(_D.endpoint_key, _D.order_key))
+            moved += [(row.endpoint_key, row.order_key) for row in found]
+        return moved
+
+    def wake(self, ended: Iterable[tuple[int, str | None]], now_us: int) -> None:
+        """Make due what waited for deliveries that ended, named by endpoint and order."""
+        for endpoint_key, order_key in sorted({(key, order) for key, order in ended if order is not None}):
+            first = select(func.min(_D.key)).where(
+                _D.endpoint_key == endpoint_key, _D.order_key == order_key, text(OPEN)
+            )
+            waits = (PENDING, _D.due_us.is_(None), _D.reason.is_(None))
+            woken = update(tables.deliveries).where(_D.key == first.scalar_subquery(), *waits).values(due_us=now_us)
+            self._connection.execute(woken)
+            self.look([endpoint_key], now_us)
 
 
-def _take_back(connection: Connection, *held: Any) -> int:
-    """Leased deliveries wait again, with the due time that they had."""
-    waiting = update(deliveries_table).where(*held).values(state="pending", lease=None, lease_until_us=None)
-    return connection.execute(waiting).rowcount
+OPEN: Final = "state IN ('pending', 'leased')"
+"""What an ordered delivery waits for; in the words of the index."""
+
+_NOTHING_DUE: Final[Mapping[str, None]] = {"due_us": None, "lease": None, "lease_until_us": None}
+
+
+def keyed(key: int, body: bytes) -> Endpoint:
+    """A stored endpoint."""
+    return msgspec.structs.replace(decode_endpoint(body), key=key)
+
+
+def _attempt(*columns: Any) -> AttemptRow:
+    row = AttemptRow(*columns)
+    return row if columns[-1] is None else row._replace(detail=_decode_detail(columns[-1]))
+
+
+def _replay(key: int, body: bytes) -> Replay:
+    return msgspec.structs.replace(_decode_replay(body), key=key)
+
+
+def _rows() -> Select[Any]:
+    return select(*_DELIVERY).join_from(tables.deliveries, tables.delivery_bodies, _D.body_key == _B.key)
+
+
+def _tests(query: DeliveryQuery) -> list[ColumnElement[bool]]:
+    tests = [_D.endpoint_key == query.endpoint_key]
+    if query.states is not None:
+        tests.append(_D.state.in_(query.states))
+    if query.event_types is not None:
+        tests.append(_D.event_type.in_(query.event_types))
+    if query.execution_id is not None:
+        tests.append(_D.execution_id == query.execution_id)
+    if query.since_us is not None:
+        tests.append(_D.planned_us >= query.since_us)
+    if query.until_us is not None:
+        tests.append(_D.planned_us < query.until_us)
+    if query.before_key is not None:
+        tests.append(_D.key < query.before_key)
+    return tests
+
+
+def _portions(keys: Sequence[int]) -> Iterable[Sequence[int]]:
+    return (keys[at : at + LARGEST_IN] for at in range(0, len(keys), LARGEST_IN))

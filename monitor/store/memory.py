@@ -9,8 +9,6 @@ from copy import deepcopy
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
-import msgspec
-
 from monitor.errors import Fenced, StoreUnavailable
 from monitor.events.model import Poison
 from monitor.events.position import Position
@@ -22,9 +20,7 @@ from monitor.projections.loglines import LogLine
 from monitor.projections.statistics import Cell
 from monitor.projections.view import Summary, summary
 from monitor.store.base import (
-    AttemptRow,
     Commit,
-    DeliveryRow,
     ListQuery,
     Moved,
     OffsetRow,
@@ -37,27 +33,9 @@ from monitor.store.base import (
     journal_mismatch,
     stored_release,
 )
-from monitor.webhooks.delivery import Claimed, Outcome, Planned
-from monitor.webhooks.endpoint import Endpoint
+from monitor.store.memory_ledger import LedgerTables, MemoryLedger
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class _Lane:
-    """An endpoint and when it was last served."""
-
-    endpoint: Endpoint
-    served_us: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Delivery:
-    """A delivery, who holds it and until when."""
-
-    row: DeliveryRow
-    lease: str | None = None
-    lease_until_us: int = 0
 
 
 @dataclass(slots=True)
@@ -65,8 +43,6 @@ class _Tables:
     """Everything that is stored. Dictionaries keep the order of insertion, which is that of keys."""
 
     journal: tuple[str, int] | None = None
-    endpoints_version: int = 0
-    last_endpoint_key: int = 0
     offsets: dict[int, OffsetRow] = field(default_factory=dict)
     executions: dict[ExecutionId, Execution] = field(default_factory=dict)
     payloads: dict[int, Mapping[str, bytes]] = field(default_factory=dict)
@@ -75,15 +51,13 @@ class _Tables:
     # (partition, first, next) of a batch -> its releases
     releases: dict[tuple[int, int, int], Sequence[StoredRelease]] = field(default_factory=dict)
     quarantine: dict[int, QuarantineRow] = field(default_factory=dict)
-    lanes: dict[int, _Lane] = field(default_factory=dict)
-    deliveries: dict[str, _Delivery] = field(default_factory=dict)
-    attempts: dict[tuple[str, int], AttemptRow] = field(default_factory=dict)
+    ledger: LedgerTables = field(default_factory=LedgerTables)
 
     def copy(self) -> "_Tables":
         """Tables of their own that share the rows."""
         held = ((member.name, getattr(self, member.name)) for member in fields(self))
         members: dict[str, Any] = {name: dict(it) if isinstance(it, dict) else it for name, it in held}
-        return _Tables(**members)
+        return _Tables(**members | {"ledger": self.ledger.copy()})
 
 
 class MemoryStore:
@@ -112,10 +86,11 @@ class MemoryStore:
             raise StoreUnavailable("The store is closed.")
 
 
-class _Session:
+class _Session(MemoryLedger):
     """Implements Reader and Writer over tables that nobody else changes meanwhile."""
 
     def __init__(self, tables: _Tables) -> None:
+        super().__init__(tables.ledger)
         self._tables = tables
 
     # Reading
@@ -176,21 +151,6 @@ class _Session:
     def quarantine(self, limit: int) -> Sequence[QuarantineRow]:
         return list(reversed(self._tables.quarantine.values()))[:limit]
 
-    def endpoints(self, team: str | None) -> Sequence[Endpoint]:
-        return [lane.endpoint for lane in self._tables.lanes.values() if team in (None, lane.endpoint.team)]
-
-    def deliveries(self, endpoint_key: int, limit: int) -> Sequence[DeliveryRow]:
-        rows = [it.row for it in self._tables.deliveries.values() if it.row.endpoint_key == endpoint_key]
-        return rows[::-1][:limit]
-
-    def attempts(self, delivery_id: str) -> Sequence[AttemptRow]:
-        return [row for (of, _), row in sorted(self._tables.attempts.items()) if of == delivery_id]
-
-    def next_due_us(self) -> int | None:
-        pending = [it.row.due_us for key in self._active() for it in self._owed(key, "pending")]
-        ends = [it.lease_until_us for it in self._tables.deliveries.values() if it.row.state == "leased"]
-        return min((at_us for at_us in (*pending, *ends) if at_us is not None), default=None)
-
     # The batch
 
     def load(self, ids: Collection[ExecutionId]) -> dict[ExecutionId, Execution]:
@@ -206,7 +166,7 @@ class _Session:
         self._add_statistics(commit.changes.statistics)
         self._add_releases(commit.changes, commit.moved)
         self._add_quarantine(commit.changes.poison)
-        self._plan(commit.deliveries)
+        self.owe(commit.deliveries)
 
     def _move(self, partition: int, moved: Moved) -> None:
         row = self._tables.offsets.get(partition)
@@ -267,109 +227,6 @@ class _Session:
     def forget_releases(self, partition: int, before: int) -> None:
         kept = {at: batch for at, batch in self._tables.releases.items() if at[0] != partition or at[2] > before}
         self._tables.releases = kept
-
-    # Endpoints
-
-    def endpoints_version(self) -> int:
-        return self._tables.endpoints_version
-
-    def add_endpoint(self, endpoint: Endpoint) -> Endpoint:
-        self._tables.last_endpoint_key += 1
-        stored = msgspec.structs.replace(endpoint, key=self._tables.last_endpoint_key)
-        self._tables.lanes[stored.key] = _Lane(stored)
-        self._tables.endpoints_version += 1
-        return stored
-
-    def remove_endpoint(self, team: str, endpoint_id: str) -> bool:
-        keys = [it.key for it in self.endpoints(team) if it.id == endpoint_id]
-        for key in keys:
-            del self._tables.lanes[key]
-            for owed in (*self._owed(key, "pending"), *self._owed(key, "leased")):
-                self._replace(owed.row, state="cancelled", due_us=None)
-            self._tables.endpoints_version += 1
-        return bool(keys)
-
-    # Deliveries
-
-    def claim(self, *, now_us: int, lease: str, until_us: int, limit: int, lane_cap: int) -> list[Claimed]:
-        for held in list(self._tables.deliveries.values()):
-            if held.row.state == "leased" and held.lease_until_us < now_us:
-                self._replace(held.row, state="pending")
-        queues = {key: self._due(key, now_us, lane_cap) for key in self._active()}
-        chosen = _in_turns(queues, limit)
-        return [self._lease(row, lease, now_us, until_us) for row in chosen]
-
-    def _active(self) -> list[int]:
-        """Keys of endpoints that may be served, the one that waited longest first."""
-        lanes = sorted(self._tables.lanes.items(), key=lambda lane: (lane[1].served_us, lane[0]))
-        return [key for key, lane in lanes if lane.endpoint.status == "active"]
-
-    def _owed(self, endpoint_key: int, state: str) -> list[_Delivery]:
-        rows = self._tables.deliveries.values()
-        return [it for it in rows if it.row.endpoint_key == endpoint_key and it.row.state == state]
-
-    def _due(self, endpoint_key: int, now_us: int, lane_cap: int) -> list[DeliveryRow]:
-        """What the lane has room for, earliest first."""
-        room = max(0, lane_cap - len(self._owed(endpoint_key, "leased")))
-        due = [it.row for it in self._owed(endpoint_key, "pending") if (it.row.due_us or 0) <= now_us]
-        return sorted(due, key=lambda row: row.due_us or 0)[:room]
-
-    def _lease(self, row: DeliveryRow, lease: str, now_us: int, until_us: int) -> Claimed:
-        n = row.attempts + 1
-        self._replace(row, lease, until_us, state="leased", attempts=n)
-        self._tables.attempts[row.id, n] = AttemptRow(n, now_us, None, None, None, b"")
-        endpoint = self._tables.lanes[row.endpoint_key].endpoint
-        self._tables.lanes[row.endpoint_key] = _Lane(endpoint, now_us)
-        return Claimed(
-            id=row.id,
-            endpoint_key=row.endpoint_key,
-            url=endpoint.url,
-            sealed_secret=endpoint.sealed_secret,
-            body=row.body,
-            n=n,
-            lease=lease,
-        )
-
-    def finish(self, outcomes: Sequence[Outcome]) -> int:
-        return sum(self._finish(outcome) for outcome in outcomes)
-
-    def _finish(self, outcome: Outcome) -> bool:
-        attempt = self._tables.attempts.get((outcome.delivery_id, outcome.n))
-        if attempt is None:
-            return False
-        self._tables.attempts[outcome.delivery_id, outcome.n] = attempt._replace(
-            finished_us=outcome.finished_us, status=outcome.status, error=outcome.error, answer=outcome.answer
-        )
-        held = self._tables.deliveries[outcome.delivery_id]
-        if held.lease != outcome.lease:
-            return False
-        self._replace(held.row, state=outcome.state, due_us=outcome.due_us)
-        return True
-
-    def release_leases(self, lease_prefix: str) -> int:
-        held = [it.row for it in self._tables.deliveries.values() if (it.lease or "").startswith(lease_prefix)]
-        leased = [row for row in held if row.state == "leased"]
-        for row in leased:
-            self._replace(row, state="pending")
-        return len(leased)
-
-    def _plan(self, planned: Iterable[Planned]) -> None:
-        for it in planned:
-            if it.id not in self._tables.deliveries and it.endpoint_key in self._tables.lanes:
-                event = (it.event_id, it.event_type, it.execution_id)
-                row = DeliveryRow(it.id, it.endpoint_key, *event, "pending", 0, it.due_us, it.due_us, it.body)
-                self._tables.deliveries[it.id] = _Delivery(row)
-
-    def _replace(self, row: DeliveryRow, lease: str | None = None, until_us: int = 0, **changes: Any) -> None:
-        self._tables.deliveries[row.id] = _Delivery(row._replace(**changes), lease, until_us)
-
-
-def _in_turns(queues: Mapping[int, Sequence[DeliveryRow]], limit: int) -> list[DeliveryRow]:
-    """One of each queue, round after round, until `limit` are chosen; then in the order of their queues."""
-    longest = max(map(len, queues.values()), default=0)
-    turns = [(key, turn) for turn in range(longest) for key, queue in queues.items() if turn < len(queue)][:limit]
-    places = list(queues)
-    return [queues[key][turn] for key, turn in sorted(turns, key=lambda it: (places.index(it[0]), it[1]))]
 
 
 def _sort_key(value: int | None, key: int) -> tuple[bool, int, int]:

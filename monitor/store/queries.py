@@ -12,17 +12,15 @@ from monitor.events.position import Position
 from monitor.projections.execution import Node, NodeKey
 from monitor.projections.loglines import LogLine
 from monitor.projections.view import Summary
-from monitor.store import ledger, listing, rows, tables
+from monitor.store import listing, rows, tables
 from monitor.store.base import (
-    AttemptRow,
-    DeliveryRow,
     ListQuery,
     OffsetRow,
     Page,
     QuarantineRow,
     StoredRelease,
 )
-from monitor.webhooks.endpoint import Endpoint
+from monitor.store.ledger import LedgerReads
 
 _E: Final = tables.executions.c
 _P: Final = tables.progress.c
@@ -33,7 +31,7 @@ _STORED_EXECUTION: Final = (
 )
 
 
-class Queries:
+class Queries(LedgerReads):
     """Implements the Reader port over `connection`, whose transaction is the snapshot."""
 
     def __init__(self, connection: Connection) -> None:
@@ -119,18 +117,6 @@ class Queries:
     def quarantine(self, limit: int) -> Sequence[QuarantineRow]:
         wanted = select(tables.quarantine).order_by(tables.quarantine.c.id.desc()).limit(limit)
         return [QuarantineRow(*row) for row in self._connection.execute(wanted)]
-
-    def endpoints(self, team: str | None) -> Sequence[Endpoint]:
-        return ledger.endpoints(self._connection, team)
-
-    def deliveries(self, endpoint_key: int, limit: int) -> Sequence[DeliveryRow]:
-        return ledger.deliveries(self._connection, endpoint_key, limit)
-
-    def attempts(self, delivery_id: str) -> Sequence[AttemptRow]:
-        return ledger.attempts(self._connection, delivery_id)
-
-    def next_due_us(self) -> int | None:
-        return ledger.next_due_us(self._connection)
 
 
 def _stored_executions() -> Select[Any]:

@@ -15,13 +15,12 @@ from monitor.events.model import Poison
 from monitor.projections.execution import Execution, Node, NodeKey
 from monitor.projections.fold import ExecutionId, Release
 from monitor.projections.statistics import Cell
-from monitor.store import ledger, rows
+from monitor.store import rows
 from monitor.store.base import Commit, Moved, cut_away, journal_mismatch
 from monitor.store.queries import Queries
 from monitor.store.rows import StoredExecution
+from monitor.store.sqlite_ledger import SQLiteLedger
 from monitor.store.tables import SEEN_CHUNK
-from monitor.webhooks.delivery import Claimed, Outcome
-from monitor.webhooks.endpoint import Endpoint
 
 # CROSS JOIN keeps SQLite from turning the join round and scanning the table for a handful of ids.
 _LOAD: Final = """
@@ -99,15 +98,8 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 
-class SQLiteWriter(Queries):
+class SQLiteWriter(SQLiteLedger, Queries):
     """Implements the Writer port over the one connection that writes."""
-
-    @property
-    def _driver(self) -> sqlite3.Connection:
-        """The driver's own connection; there is none once the transaction is over."""
-        driver: sqlite3.Connection | None = self._connection.connection.driver_connection
-        assert driver is not None
-        return driver
 
     # The batch
 
@@ -142,7 +134,7 @@ class SQLiteWriter(Queries):
         self._add_releases(changes.releases, commit.moved)
         self._add_quarantine(changes.poison)
         if commit.deliveries:
-            ledger.plan(self._connection, commit.deliveries)
+            self.owe(commit.deliveries)
 
     def _move(self, partition: int, moved: Moved) -> None:
         values = (moved.next, moved.anchor, moved.next, partition, moved.expected)
@@ -198,28 +190,6 @@ class SQLiteWriter(Queries):
 
     def forget_releases(self, partition: int, before: int) -> None:
         self._driver.execute("DELETE FROM releases WHERE partition = ? AND next <= ?", (partition, before))
-
-    # The ledger
-
-    def endpoints_version(self) -> int:
-        return ledger.endpoints_version(self._connection)
-
-    def add_endpoint(self, endpoint: Endpoint) -> Endpoint:
-        return ledger.add_endpoint(self._connection, endpoint)
-
-    def remove_endpoint(self, team: str, endpoint_id: str) -> bool:
-        return ledger.remove_endpoint(self._connection, team, endpoint_id)
-
-    def claim(self, *, now_us: int, lease: str, until_us: int, limit: int, lane_cap: int) -> list[Claimed]:
-        return ledger.claim(
-            self._connection, now_us=now_us, lease=lease, until_us=until_us, limit=limit, lane_cap=lane_cap
-        )
-
-    def finish(self, outcomes: Sequence[Outcome]) -> int:
-        return ledger.finish(self._connection, outcomes)
-
-    def release_leases(self, lease_prefix: str) -> int:
-        return ledger.release_leases(self._connection, lease_prefix)
 
 
 def _quarantine_row(bad: Poison) -> rows.Row:

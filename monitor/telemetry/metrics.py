@@ -72,6 +72,24 @@ CATALOGUE: Final = (
         "Webhook attempts by outcome: delivered, retried, given_up.",
         ("outcome",),
     ),
+    Metric(
+        "attempts",
+        "monitor_webhook_attempts",
+        "counter",
+        "Webhook attempts by what was wrong: none, status, redirect, throttled, gone, timeout, connect, tls, ...",
+        ("error",),
+    ),
+    Metric(
+        "first_attempt",
+        "monitor_webhook_first_attempt_seconds",
+        "histogram",
+        "Time from the commit of an event to its first attempt.",
+    ),
+    Metric("lost_leases", "monitor_webhook_leases_lost", "counter", "Attempts whose lease ended before they did."),
+    Metric("in_flight", "monitor_webhook_in_flight", "gauge", "Webhook attempts under way."),
+    Metric("owed", "monitor_webhook_backlog", "gauge", "Deliveries by state: pending, leased, held.", ("state",)),
+    Metric("oldest_owed", "monitor_webhook_backlog_age_seconds", "gauge", "Age of the oldest pending delivery."),
+    Metric("broken_lanes", "monitor_webhook_open_breakers", "gauge", "Endpoints whose circuit breaker is open."),
     Metric("requests", "monitor_http_requests", "counter", "HTTP requests answered.", ("method", "status")),
 )
 
@@ -112,6 +130,13 @@ class Metrics:
     ring_bytes: Gauge
     backlog_bytes: Gauge
     deliveries: Counter
+    attempts: Counter
+    first_attempt: Histogram
+    lost_leases: Counter
+    in_flight: Gauge
+    owed: Gauge
+    oldest_owed: Gauge
+    broken_lanes: Gauge
     requests: Counter
 
     def __init__(self) -> None:

@@ -4,17 +4,18 @@ Promises: an endpoint hears of its own team's events only, of none before its re
 again, and of no imported history. Planning the same event twice gives the same delivery ids and the same bytes.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from monitor.events.model import Event
 from monitor.events.types import TYPES
 from monitor.projections.filter import Filter, matches
 from monitor.projections.fold import Release
 from monitor.webhooks.delivery import Planned
-from monitor.webhooks.endpoint import WILDCARDS, Endpoint
+from monitor.webhooks.endpoint import WILDCARDS, Endpoint, Ordering
 
 
 class _Candidate(NamedTuple):
@@ -64,13 +65,12 @@ class _Payload(msgspec.Struct, rename="camel", gc=False):
 
 
 class Planner:
-    """Knows every active endpoint. Made anew when an endpoint changes."""
+    """Knows every endpoint, also those that are paused: what they are owed waits. Made anew when one changes."""
 
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
         by_team: dict[str, list[Endpoint]] = {}
         for endpoint in endpoints:
-            if endpoint.status == "active":
-                by_team.setdefault(endpoint.team, []).append(endpoint)
+            by_team.setdefault(endpoint.team, []).append(endpoint)
         self._routes = {team: _routes(registered) for team, registered in by_team.items()}
 
     def plan(self, releases: Iterable[Release], planned: Mapping[int, int], now_us: int) -> list[Planned]:
@@ -124,6 +124,13 @@ def body_of(release: Release) -> bytes:
     )
 
 
+_ORDER_KEYS: Final[Mapping[Ordering, Callable[[Event], str | None]]] = {
+    "none": lambda _: None,
+    "execution": lambda event: event.execution_id,
+    "strict": lambda _: "",
+}
+
+
 def _owe(owed: list[Planned], release: Release, candidates: Sequence[_Candidate], now_us: int) -> None:
     event, record = release.event, release.event.record
     body = b""
@@ -132,8 +139,9 @@ def _owe(owed: list[Planned], release: Release, candidates: Sequence[_Candidate]
             continue
         body = body or body_of(release)
         id_ = delivery_id(endpoint, release)
+        order_key = _ORDER_KEYS[endpoint.ordering](event)
         owed.append(
-            Planned(id_, endpoint.key, event.id, event.type, event.team, event.execution_id, body, now_us),
+            Planned(id_, endpoint.key, event.id, event.type, event.team, event.execution_id, body, now_us, order_key),
         )
 
 

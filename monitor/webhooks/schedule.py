@@ -9,7 +9,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Final, Literal, NamedTuple
 
-from monitor.webhooks.delivery import Answer
+from monitor.webhooks.delivery import Answer, AttemptDetail, Claimed, Outcome, Verdict
 
 _MINUTE_S: Final = 60
 _HOUR_S: Final = 3600
@@ -27,6 +27,13 @@ LONGEST_RETRY_AFTER_S: Final = 24 * _HOUR_S
 """A receiver that asks for more gets this: nobody plans a pause of years in a header."""
 
 
+EXPIRES_AFTER_US: Final = 4 * 24 * _HOUR_S * 1_000_000
+"""After its first attempt nothing is tried for longer than this, however little of the schedule it used."""
+
+THROTTLED_S: Final = 5.0
+"""How long a lane rests after a 429 that does not say how long."""
+
+
 class Rule(NamedTuple):
     """What a status means for the delivery, and the word for it in the list of attempts."""
 
@@ -40,6 +47,7 @@ _RULES: Final = (
     (range(300, 400), Rule("retry", "redirect")),
     # Gone: the owner wants no more of it.
     (range(410, 411), Rule("give_up", "gone")),
+    (range(429, 430), Rule("retry", "throttled")),
     # All others: an endpoint is deployed or repaired while we try again.
     (range(400, 600), Rule("retry", "status")),
 )
@@ -47,12 +55,20 @@ _NO_STATUS: Final = Rule("retry", "protocol")
 
 
 class Decision(NamedTuple):
-    """How the delivery goes on."""
+    """How the delivery and its lane go on."""
 
     state: Literal["pending", "delivered", "failed"]
+    # Why it failed for good, or waits for somebody: see Outcome.
+    reason: str | None
     error: str | None
-    # When it is tried again; None unless `pending`.
+    # When it is tried again; None unless `pending` and not halted.
     due_us: int | None
+    step: int
+    verdict: Verdict
+    # Before which the receiver wants nothing more, 0 = it did not say.
+    lane_until_us: int = 0
+    # Why the endpoint is to be disabled; None = it is not.
+    disables: str | None = None
 
 
 def rule_of(status: int) -> Rule:
@@ -60,19 +76,79 @@ def rule_of(status: int) -> Rule:
     return next((rule for statuses, rule in _RULES if status in statuses), _NO_STATUS)
 
 
-def decide(n: int, answer: Answer, ended_us: int, chance: Callable[[], float]) -> Decision:
-    """What follows attempt `n` (from 1) that ended at `ended_us`. `chance` gives numbers in [0, 1).
+def decide(claimed: Claimed, answer: Answer, ended_us: int, chance: Callable[[], float]) -> Decision:
+    """What follows an attempt that ended at `ended_us`. `chance` gives numbers in [0, 1).
 
-    What the receiver says in `Retry-After` only ever postpones.
+    What the receiver says in `Retry-After` only ever postpones, and holds for its whole lane. A probe of an open
+    breaker uses up no step, and its delivery stays the next one.
     """
     rule = Rule("retry", answer.failure) if answer.status is None else rule_of(answer.status)
+    control = answer.control if claimed.endpoint.obeys_receiver and answer.status is not None else None
+    disables = "gone" if rule.error == "gone" else "receiver" if control == "disable" else None
+    verdict: Verdict = "neutral" if claimed.trigger == "test" or rule.error == "internal" else "failed"
     if rule.verdict == "delivered":
-        return Decision("delivered", None, None)
-    if rule.verdict == "give_up" or n >= len(DELAYS_S):
-        return Decision("failed", rule.error, None)
-    delay_s = DELAYS_S[n] * (1 - JITTER + 2 * JITTER * chance())
+        ok: Verdict = "neutral" if claimed.trigger == "test" else "ok"
+        return Decision("delivered", None, None, None, claimed.step, ok, disables=disables)
+    if claimed.trigger == "test":
+        return Decision("failed", "test", rule.error, None, claimed.step, "neutral")
+    if disables is not None:
+        # Held with its endpoint: whoever resumes that decides what becomes of it.
+        return Decision(
+            "pending",
+            None,
+            "gone" if disables == "gone" else "disabled",
+            ended_us,
+            claimed.step,
+            verdict,
+            disables=disables,
+        )
+    if control == "abort-message":
+        return Decision("failed", "aborted", "aborted", None, claimed.step, verdict)
+    if answer.status in claimed.endpoint.give_up_on:
+        return Decision("failed", "given_up", rule.error, None, claimed.step, verdict)
+    return _again(claimed, answer, rule, verdict, ended_us, chance)
+
+
+def _again(
+    claimed: Claimed, answer: Answer, rule: Rule, verdict: Verdict, ended_us: int, chance: Callable[[], float]
+) -> Decision:
+    delays_s = (0, *claimed.endpoint.retry_delays_s) if claimed.endpoint.retry_delays_s is not None else DELAYS_S
+    step = claimed.step if claimed.is_probe else claimed.step + 1
+    spent = (
+        "exhausted" if step >= len(delays_s) else "expired" if ended_us >= claimed.first_us + EXPIRES_AFTER_US else None
+    )
     asked_s = retry_after_s(answer.retry_after, ended_us)
-    return Decision("pending", rule.error, ended_us + round(max(delay_s, asked_s) * 1_000_000))
+    if rule.error == "throttled":
+        verdict, asked_s = "throttled", asked_s or THROTTLED_S
+    until_us = ended_us + round(asked_s * 1_000_000) if asked_s else 0
+    if spent is not None:
+        if claimed.endpoint.ordering != "none" and claimed.endpoint.on_exhausted == "halt":
+            return Decision("pending", "halted", rule.error, None, step, verdict, until_us)
+        return Decision("failed", spent, rule.error, None, step, verdict, until_us)
+    delay_s = 0.0 if claimed.is_probe else delays_s[step] * (1 - JITTER + 2 * JITTER * chance())
+    return Decision(
+        "pending", None, rule.error, max(ended_us + round(delay_s * 1_000_000), until_us), step, verdict, until_us
+    )
+
+
+def outcome_of(claimed: Claimed, answer: Answer, decision: Decision, started_us: int, ended_us: int) -> Outcome:
+    """What is recorded of the attempt."""
+    return Outcome(
+        key=claimed.key,
+        endpoint_key=claimed.endpoint.key,
+        n=claimed.n,
+        lease=claimed.lease,
+        started_us=started_us,
+        finished_us=ended_us,
+        status=answer.status,
+        error=decision.error,
+        answer=answer.body,
+        detail=AttemptDetail(claimed.endpoint.url, answer.headers, answer.phases_us, answer.is_truncated),
+        state=decision.state,
+        reason=decision.reason,
+        due_us=decision.due_us,
+        step=decision.step,
+    )
 
 
 def retry_after_s(header: str | None, now_us: int) -> float:

@@ -32,7 +32,7 @@ from monitor.store.base import Store, Writer
 from monitor.store.sqlite import SQLiteStore, open_sqlite_store
 from monitor.store.sqlite_write import SQLiteWriter
 from monitor.telemetry.metrics import Metrics
-from monitor.webhooks.endpoint import Endpoint
+from monitor.webhooks.endpoint import Endpoint, Secret
 from monitor.webhooks.planner import Planner
 from tests.support.made_up import Mix
 from tests.support.replay import deliveries
@@ -110,9 +110,9 @@ def _endpoint(number: int) -> Endpoint:
         url=f"https://hooks.example.com/{number}",
         events=(_HEARD[number % len(_HEARD)],),
         filter=Filter((Condition("workflowId", "eq", (f"wf_{number + 1}",)),)),
-        status="active",
         created_us=0,
-        sealed_secret=b"",
+        updated_us=0,
+        secrets=(Secret(b"", 0),),
         since={},
     )
 

@@ -57,7 +57,6 @@ def is_owed(endpoint: Endpoint, release: Release, planned: dict[int, int]) -> bo
     family = event.type.partition(".")[0]
     return (
         endpoint.team == event.team
-        and endpoint.status == "active"
         and not event.backfill
         and offset >= endpoint.since.get(partition, 0)
         and offset >= planned.get(partition, 0)

@@ -12,7 +12,7 @@ from monitor.journal.base import Journal
 from monitor.pipeline import Pipeline
 from monitor.projections.filter import Filter
 from monitor.projections.fold import Release
-from monitor.store.base import ListQuery, Reader, Store, Writer
+from monitor.store.base import DeliveryQuery, ListQuery, Reader, Store, Writer
 from monitor.store.memory import MemoryStore
 from monitor.telemetry.metrics import Metrics
 from monitor.webhooks.endpoint import Endpoint
@@ -62,7 +62,8 @@ async def deliveries(store: Store) -> list[str]:
     """The ids of all deliveries that were planned."""
 
     def read(reader: Reader) -> list[str]:
-        return [row.id for endpoint in reader.endpoints(None) for row in reader.deliveries(endpoint.key, 1_000_000)]
+        queries = [DeliveryQuery(endpoint.key) for endpoint in reader.endpoints(None)]
+        return [row.id for query in queries for row in reader.deliveries(query, 1_000_000)]
 
     return await store.read(read)
 

@@ -8,7 +8,7 @@ from monitor.events.model import DEFAULT_TEAM, Event, Record
 from monitor.projections.execution import Progress
 from monitor.projections.filter import parse_json
 from monitor.projections.fold import Release
-from monitor.webhooks.endpoint import Endpoint, EndpointStatus
+from monitor.webhooks.endpoint import Endpoint, Secret
 
 KEY = bytes(range(32))
 """What the endpoints of tests sign with."""
@@ -25,12 +25,24 @@ def make_endpoint(
     url: str = "https://example.com/hook",
     events: tuple[str, ...] = ("*",),
     filters: Mapping[str, Any] | None = None,
-    status: EndpointStatus = "active",
-    since: Mapping[int, int] | None = None,
     sealed_secret: bytes = b"sealed",
+    since: Mapping[int, int] | None = None,
+    **members: Any,
 ) -> Endpoint:
-    """An endpoint that wants everything of the default team."""
-    return Endpoint(key, id_, team, url, events, parse_json(filters or {}), status, NOW_US, sealed_secret, since or {})
+    """An endpoint that wants everything of the default team. `members` are the others of Endpoint."""
+    return Endpoint(
+        key=key,
+        id=id_,
+        team=team,
+        url=url,
+        events=events,
+        filter=parse_json(filters or {}),
+        created_us=NOW_US,
+        updated_us=NOW_US,
+        secrets=(Secret(sealed_secret, NOW_US),),
+        since=since or {},
+        **members,
+    )
 
 
 def make_release(

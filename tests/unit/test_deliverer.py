@@ -13,17 +13,18 @@ import pytest
 
 from monitor.access.sealing import Sealer
 from monitor.clock import Clock, SystemClock
-from monitor.deliverer import CONCURRENCY, LANE_CAP, LEASE_S, Deliverer
+from monitor.deliverer import CONCURRENCY, LEASE_S, Deliverer
 from monitor.errors import StoreUnavailable
 from monitor.projections.fold import Changes
-from monitor.store.base import AttemptRow, Commit, DeliveryRow, Store, Writer
+from monitor.store.base import AttemptRow, Commit, DeliveryQuery, DeliveryRow, Store, Writer
 from monitor.store.memory import MemoryStore
 from monitor.store.sqlite import open_sqlite_store
 from monitor.telemetry.metrics import Metrics
 from monitor.webhooks.delivery import Planned
-from monitor.webhooks.endpoint import SECRET_PURPOSE, Endpoint
+from monitor.webhooks.endpoint import MAX_IN_FLIGHT, SECRET_PURPOSE, Endpoint
 from monitor.webhooks.planner import Planner
-from monitor.webhooks.sender import LIMITS, Limits, open_sender
+from monitor.webhooks.posting import Poster
+from monitor.webhooks.sender import open_sender
 from monitor.webhooks.targets import Targets
 from tests.support.clocks import ManualClock
 from tests.support.receiver import LOOPBACK, Receiver, Request, accepting_after, answering, hanging, receiving
@@ -32,7 +33,7 @@ from tests.support.webhooks import KEY, make_endpoint, make_release
 
 SEALER = Sealer(bytes(32))
 # Long enough for an answer on a busy machine, short enough to wait for the lack of one.
-HASTY = Limits(connect_s=1.0, total_s=1.0)
+HASTY_S = 1.0
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -56,9 +57,9 @@ def clock() -> ManualClock:
     return ManualClock()
 
 
-async def register(store: Store, url: str, id_: str = "wh_1") -> Endpoint:
+async def register(store: Store, url: str, id_: str = "wh_1", **members: Any) -> Endpoint:
     """An endpoint that wants everything."""
-    endpoint = make_endpoint(id_, url=url, sealed_secret=SEALER.seal(SECRET_PURPOSE, KEY))
+    endpoint = make_endpoint(id_, url=url, sealed_secret=SEALER.seal(SECRET_PURPOSE, KEY), **members)
     return await store.write(lambda writer: writer.add_endpoint(endpoint))
 
 
@@ -72,15 +73,14 @@ async def owe(store: Store, clock: Clock, endpoints: Iterable[Endpoint], *event_
 
 @asynccontextmanager
 async def delivering(
-    store: Store, clock: Clock, *, name: str = "here", limits: Limits = LIMITS, concurrency: int = CONCURRENCY
+    store: Store, clock: Clock, *, name: str = "here", concurrency: int = CONCURRENCY
 ) -> AsyncIterator[Deliverer]:
     """A running deliverer; stopped at the end, giving sends no time."""
-    async with open_sender(Targets(LOOPBACK), limits) as sender:
+    async with open_sender(Targets(LOOPBACK)) as sender:
         deliverer = Deliverer(
             name=name,
             store=store,
-            sender=sender,
-            sealer=SEALER,
+            poster=Poster(sender, SEALER),
             clock=clock,
             chance=lambda: 0.5,
             metrics=Metrics(),
@@ -97,7 +97,10 @@ async def delivering(
 async def rows(store: Store, endpoint: Endpoint) -> list[tuple[DeliveryRow, list[AttemptRow]]]:
     """Deliveries of an endpoint, oldest first, each with its attempts."""
     return await store.read(
-        lambda reader: [(row, list(reader.attempts(row.id))) for row in reversed(reader.deliveries(endpoint.key, 1000))]
+        lambda reader: [
+            (row, list(reader.attempts(row.id)))
+            for row in reversed(reader.deliveries(DeliveryQuery(endpoint.key), 1000))
+        ]
     )
 
 
@@ -216,21 +219,30 @@ async def test_redirect_is_a_failure(store: Store, receiver: Receiver, clock: Ma
 
 
 async def test_gone_receiver_is_not_asked_again(store: Store, receiver: Receiver, clock: ManualClock) -> None:
-    """Case 24: 410 ends the delivery."""
+    """Case 24: 410 disables the endpoint, and holds what it is owed."""
     endpoint = await register(store, receiver.url)
     await owe(store, clock, [endpoint], "ev_1")
     receiver.behave(answering(410))
-    async with delivering(store, clock):
-        ((row, attempts),) = await recorded(store, endpoint, "failed")
-    assert ([(one.status, one.error) for one in attempts], row.due_us) == ([(410, "gone")], None)
+
+    async def is_disabled() -> bool:
+        stored = await store.read(lambda reader: reader.endpoint_of(endpoint.key))
+        return stored is not None and (stored.status, stored.reason) == ("disabled", "gone")
+
+    async with delivering(store, clock) as deliverer:
+        await eventually(is_disabled)
+        await owe(store, clock, [endpoint], "ev_2")
+        deliverer.wake()
+        await clock.advance(60)
+        (_, attempts), _ = await recorded(store, endpoint, "pending", "pending")
+    assert ([(one.status, one.error) for one in attempts], len(receiver.requests)) == ([(410, "gone")], 1)
 
 
 async def test_hanging_receiver_is_a_timeout(store: Store, receiver: Receiver, clock: ManualClock) -> None:
     """Case 19: the attempt ends at the deadline and says so."""
-    endpoint = await register(store, receiver.url)
+    endpoint = await register(store, receiver.url, timeout_s=HASTY_S)
     await owe(store, clock, [endpoint], "ev_1")
     receiver.behave(hanging)
-    async with delivering(store, clock, limits=HASTY):
+    async with delivering(store, clock):
         await receiver.received(1)
         ((_, attempts),) = await recorded(store, endpoint, "pending")
     assert [(one.status, one.error) for one in attempts] == [(None, "timeout")]
@@ -243,10 +255,10 @@ async def test_slow_receiver_holds_up_no_other(store: Store, receiver: Receiver,
         hung, healthy = await register(store, slow.url, "wh_slow"), await register(store, receiver.url, "wh_1")
         await owe(store, clock, [hung], *map(str, range(100)))
         await owe(store, clock, [healthy], *map(str, range(20)))
-        async with delivering(store, clock, concurrency=LANE_CAP + 2):
-            await slow.received(LANE_CAP)
+        async with delivering(store, clock, concurrency=MAX_IN_FLIGHT + 2):
+            await slow.received(MAX_IN_FLIGHT)
             await recorded(store, healthy, *["delivered"] * 20)
-            assert len(slow.requests) == LANE_CAP
+            assert len(slow.requests) == MAX_IN_FLIGHT
 
 
 async def test_unreadable_secret_stops_its_own_endpoint_only(
@@ -269,9 +281,7 @@ async def test_unreadable_secret_stops_its_own_endpoint_only(
 def claim_as(name: str, clock: Clock) -> Callable[[Writer], Any]:
     """What a deliverer does right before it dies."""
     until_us = clock.now_us() + round(LEASE_S * 1_000_000)
-    return lambda writer: writer.claim(
-        now_us=clock.now_us(), lease=f"{name}.1", until_us=until_us, limit=10, lane_cap=8
-    )
+    return lambda writer: writer.claim(now_us=clock.now_us(), lease=f"{name}.1", until_us=until_us, limit=10)
 
 
 async def test_claim_of_a_dead_deliverer_is_taken_over(store: Store, receiver: Receiver, clock: ManualClock) -> None:
@@ -284,7 +294,7 @@ async def test_claim_of_a_dead_deliverer_is_taken_over(store: Store, receiver: R
         ((_, attempts),) = await recorded(store, endpoint, "delivered", passing=clock)
     (request,) = receiver.requests
     assert (claimed.id, request.headers["webhook-id"], request.body) == (owed.id, owed.id, owed.body)
-    assert [(one.n, one.finished_us is None, one.status) for one in attempts] == [(1, True, None), (2, False, 200)]
+    assert [(one.n, one.error, one.status) for one in attempts] == [(1, "interrupted", None), (2, None, 200)]
     assert attempts[1].started_us - died_us >= LEASE_S * 1_000_000
 
 
@@ -300,16 +310,16 @@ async def test_deliverer_that_returns_goes_on_at_once(store: Store, receiver: Re
 
 async def test_late_end_changes_nothing(store: Store, receiver: Receiver, clock: ManualClock) -> None:
     """Case 6: a send that outlives its lease is recorded, but the delivery is the new owner's."""
-    endpoint = await register(store, receiver.url)
+    endpoint = await register(store, receiver.url, timeout_s=HASTY_S)
     await owe(store, clock, [endpoint], "ev_1")
     receiver.behave(hanging)
-    async with delivering(store, clock, limits=HASTY):
+    async with delivering(store, clock):
         await receiver.received(1)
         after_the_lease = ManualClock(clock.now_us() + round(LEASE_S * 1_000_000) + 1)
         await store.write(claim_as("elsewhere", after_the_lease))
 
         async def first_has_ended() -> bool:
-            return (await rows(store, endpoint))[0][1][0].finished_us is not None
+            return (await rows(store, endpoint))[0][1][0].error == "timeout"
 
         await eventually(first_has_ended)
         ((row, attempts),) = await rows(store, endpoint)
@@ -319,16 +329,16 @@ async def test_late_end_changes_nothing(store: Store, receiver: Receiver, clock:
 
 async def test_removed_endpoint_ends_without_effect(store: Store, receiver: Receiver, clock: ManualClock) -> None:
     """Case 45: what is under way may end, what is owed is cancelled, the loop goes on."""
-    endpoint, other = await register(store, receiver.url), await register(store, receiver.url, "wh_2")
+    endpoint, other = await register(store, receiver.url, timeout_s=HASTY_S), await register(store, receiver.url, "wh_2")
     await owe(store, clock, [endpoint], "ev_1")
     receiver.behave(hanging, answering(200))
-    async with delivering(store, clock, limits=HASTY) as deliverer:
+    async with delivering(store, clock) as deliverer:
         await receiver.received(1)
         await store.write(lambda writer: writer.remove_endpoint(endpoint.team, endpoint.id))
         await owe(store, clock, [other], "ev_2")
         deliverer.wake()
         await recorded(store, other, "delivered")
-        await passing_until(clock, lambda: deliverer.statistics() == (0, 0))
+        await passing_until(clock, lambda: deliverer.statistics()[:2] == (0, 0))
     assert [row.state for row, _ in await rows(store, endpoint)] == ["cancelled"]
 
 
@@ -359,7 +369,7 @@ async def test_stop_gives_back_what_does_not_end(store: Store, receiver: Receive
         await receiver.received(1)
         await deliverer.stop(grace_s=0.05)
         ((row, attempts),) = await rows(store, endpoint)
-        assert (row.state, [one.finished_us for one in attempts]) == ("pending", [None])
+        assert (row.state, [one.error for one in attempts]) == ("pending", ["interrupted"])
     async with delivering(store, clock, name="next"):
         await recorded(store, endpoint, "delivered")
 
@@ -392,7 +402,7 @@ async def test_outage_of_the_store_loses_no_attempt(store: Store, receiver: Rece
         failing.fails = True
         told.set()
         await passing_until(clock, lambda: failing.failures > 2)
-        assert deliverer.statistics() == (0, 1)
+        assert deliverer.statistics()[:2] == (0, 1)
         failing.fails = False
         ((_, attempts),) = await recorded(store, endpoint, "delivered", passing=clock)
     assert ([one.status for one in attempts], len(receiver.requests)) == ([200], 1)

@@ -20,6 +20,7 @@ from monitor.executions.webhooks import Webhooks
 from monitor.store import MemoryStore, open_sqlite_store
 from monitor.web.problems import exception_handlers
 from monitor.webhooks.endpoint import EVENT_CHOICES, SECRET_PURPOSE
+from monitor.webhooks.posting import Poster
 from monitor.webhooks.sender import open_sender
 from monitor.webhooks.targets import Targets
 from tests.support.house import JSON, SEALER, TEAM_HEADER, House, open_house, principal
@@ -105,9 +106,9 @@ async def test_secret_is_never_shown_again(client: httpx.AsyncClient, house: Hou
     assert [answer.status_code for answer in answers] == [200, 200]
     assert [answer for answer in answers if "secret" in answer.text or "whsec" in answer.text] == []
     (endpoint,) = await house.store.read(lambda reader: reader.endpoints(None))
-    key = SEALER.open(SECRET_PURPOSE, endpoint.sealed_secret)
+    key = SEALER.open(SECRET_PURPOSE, endpoint.secrets[0].sealed)
     assert base64.b64encode(key).decode() == registered["secret"].removeprefix("whsec_")
-    assert key not in endpoint.sealed_secret
+    assert key not in endpoint.secrets[0].sealed
     assert repr(endpoint) == f"Endpoint('{registered['id']}', team='acme', status='active')"
 
 
@@ -265,8 +266,7 @@ async def delivering(house: House) -> AsyncIterator[Deliverer]:
         deliverer = Deliverer(
             name="here",
             store=house.store,
-            sender=sender,
-            sealer=SEALER,
+            poster=Poster(sender, SEALER),
             clock=SystemClock(),
             chance=lambda: 0.5,
             metrics=house.metrics,

@@ -132,6 +132,13 @@ def test_imported_history_is_not_sent() -> None:
 
 
 @pytest.mark.parametrize("status", ["paused", "disabled"])
-def test_only_active_endpoints_are_owed(status: Any) -> None:
-    """An endpoint that is switched off is planned for no more."""
-    assert Planner([make_endpoint(status=status)]).plan([make_release()], {}, NOW_US) == []
+def test_endpoint_that_is_switched_off_is_owed_too(status: Any) -> None:
+    """Case 50: what happens meanwhile waits for whoever resumes it."""
+    assert len(Planner([make_endpoint(status=status)]).plan([make_release()], {}, NOW_US)) == 1
+
+
+@pytest.mark.parametrize(("ordering", "key"), [("none", None), ("execution", "exec_1"), ("strict", "")])
+def test_order_is_part_of_what_is_owed(ordering: Any, key: str | None) -> None:
+    """Case 51: deliveries of one order wait for each other."""
+    (owed,) = Planner([make_endpoint(ordering=ordering)]).plan([make_release()], {}, NOW_US)
+    assert owed.order_key == key

@@ -3,14 +3,32 @@
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from itertools import repeat
+from typing import Any
 
 import pytest
 
-from monitor.webhooks.delivery import Answer
+from monitor.webhooks.delivery import Answer, Claimed
 from monitor.webhooks.schedule import DELAYS_S, Decision, decide, retry_after_s, rule_of
-from tests.support.webhooks import NOW_US
+from tests.support.webhooks import NOW_US, make_endpoint
 
 DAY_S = 86_400
+
+
+def claimed(step: int = 0, **members: Any) -> Claimed:
+    """An attempt after so many steps of the schedule; `members` are those of its endpoint."""
+    return Claimed(
+        key=1,
+        id="msg_1",
+        endpoint=make_endpoint(**members),
+        body=b"{}",
+        n=step + 1,
+        step=step,
+        lease="lease",
+        trigger="event",
+        is_probe=False,
+        planned_us=NOW_US,
+        first_us=NOW_US,
+    )
 
 
 def middle() -> float:
@@ -26,18 +44,20 @@ def test_schedule_spans_the_weekend() -> None:
 @pytest.mark.parametrize("n", range(1, 10))
 def test_failed_attempt_is_repeated_on_schedule(n: int) -> None:
     """The delay counts from the end of the attempt, stretched by up to a fifth in either direction."""
-    delays = [decide(n, Answer(500), NOW_US, repeat(chance).__next__).due_us for chance in (0.0, 0.5, 1.0)]
+    delays = [decide(claimed(n - 1), Answer(500), NOW_US, repeat(chance).__next__).due_us for chance in (0.0, 0.5, 1.0)]
     assert delays == [NOW_US + round(DELAYS_S[n] * share * 1_000_000) for share in (0.8, 1.0, 1.2)]
 
 
 def test_last_attempt_ends_the_delivery() -> None:
     """There is no eleventh attempt, not even for a receiver that asks for one."""
-    assert decide(10, Answer(503, retry_after="60"), NOW_US, middle) == Decision("failed", "status", None)
+    ended = decide(claimed(9), Answer(503, retry_after="60"), NOW_US, middle)
+    assert ended[:5] == ("failed", "exhausted", "status", None, 10)
 
 
 def test_missing_answer_is_repeated_under_its_own_word() -> None:
     """A timeout counts like a refusal."""
-    assert decide(1, Answer(None, "timeout"), NOW_US, middle) == Decision("pending", "timeout", NOW_US + 5_000_000)
+    again = decide(claimed(), Answer(None, "timeout"), NOW_US, middle)
+    assert again == Decision("pending", None, "timeout", NOW_US + 5_000_000, 1, "failed")
 
 
 @pytest.mark.parametrize(
@@ -45,7 +65,8 @@ def test_missing_answer_is_repeated_under_its_own_word() -> None:
     [
         *((status, "delivered", None) for status in (200, 201, 202, 204, 299)),
         *((status, "retry", "redirect") for status in (300, 301, 302, 303, 304, 307, 308)),
-        *((status, "retry", "status") for status in (400, 401, 403, 404, 408, 409, 422, 425, 429)),
+        *((status, "retry", "status") for status in (400, 401, 403, 404, 408, 409, 422, 425)),
+        (429, "retry", "throttled"),
         *((status, "retry", "status") for status in (500, 502, 503, 504, 599)),
         *((status, "retry", "protocol") for status in (101, 199, 600, 999)),
         (410, "give_up", "gone"),
@@ -56,9 +77,10 @@ def test_every_status_has_its_rule(status: int, verdict: str, error: str | None)
     assert rule_of(status) == (verdict, error)
 
 
-def test_gone_ends_the_delivery_at_once() -> None:
-    """Case 24: 410 on the first attempt leaves nothing to be tried."""
-    assert decide(1, Answer(410), NOW_US, middle) == Decision("failed", "gone", None)
+def test_gone_disables_the_endpoint() -> None:
+    """Case 24: 410 holds the delivery with its endpoint, and uses nothing of its schedule."""
+    held = decide(claimed(3), Answer(410), NOW_US, middle)
+    assert (held.state, held.error, held.step, held.disables) == ("pending", "gone", 3, "gone")
 
 
 @pytest.mark.parametrize(
@@ -91,5 +113,5 @@ def test_retry_after_is_read_as_written(header: str | None, asked_s: float) -> N
 
 def test_retry_after_only_postpones() -> None:
     """A receiver that asks for less than the schedule gets the schedule."""
-    due = [decide(3, Answer(429, retry_after=header), NOW_US, middle).due_us for header in ("7200", "10")]
+    due = [decide(claimed(2), Answer(429, retry_after=header), NOW_US, middle).due_us for header in ("7200", "10")]
     assert due == [NOW_US + 7_200_000_000, NOW_US + 1_800_000_000]
