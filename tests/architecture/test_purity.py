@@ -19,6 +19,8 @@ PURE = (
     "monitor.access.masking",
     "monitor.webhooks.endpoint",
     "monitor.webhooks.delivery",
+    "monitor.webhooks.headers",
+    "monitor.webhooks.payload",
     "monitor.webhooks.lane",
     "monitor.webhooks.notices",
     "monitor.webhooks.planner",
