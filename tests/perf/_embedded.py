@@ -45,13 +45,13 @@ class Connection:
         return cls(*await asyncio.open_connection("127.0.0.1", port))
 
     async def request(self, method: str, path: str, body: bytes = b"") -> Any:
-        """The answer's JSON; fails unless its status is 200."""
+        """The answer's JSON; fails unless its status is 200 or 201."""
         head = f"{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
         self._writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
         status, _, headers = (await self._reader.readuntil(b"\r\n\r\n")).partition(b"\r\n")
         [length] = [line[16:] for line in headers.lower().split(b"\r\n") if line.startswith(b"content-length: ")]
         answer = await self._reader.readexactly(int(length))
-        assert b" 200 " in status, (status, answer)
+        assert status.split()[1] in (b"200", b"201"), (status, answer)
         return json.loads(answer)
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
 """The events of `scripts/bench fanout`, each with a mark inside `data` that its subscribers check and time.
 
-A mark is `~`, the event's number in 8 digits, and in 16 digits the microsecond at which it was due. `fanout.h` says the
+A mark is `~`, the event's number in 8 digits, and in 16 digits the microsecond at which it was due. `bench.h` says the
 same to the programs in C.
 """
 

@@ -4,9 +4,6 @@ A `Scene` starts them and ends whatever it has started. The programs in C are co
 """
 
 import json
-import os
-import resource
-import shutil
 import socket
 import subprocess
 import sys
@@ -19,6 +16,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import psutil
 
+from tests.perf import _programs
 from tests.perf._fanout_events import UNMARKED, sample_event
 from tests.perf._fanout_load import Kind, Load
 from tests.perf._machine import FIRST_CORE, on_core
@@ -27,15 +25,10 @@ from tests.support.service import Service
 
 STREAM: Final = "/v1/executions/stream?channels=executions"
 
-_SOURCES: Final = Path(__file__).parent
 _EXECUTIONS: Final = 1000
 _SETTLED_WITHIN_S: Final = 10.0
 _OTHERS: Final = 3
 """Descriptors that come and go with nobody: of who publishes, of files that are opened late."""
-
-
-class CannotMeasure(Exception):
-    """This machine lacks something that the benchmark needs; the text names the cure."""
 
 
 class Programs(NamedTuple):
@@ -173,28 +166,8 @@ def scene(programs: Programs) -> Iterator[Scene]:
 @contextmanager
 def compiled() -> Iterator[Programs]:
     """The programs in C, as long as the block runs. Raises CannotMeasure."""
-    compiler = shutil.which(os.environ.get("CC", "cc"))
-    if sys.platform != "linux" or compiler is None:
-        raise CannotMeasure(
-            "the load client needs Linux and a C compiler: install one, as `apt-get install gcc libc6-dev` does"
-        )
-    with TemporaryDirectory(prefix="monitor-bench-") as folder:
-        programs = Programs(Path(folder) / "fanout_client", Path(folder) / "fanout_server")
-        for program in programs:
-            source = (_SOURCES / program.name).with_suffix(".c")
-            subprocess.run([compiler, "-O2", "-std=gnu11", str(source), "-o", str(program)], check=True)
-        yield programs
-
-
-def allow_descriptors(needed: int) -> None:
-    """Let this process and those that it starts open so many files. Raises CannotMeasure."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < needed:
-        raise CannotMeasure(
-            f"a process may open {hard} files, and {needed} are needed: raise it with `ulimit -Hn {needed}`"
-        )
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+    with _programs.compiled("fanout_client", "fanout_server") as (client, bound):
+        yield Programs(client, bound)
 
 
 def frame_of(ours: Server) -> str:

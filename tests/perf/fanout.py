@@ -13,7 +13,8 @@ from typing import Final, NamedTuple
 
 from tests.perf import _fanout_service, _fanout_stalled, _machine
 from tests.perf._fanout_load import KINDS, Kind, Load, Seen
-from tests.perf._fanout_servers import CannotMeasure, Scene, Server, allow_descriptors, compiled, frame_of, scene
+from tests.perf._fanout_servers import Scene, Server, compiled, frame_of, scene
+from tests.perf._programs import CannotMeasure, allow_descriptors
 from tests.perf._report import Report, Rival
 
 

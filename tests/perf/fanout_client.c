@@ -62,41 +62,13 @@ static int64_t awaited;
 
 /* --- what one command saw ---------------------------------------------------------------------------------------- */
 
-/* Buckets of the histogram: 64 to every doubling, so that no latency is off by more than 1.6 %. */
-enum { STEPS = 64, BUCKETS = 40 * STEPS };
-
 static struct {
     uint64_t events, deliveries, wrong, bytes, reads, cut, notices, max_us, began_us, ended_us, histogram[BUCKETS];
     double server_cpu_s, own_cpu_s;
     char notice[300];
 } seen;
 
-static double seconds_of(clockid_t clock) {
-    struct timespec spent = {0};
-    clock_gettime(clock, &spent);
-    return (double)spent.tv_sec + (double)spent.tv_nsec / 1e9;
-}
-
-static int bucket_of(uint64_t us) {
-    if (us < STEPS) return (int)us;
-    int power = 63 - __builtin_clzll(us) - 6;
-    int bucket = (power + 1) * STEPS + (int)((us >> power) - STEPS);
-    return bucket < BUCKETS ? bucket : BUCKETS - 1;
-}
-
-static uint64_t floor_of(int bucket) {
-    if (bucket < STEPS) return (uint64_t)bucket;
-    return (uint64_t)(STEPS + bucket % STEPS) << (bucket / STEPS - 1);
-}
-
-static uint64_t percentile(double share) {
-    uint64_t wanted = (uint64_t)((double)seen.deliveries * share), passed = 0;
-    for (int bucket = 0; bucket < BUCKETS; bucket++) {
-        passed += seen.histogram[bucket];
-        if (passed > wanted) return floor_of(bucket);
-    }
-    return seen.max_us;
-}
+static uint64_t percentile(double share) { return percentile_of(seen.histogram, seen.deliveries, share); }
 
 static void note(const char *text, size_t size) {
     if (seen.notices++) return;

@@ -6,7 +6,8 @@ from contextlib import ExitStack
 import pytest
 
 from tests.perf._fanout_load import KINDS, Kind
-from tests.perf._fanout_servers import CannotMeasure, Programs, Server, compiled, frame_of, scene
+from tests.perf._fanout_servers import Programs, Server, compiled, frame_of, scene
+from tests.perf._programs import CannotMeasure
 
 _SUBSCRIBERS = 20
 _EXECUTIONS = 40
