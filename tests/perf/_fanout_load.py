@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 import psutil
 
-from tests.perf._machine import FIRST_CORE, SECOND_CORE, on_core
+from tests.perf._machine import FIRST_CORE, SECOND_CORE, busy_s, on_core
 from tests.support.processes import dying_with_us
 
 Kind = Literal["sse", "ws"]
@@ -119,10 +119,10 @@ class Load:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         assert line, "the load client ended; it has said why"
-        (user_s, busy_s), (user_before_s, busy_before_s) = self._look(), self._before
+        (user_s, core_s), (user_before_s, core_before_s) = self._look(), self._before
         seen: dict[str, Any] = json.loads(line)
         wall_s = max((seen["ended_us"] - seen["began_us"]) / 1e6, 1e-6)
-        foreign = max(0.0, (busy_s - busy_before_s - seen["server_cpu_s"]) / wall_s)
+        foreign = max(0.0, (core_s - core_before_s - seen["server_cpu_s"]) / wall_s)
         return Seen(**seen, user_s=user_s - user_before_s, foreign=foreign)
 
     def close(self) -> None:
@@ -141,9 +141,7 @@ class Load:
 
     def _look(self) -> tuple[float, float]:
         """CPU seconds of the server outside the kernel, and of its core under whatever ran there."""
-        core = psutil.cpu_times(percpu=True)[FIRST_CORE]
-        busy_s = core.user + core.nice + core.system + core.irq + core.softirq + core.steal
         try:
-            return self._server.cpu_times().user, busy_s
+            return self._server.cpu_times().user, busy_s(FIRST_CORE)
         except psutil.NoSuchProcess:  # killed, as it was to be
-            return 0.0, busy_s
+            return 0.0, busy_s(FIRST_CORE)

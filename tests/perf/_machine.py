@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
+import psutil
+
 _CORES = sorted(os.sched_getaffinity(0))
 FIRST_CORE, SECOND_CORE = _CORES[0], _CORES[-1]
 """The same one where there is only one."""
@@ -26,6 +28,12 @@ def on_core(core: int) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+def busy_s(core: int) -> float:
+    """CPU seconds of `core` so far, under whatever ran there."""
+    spent = psutil.cpu_times(percpu=True)[core]
+    return float(spent.user + spent.nice + spent.system + spent.irq + spent.softirq + spent.steal)
 
 
 def flush_s(folder: Path, times: int = 50) -> float:
