@@ -1,5 +1,6 @@
 """What every test may ask for: a real Kafka, a real browser, the long form; and the options of a run."""
 
+import signal
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -16,6 +17,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--no-skips", action="store_true", help="a skipped test fails the run")
     group.addoption("--pictures", metavar="DIR", help="write the pictures of the README there, at the demo's own pace")
     group.addoption("--long", action="store_true", help="run the long forms and the tests marked long")
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach what the tests start: a shell that runs them in the background hands on to ignore it."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 # First, so that `-m` and `-k` choose among the marks that are given here.
