@@ -199,10 +199,12 @@ class Deliverer:
             return
         lane, notices, disables = before, list[Notice](), None
         for it in attempts:
+            notices += _notices_of(it, endpoint)
+            if it.claimed.endpoint.url != endpoint.url:
+                continue  # what another receiver said says nothing of this one
             turn = after(lane, endpoint, it.decision.verdict, it.decision.lane_until_us, it.outcome.finished_us)
             lane, disables = turn.lane, disables or it.decision.disables or ("failing" if turn.disables else None)
             notices += [Notice(type_, endpoint, members) for type_, members in turn.notices]
-            notices += _notices_of(it, endpoint)
         if lane is not before:
             writer.put_lane(endpoint_key, lane)
         (self._broken_lanes.discard if lane.breaker == "closed" else self._broken_lanes.add)(endpoint_key)
