@@ -17,14 +17,16 @@ from typing import Any, Final
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from monitor.access.masking import Masking, rules_of
 from monitor.access.sealing import Sealer, load_key
 from monitor.access.teams import team_rule
-from monitor.api import data, executions, ingest, operations, streams, webhooks
+from monitor.api import data, deliveries, executions, ingest, operations, streams, webhooks
 from monitor.clock import Clock, SystemClock
 from monitor.dashboard import page
 from monitor.deliverer import Deliverer
 from monitor.deliverer import Statistics as WebhookStatistics
-from monitor.errors import DataFolderBusy, DataFolderUnusable
+from monitor.errors import DataFolderBusy, DataFolderUnusable, SettingsInvalid
+from monitor.executions.deliveries import Deliveries
 from monitor.executions.reads import Found, Reads
 from monitor.executions.webhooks import Webhooks
 from monitor.fanout.feed import Limits, Tally
@@ -48,6 +50,7 @@ from monitor.web.auth import authenticate
 from monitor.web.loopback import LoopbackOnly
 from monitor.web.problems import exception_handlers
 from monitor.web.traffic import CountRequests
+from monitor.webhooks.payload import Bodies
 from monitor.webhooks.posting import Poster
 from monitor.webhooks.sender import open_sender
 from monitor.webhooks.targets import Targets
@@ -72,6 +75,7 @@ class Parts:
     deliverer: Deliverer
     janitor: Janitor
     webhooks: Webhooks
+    deliveries: Deliveries
 
     @property
     def loops(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, None]]]:
@@ -130,11 +134,11 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
     clock = clock or SystemClock()
     async with AsyncExitStack() as opened:
         _lock(settings.data, opened)
-        sealer = Sealer(load_key(settings.data / "key"))
         journal = await _open_journal(settings, clock)
         opened.push_async_callback(journal.close)
         store = await open_sqlite_store(settings.data / "store.db")
         opened.push_async_callback(store.close)
+        sealer = await _open_sealer(settings, store)
         await _bind(journal, store)
         sender = await opened.enter_async_context(open_sender(targets := Targets(settings.webhook_allow)))
         position = await store.read(lambda reader: reader.position())
@@ -172,6 +176,7 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
                 store=store,
                 hub=hub,
                 team_of=team_of,
+                bodies=Bodies(Masking(rules_of(settings.mask)), settings.public_url),
                 on_deliveries=deliverer.wake,
                 clock=clock,
                 metrics=metrics,
@@ -186,6 +191,7 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
                 clock=clock,
                 random_bytes=secrets.token_bytes,
             ),
+            deliveries=Deliveries(store),
         )
 
 
@@ -200,6 +206,7 @@ def create_app(parts: Parts) -> ASGIApp:
         *executions.routes(reads=reads, clock=clock, sealer=sealer, authenticate=authenticate),
         *data.routes(reads=reads, sealer=sealer, authenticate=authenticate),
         *webhooks.routes(webhooks=parts.webhooks, sealer=sealer, authenticate=authenticate),
+        *deliveries.routes(deliveries=parts.deliveries, authenticate=authenticate),
         *streams.routes(hub=parts.hub, sealer=sealer, authenticate=authenticate),
     ]
     web = CountRequests(Starlette(routes=routes, exception_handlers=exception_handlers(clock)), parts.metrics)
@@ -224,6 +231,33 @@ async def _open_journal(settings: Settings, clock: Clock) -> Journal:
             settings.journal, clock=clock, group=GROUP, alone=True, create=settings.create_topics
         )
     return await open_sqlite_journal(settings.data / "journal.db", clock=clock)
+
+
+async def _open_sealer(settings: Settings, store: Store) -> Sealer:
+    """A sealer under the deployment's key: that which sealed the store's secrets, where there are any.
+
+    A new key is made for a new store alone: beside an old one it would open nothing, and hide that the right one is
+    missing.
+    """
+    path, given = settings.data / "key", settings.key_bytes
+    cure = (
+        "restore it from a backup, or set MONITOR_KEY to the key that sealed them. If that is lost, move the store "
+        "away: a new one is folded from the journal, without the registered webhooks."
+    )
+    proof = await store.read(lambda reader: reader.key_check())
+    if proof is not None and given is None and not path.exists():
+        raise DataFolderUnusable(f"{path}, which opens the secrets of the store, is missing; {cure}")
+    sealer = Sealer(given or load_key(path))
+    if proof is None:
+        await store.write(lambda writer: writer.set_key_check(sealer.proof()), durable=True)
+    elif proof != sealer.proof():
+        if given is None:
+            raise DataFolderUnusable(f"{path} does not open the secrets of the store; {cure}")
+        raise SettingsInvalid(
+            "MONITOR_KEY: does not open the secrets of the store; set the key that sealed them, or none if that is "
+            f"the one in {path}"
+        )
+    return sealer
 
 
 async def _bind(journal: Journal, store: Store) -> None:

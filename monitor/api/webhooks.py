@@ -1,4 +1,4 @@
-"""`/v1/webhooks`: register, list, show and remove endpoints, and see what became of their deliveries."""
+"""`/v1/webhooks`: register, list, show and remove endpoints."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,9 +11,8 @@ from starlette.routing import Route
 from monitor.access.sealing import Sealer
 from monitor.errors import InvalidRequest, InvalidWebhook, UnsupportedMediaType
 from monitor.events.codec import format_time
-from monitor.executions.webhooks import Delivered, Registered, Webhooks, Wish
+from monitor.executions.webhooks import Registered, Webhooks, Wish
 from monitor.projections.filter import to_json
-from monitor.store.base import AttemptRow
 from monitor.web.auth import Authenticate
 from monitor.web.bodies import read_body
 from monitor.web.cursors import cursor_token, open_cursor
@@ -49,7 +48,6 @@ def routes(*, webhooks: Webhooks, sealer: Sealer, authenticate: Authenticate) ->
         Route("/v1/webhooks", face.listing, methods=["GET"]),
         IdRoute("/v1/webhooks/{id}", face.single, methods=["GET"]),
         IdRoute("/v1/webhooks/{id}", face.remove, methods=["DELETE"]),
-        IdRoute("/v1/webhooks/{id}/deliveries", face.deliveries, methods=["GET"]),
     ]
 
 
@@ -98,17 +96,6 @@ class _Face:
         await self.webhooks.remove(who, request.path_params["id"])
         return Response(status_code=204)
 
-    async def deliveries(self, request: Request) -> Response:
-        """The latest deliveries of an endpoint with their attempts, newest first."""
-        who = self.authenticate(request.scope)
-        check_names(request.query_params, ("limit",))
-        limit = take_limit(request.query_params, default=DEFAULT_LIMIT, most=MAX_LIMIT)
-        rows = await self.webhooks.deliveries(who, request.path_params["id"], limit + 1)
-        pagination = {"limit": limit, "hasMore": len(rows) > limit}
-        return json_reply(
-            {"data": [_delivered(row) for row in rows[:limit]], "pagination": pagination}, headers=_NOT_KEPT
-        )
-
 
 # --- reading ---------------------------------------------------------------------------------------------------------
 
@@ -152,33 +139,3 @@ def _endpoint(endpoint: Endpoint) -> dict[str, Any]:
         "status": endpoint.status,
         "createdAt": format_time(endpoint.created_us),
     }
-
-
-def _delivered(row: Delivered) -> dict[str, Any]:
-    delivery = row.delivery
-    return {
-        "id": delivery.id,
-        "event": delivery.event_type,
-        "eventId": delivery.event_id,
-        "executionId": delivery.execution_id,
-        "status": "sending" if delivery.state == "leased" else delivery.state,
-        "createdAt": format_time(delivery.planned_us),
-        "nextAttemptAt": _time(delivery.due_us) if delivery.state == "pending" else None,
-        "attempts": [_attempt(attempt) for attempt in row.attempts],
-    }
-
-
-def _attempt(attempt: AttemptRow) -> dict[str, Any]:
-    return {
-        "number": attempt.n,
-        "startedAt": format_time(attempt.started_us),
-        # Null while it runs, and for good where the process ended over it.
-        "finishedAt": _time(attempt.finished_us),
-        "statusCode": attempt.status,
-        "error": attempt.error,
-        "response": attempt.answer.decode(errors="replace"),
-    }
-
-
-def _time(at_us: int | None) -> str | None:
-    return None if at_us is None else format_time(at_us)

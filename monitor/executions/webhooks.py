@@ -1,4 +1,4 @@
-"""Webhooks at the desk: register, list, show and remove endpoints, and show what became of their deliveries.
+"""Webhooks at the desk: register, list, show and remove endpoints.
 
 Every question is a principal's and sees its team alone: another team's webhook is not found. What was answered as done
 survives a loss of power. Called by the native face, which does the spelling.
@@ -13,7 +13,7 @@ from monitor.clock import Clock
 from monitor.errors import InvalidWebhook, WebhookNotFound
 from monitor.journal.base import Journal
 from monitor.projections.filter import parse_json
-from monitor.store.base import AttemptRow, DeliveryQuery, DeliveryRow, Reader, Store
+from monitor.store.base import Reader, Store
 from monitor.webhooks.endpoint import EVENT_CHOICES, SECRET_PURPOSE, Endpoint, Secret
 from monitor.webhooks.signing import KEY_BYTES, secret_of
 from monitor.webhooks.targets import Targets
@@ -46,13 +46,6 @@ class EndpointPage(NamedTuple):
     rows: Sequence[Endpoint]
     has_more: bool
     total: int
-
-
-class Delivered(NamedTuple):
-    """A delivery and every attempt at it."""
-
-    delivery: DeliveryRow
-    attempts: Sequence[AttemptRow]
 
 
 class Webhooks:
@@ -108,23 +101,13 @@ class Webhooks:
 
     async def endpoint(self, who: Principal, endpoint_id: str) -> Endpoint:
         """One endpoint. Raises WebhookNotFound."""
-        return await self._store.read(lambda reader: _find(reader, who, endpoint_id))
+        return await self._store.read(lambda reader: find_endpoint(reader, who, endpoint_id))
 
     async def remove(self, who: Principal, endpoint_id: str) -> None:
         """Remove an endpoint and cancel what is owed to it. Raises WebhookNotFound."""
         removing = await self._store.write(lambda writer: writer.remove_endpoint(who.team, endpoint_id), durable=True)
         if removing is None:
             raise _not_found(endpoint_id)
-
-    async def deliveries(self, who: Principal, endpoint_id: str, limit: int) -> Sequence[Delivered]:
-        """The latest deliveries of an endpoint, newest first. Raises WebhookNotFound."""
-
-        def work(reader: Reader) -> list[Delivered]:
-            endpoint = _find(reader, who, endpoint_id)
-            found = reader.deliveries(DeliveryQuery(endpoint.key), limit)
-            return [Delivered(row, reader.attempts(row.id)) for row in found]
-
-        return await self._store.read(work)
 
 
 def _checked_events(events: Sequence[str]) -> tuple[str, ...]:
@@ -137,7 +120,8 @@ def _checked_events(events: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(events))
 
 
-def _find(reader: Reader, who: Principal, endpoint_id: str) -> Endpoint:
+def find_endpoint(reader: Reader, who: Principal, endpoint_id: str) -> Endpoint:
+    """One of the principal's team. Raises WebhookNotFound."""
     endpoint = reader.endpoint(who.team, endpoint_id)
     if endpoint is None:
         raise _not_found(endpoint_id)

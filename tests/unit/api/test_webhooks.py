@@ -1,37 +1,20 @@
 """Webhooks are registered with a secret that is shown once, listed, shown and removed, by their own team alone."""
 
-import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from secrets import token_bytes
 from typing import Any
 
 import httpx
 import pytest
-from starlette.applications import Starlette
 
-from monitor.api.webhooks import MAX_BODY_BYTES, routes
-from monitor.clock import SystemClock
-from monitor.deliverer import Deliverer
-from monitor.executions.webhooks import Webhooks
+from monitor.api.webhooks import MAX_BODY_BYTES
 from monitor.store import MemoryStore, open_sqlite_store
-from monitor.web.problems import exception_handlers
 from monitor.webhooks.endpoint import EVENT_CHOICES, SECRET_PURPOSE
-from monitor.webhooks.posting import Poster
-from monitor.webhooks.sender import open_sender
-from monitor.webhooks.targets import Targets
-from tests.support.house import JSON, SEALER, TEAM_HEADER, House, open_house, principal
-from tests.support.receiver import LOOPBACK, Receiver, answering, receiving
-from tests.support.service import eventually
-
-WISH: dict[str, Any] = {
-    "url": "https://your-app.com/n8n-webhooks",
-    "events": ["execution.failed", "execution.completed"],
-    "filters": {"workflowId": "wf_abcdef123456"},
-}
+from tests.support.house import JSON, SEALER, House, open_house
+from tests.support.receiver import LOOPBACK, Receiver, receiving
+from tests.support.webhook_house import WISH, client_of, delivering, failed, register
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -42,42 +25,11 @@ async def house(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     await store.close()
 
 
-@asynccontextmanager
-async def client_of(
-    house: House, team: str = "acme", allowed: tuple[str, ...] = ()
-) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of a team, at the addresses under test."""
-    clock = SystemClock()
-    webhooks = Webhooks(
-        store=house.store,
-        journal=house.journal,
-        sealer=SEALER,
-        targets=Targets(allowed),
-        clock=clock,
-        random_bytes=token_bytes,
-    )
-    application = Starlette(
-        routes=list(routes(webhooks=webhooks, sealer=SEALER, authenticate=principal)),
-        exception_handlers=exception_handlers(clock),
-    )
-    transport, headers = httpx.ASGITransport(application), {TEAM_HEADER.decode(): team}
-    async with httpx.AsyncClient(transport=transport, base_url="http://monitor", headers=headers) as opened:
-        yield opened
-
-
 @pytest.fixture
 async def client(house: House) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the first team."""
     async with client_of(house) as opened:
         yield opened
-
-
-async def register(client: httpx.AsyncClient, **changes: Any) -> dict[str, Any]:
-    """A webhook as the documented example asks for it, but for `changes`."""
-    answer = await client.post("/v1/webhooks", json=WISH | changes)
-    assert answer.status_code == 201, answer.text
-    registered: dict[str, Any] = answer.json()
-    return registered
 
 
 # --- registering -----------------------------------------------------------------------------------------------------
@@ -229,54 +181,18 @@ async def test_removed_webhook_is_gone(client: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
-@pytest.mark.parametrize("below", ["", "/deliveries"])
-async def test_webhook_of_another_team_is_not_found(
-    house: House, client: httpx.AsyncClient, method: str, below: str
-) -> None:
+async def test_webhook_of_another_team_is_not_found(house: House, client: httpx.AsyncClient, method: str) -> None:
     """Case 54: neither shown nor removed, and not told apart from one that is none."""
     registered = await register(client)
     async with client_of(house, "rival") as rival:
-        answers = [await rival.request(method, f"/v1/webhooks/{id_}{below}") for id_ in (registered["id"], "wh_none")]
+        answers = [await rival.request(method, f"/v1/webhooks/{id_}") for id_ in (registered["id"], "wh_none")]
         listed = (await rival.get("/v1/webhooks")).json()
-    expected = 405 if (method, below) == ("DELETE", "/deliveries") else 404
-    assert [answer.status_code for answer in answers] == [expected, expected]
+    assert [answer.status_code for answer in answers] == [404, 404]
     assert (listed["data"], listed["pagination"]["total"]) == ([], 0)
     assert (await client.get(f"/v1/webhooks/{registered['id']}")).status_code == 200
 
 
 # --- from the event to the receiver ----------------------------------------------------------------------------------
-
-
-def failed(execution_id: str) -> dict[str, Any]:
-    """An event as a producer sends it."""
-    return {
-        "type": "execution.failed",
-        "executionId": execution_id,
-        "workflowId": "wf_abcdef123456",
-        "timestamp": "2026-11-22T10:30:15Z",
-        "id": f"ev_{execution_id}",
-        "data": {"error": {"type": "ConnectionError"}, "duration": 15.2},
-    }
-
-
-@asynccontextmanager
-async def delivering(house: House) -> AsyncIterator[Deliverer]:
-    """The loop at work."""
-    async with open_sender(Targets(LOOPBACK)) as sender:
-        deliverer = Deliverer(
-            name="here",
-            store=house.store,
-            poster=Poster(sender, SEALER),
-            clock=SystemClock(),
-            chance=lambda: 0.5,
-            metrics=house.metrics,
-        )
-        running = asyncio.create_task(deliverer.run())
-        try:
-            yield deliverer
-        finally:
-            await deliverer.stop()
-            await running
 
 
 @pytest.fixture
@@ -302,32 +218,3 @@ async def test_events_from_registration_on_arrive(house: House, receiver: Receiv
             deliverer.wake()
             await receiver.received(2)
     assert [json.loads(request.body)["executionId"] for request in receiver.requests] == ["exec_1", "exec_3"]
-
-
-async def test_deliveries_show_every_attempt(house: House, receiver: Receiver) -> None:
-    """When, how it was answered, and what comes next; bytes that are no text do no harm."""
-    receiver.behave(answering(500, b"no \xff\0text"))
-    async with client_of(house, allowed=LOOPBACK) as client, delivering(house) as deliverer:
-        registered = await register(client, url=receiver.url)
-        path = f"/v1/webhooks/{registered['id']}/deliveries"
-        await house.tell(failed("exec_1"))
-        deliverer.wake()
-
-        async def attempted() -> Any:
-            (delivery,) = (await client.get(path)).json()["data"]
-            return delivery if delivery["status"] == "pending" and delivery["attempts"] else None
-
-        delivery = await eventually(attempted)
-        page = (await client.get(f"{path}?limit=1")).json()
-    (attempt,) = delivery.pop("attempts")
-    assert delivery.pop("nextAttemptAt") > attempt.pop("finishedAt") >= attempt.pop("startedAt")
-    assert attempt == {"number": 1, "statusCode": 500, "error": "status", "response": "no \ufffd\0text"}
-    assert {**delivery, "createdAt": ""} == {
-        "id": receiver.requests[0].headers["webhook-id"],
-        "event": "execution.failed",
-        "eventId": "ev_exec_1",
-        "executionId": "exec_1",
-        "status": "pending",
-        "createdAt": "",
-    }
-    assert page["pagination"] == {"limit": 1, "hasMore": False}

@@ -1,0 +1,94 @@
+"""The webhook routes over a house's store and journal, and the loop that delivers."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from secrets import token_bytes
+from typing import Any
+
+import httpx
+from starlette.applications import Starlette
+
+from monitor.api import deliveries, webhooks
+from monitor.clock import SystemClock
+from monitor.deliverer import Deliverer
+from monitor.executions.deliveries import Deliveries
+from monitor.executions.webhooks import Webhooks
+from monitor.web.problems import exception_handlers
+from monitor.webhooks.posting import Poster
+from monitor.webhooks.sender import open_sender
+from monitor.webhooks.targets import Targets
+from tests.support.house import SEALER, TEAM_HEADER, House, principal
+from tests.support.receiver import LOOPBACK
+
+WISH: dict[str, Any] = {
+    "url": "https://your-app.com/n8n-webhooks",
+    "events": ["execution.failed", "execution.completed"],
+    "filters": {"workflowId": "wf_abcdef123456"},
+}
+"""The documented example."""
+
+
+@asynccontextmanager
+async def client_of(
+    house: House, team: str = "acme", allowed: tuple[str, ...] = ()
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a team; webhooks may go to public addresses and the `allowed` networks."""
+    clock = SystemClock()
+    desk = Webhooks(
+        store=house.store,
+        journal=house.journal,
+        sealer=SEALER,
+        targets=Targets(allowed),
+        clock=clock,
+        random_bytes=token_bytes,
+    )
+    routes = [
+        *webhooks.routes(webhooks=desk, sealer=SEALER, authenticate=principal),
+        *deliveries.routes(deliveries=Deliveries(house.store), authenticate=principal),
+    ]
+    application = Starlette(routes=routes, exception_handlers=exception_handlers(clock))
+    transport, headers = httpx.ASGITransport(application), {TEAM_HEADER.decode(): team}
+    async with httpx.AsyncClient(transport=transport, base_url="http://monitor", headers=headers) as opened:
+        yield opened
+
+
+async def register(client: httpx.AsyncClient, **changes: Any) -> dict[str, Any]:
+    """A webhook as the documented example asks for it, but for `changes`."""
+    answer = await client.post("/v1/webhooks", json=WISH | changes)
+    assert answer.status_code == 201, answer.text
+    registered: dict[str, Any] = answer.json()
+    return registered
+
+
+@asynccontextmanager
+async def delivering(house: House) -> AsyncIterator[Deliverer]:
+    """The loop at work; it may send to this machine."""
+    async with open_sender(Targets(LOOPBACK)) as sender:
+        deliverer = Deliverer(
+            name="here",
+            store=house.store,
+            poster=Poster(sender, SEALER),
+            clock=SystemClock(),
+            chance=lambda: 0.5,
+            metrics=house.metrics,
+        )
+        running = asyncio.create_task(deliverer.run())
+        try:
+            yield deliverer
+        finally:
+            await deliverer.stop()
+            await running
+
+
+def failed(execution_id: str, **changes: Any) -> dict[str, Any]:
+    """An event as a producer sends it: an execution that the documented example wants to hear of."""
+    return {
+        "type": "execution.failed",
+        "executionId": execution_id,
+        "workflowId": "wf_abcdef123456",
+        "timestamp": "2026-11-22T10:30:15Z",
+        "id": f"ev_{execution_id}",
+        "data": {"error": {"type": "ConnectionError"}, "duration": 15.2},
+        **changes,
+    }
