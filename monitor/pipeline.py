@@ -25,6 +25,7 @@ from monitor.projections.fold import Changes, ExecutionId, Release, fold
 from monitor.store.base import Commit, Moved, Store, Writer
 from monitor.telemetry.health import Concern
 from monitor.telemetry.metrics import Metrics
+from monitor.webhooks.payload import Bodies
 from monitor.webhooks.planner import Planner
 
 MAX_BATCH: Final = 2000
@@ -75,6 +76,7 @@ class Pipeline:
         store: Store,
         hub: Outlet,
         team_of: TeamOf,
+        bodies: Bodies,
         on_deliveries: Callable[[], None],
         clock: Clock,
         metrics: Metrics,
@@ -93,7 +95,8 @@ class Pipeline:
         # What was read to its end, as of the last poll that brought nothing: further than `_next` where the journal's
         # last offsets hold no record.
         self._reached: Mapping[int, int] = {}
-        self._planner = Planner(())
+        self._bodies = bodies
+        self._planner = Planner((), bodies)
         self._planner_version = -1
         # What stands against sending work here; None while all is well.
         self.trouble: Concern | None = _STARTING
@@ -198,7 +201,7 @@ class Pipeline:
     def _plan(self, writer: Writer) -> Planner:
         version = writer.endpoints_version()
         if version != self._planner_version:
-            self._planner, self._planner_version = Planner(writer.endpoints(None)), version
+            self._planner, self._planner_version = Planner(writer.endpoints(None), self._bodies), version
         return self._planner
 
     def _moves(self, records: Sequence[Record]) -> dict[int, Moved]:

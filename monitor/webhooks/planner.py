@@ -6,9 +6,7 @@ again, and of no imported history. Planning the same event twice gives the same 
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
-from typing import Any, Final, NamedTuple
-
-import msgspec
+from typing import Final, NamedTuple
 
 from monitor.events.model import Event
 from monitor.events.types import TYPES
@@ -16,6 +14,7 @@ from monitor.projections.filter import Filter, matches
 from monitor.projections.fold import Release
 from monitor.webhooks.delivery import Planned
 from monitor.webhooks.endpoint import WILDCARDS, Endpoint, Ordering
+from monitor.webhooks.payload import Bodies
 
 
 class _Candidate(NamedTuple):
@@ -47,27 +46,11 @@ class _Route:
         return self._of_any + named if named else self._of_any
 
 
-class _Payload(msgspec.Struct, rename="camel", gc=False):
-    """The body of a webhook. `event` says what `type` says: the former is the older spelling."""
-
-    event: str
-    execution_id: str
-    workflow_id: str
-    workflow_name: str | None
-    timestamp: str
-    data: dict[str, Any]
-    id: str
-    type: str
-    # Dense per source and execution; None when the producer does not count.
-    sequence: int | None
-    # Of the execution after this event: receivers keep the highest they saw.
-    version: int
-
-
 class Planner:
     """Knows every endpoint, also those that are paused: what they are owed waits. Made anew when one changes."""
 
-    def __init__(self, endpoints: Iterable[Endpoint]) -> None:
+    def __init__(self, endpoints: Iterable[Endpoint], bodies: Bodies) -> None:
+        self._bodies = bodies
         by_team: dict[str, list[Endpoint]] = {}
         for endpoint in endpoints:
             by_team.setdefault(endpoint.team, []).append(endpoint)
@@ -88,8 +71,26 @@ class Planner:
                 continue
             route = routes.get(event.type) or routes.get(_wildcard(event.type))
             if route is not None and (candidates := route.candidates(release.workflow_id)):
-                _owe(owed, release, candidates, now_us)
+                self._owe(owed, release, candidates, now_us)
         return owed
+
+    def _owe(self, owed: list[Planned], release: Release, candidates: Sequence[_Candidate], now_us: int) -> None:
+        event, record = release.event, release.event.record
+        # One for all endpoints, in each of the two forms.
+        bodies: dict[str, bytes] = {}
+        for endpoint, filter_ in candidates:
+            if record.offset < endpoint.since.get(record.partition, 0) or not matches(filter_, release):
+                continue
+            body = bodies.get(endpoint.payload)
+            if body is None:
+                body = bodies[endpoint.payload] = self._bodies.of(release, endpoint.payload == "thin")
+            id_ = delivery_id(endpoint, release)
+            order_key = _ORDER_KEYS[endpoint.ordering](event)
+            owed.append(
+                Planned(
+                    id_, endpoint.key, event.id, event.type, event.team, event.execution_id, body, now_us, order_key
+                )
+            )
 
 
 def delivery_id(endpoint: Endpoint, release: Release) -> str:
@@ -102,47 +103,11 @@ def delivery_id(endpoint: Endpoint, release: Release) -> str:
     return f"msg_{blake2b(name.encode(), digest_size=16).hexdigest()}"
 
 
-_encode: Final = msgspec.json.Encoder().encode
-
-
-def body_of(release: Release) -> bytes:
-    """What receivers get: the same bytes for every endpoint and attempt."""
-    event = release.event
-    return _encode(
-        _Payload(
-            event.type,
-            event.execution_id,
-            release.workflow_id,
-            release.workflow_name,
-            event.timestamp,
-            event.data,
-            event.id,
-            event.type,
-            event.sequence or None,
-            release.version,
-        )
-    )
-
-
 _ORDER_KEYS: Final[Mapping[Ordering, Callable[[Event], str | None]]] = {
     "none": lambda _: None,
     "execution": lambda event: event.execution_id,
     "strict": lambda _: "",
 }
-
-
-def _owe(owed: list[Planned], release: Release, candidates: Sequence[_Candidate], now_us: int) -> None:
-    event, record = release.event, release.event.record
-    body = b""
-    for endpoint, filter_ in candidates:
-        if record.offset < endpoint.since.get(record.partition, 0) or not matches(filter_, release):
-            continue
-        body = body or body_of(release)
-        id_ = delivery_id(endpoint, release)
-        order_key = _ORDER_KEYS[endpoint.ordering](event)
-        owed.append(
-            Planned(id_, endpoint.key, event.id, event.type, event.team, event.execution_id, body, now_us, order_key),
-        )
 
 
 def _routes(endpoints: Sequence[Endpoint]) -> dict[str, _Route]:

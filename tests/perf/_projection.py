@@ -37,6 +37,7 @@ from monitor.webhooks.planner import Planner
 from tests.support.made_up import Mix
 from tests.support.replay import deliveries
 from tests.support.traffic import traffic
+from tests.support.webhooks import BODIES
 
 PARTITIONS: Final = 4
 ENDPOINTS: Final = 100
@@ -134,6 +135,7 @@ async def pipeline_on(journal: Journal, store: Store) -> Pipeline:
         store=store,
         hub=hub,
         team_of=team_of,
+        bodies=BODIES,
         on_deliveries=lambda: None,
         clock=clock,
         metrics=Metrics(),

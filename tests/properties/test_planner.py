@@ -7,7 +7,7 @@ from monitor.projections.filter import matches
 from monitor.projections.fold import Release
 from monitor.webhooks.endpoint import Endpoint
 from monitor.webhooks.planner import Planner, delivery_id
-from tests.support.webhooks import NOW_US, make_endpoint, make_release
+from tests.support.webhooks import BODIES, NOW_US, make_endpoint, make_release
 
 TEAMS = st.sampled_from(["red", "blue"])
 WORKFLOWS = st.sampled_from(["wf_1", "wf_2", "wf_3"])
@@ -70,7 +70,7 @@ def test_exactly_the_rules_decide_who_is_owed(
     endpoints: list[Endpoint], releases: list[Release], planned: dict[int, int]
 ) -> None:
     """Tables and shortcuts add no delivery and lose none; no team is owed another one's event."""
-    owed = [(one.id, one.team) for one in Planner(endpoints).plan(releases, planned, NOW_US)]
+    owed = [(one.id, one.team) for one in Planner(endpoints, BODIES).plan(releases, planned, NOW_US)]
     expected = [
         (delivery_id(endpoint, release), endpoint.team)
         for release in releases
@@ -85,5 +85,5 @@ def test_planning_again_gives_the_same(
     endpoints: list[Endpoint], releases: list[Release], planned: dict[int, int]
 ) -> None:
     """Another process that plans the same batch owes the same deliveries with the same bytes."""
-    once, again = (Planner(endpoints).plan(releases, planned, NOW_US) for _ in range(2))
+    once, again = (Planner(endpoints, BODIES).plan(releases, planned, NOW_US) for _ in range(2))
     assert once == again

@@ -29,6 +29,7 @@ from monitor.telemetry.metrics import Metrics
 from monitor.web import native
 from monitor.web.problems import exception_handlers
 from monitor.web.traffic import CountRequests
+from tests.support.webhooks import BODIES
 
 SEALER = Sealer(b"k" * KEY_BYTES)
 TEAM_HEADER = b"x-team"
@@ -54,6 +55,7 @@ class House:
             store=store,
             hub=self.hub,
             team_of=team_of,
+            bodies=BODIES,
             on_deliveries=lambda: None,
             clock=clock,
             metrics=self.metrics,

@@ -16,6 +16,7 @@ from monitor.store.base import DeliveryQuery, ListQuery, Reader, Store, Writer
 from monitor.store.memory import MemoryStore
 from monitor.telemetry.metrics import Metrics
 from monitor.webhooks.endpoint import Endpoint
+from tests.support.webhooks import BODIES
 
 
 async def replayed(journal: Journal, team_of: TeamOf, endpoints: Sequence[Endpoint] = ()) -> Store:
@@ -41,6 +42,7 @@ def quiet_pipeline(journal: Journal, store: Store, team_of: TeamOf, **options: A
         store=store,
         hub=SilentHub(),
         team_of=team_of,
+        bodies=BODIES,
         on_deliveries=lambda: None,
         clock=SystemClock(),
         metrics=Metrics(),

@@ -30,6 +30,7 @@ from tests.support.made_up import VARIED
 from tests.support.replay import contents, replayed
 from tests.support.service import eventually
 from tests.support.traffic import traffic
+from tests.support.webhooks import BODIES
 
 T = TypeVar("T")
 Fact = tuple[str, str]
@@ -234,6 +235,7 @@ def folding(journal: Journal, store: Store, heard: Heard, *, metrics: Metrics | 
         store=store,
         hub=heard,
         team_of=TEAM_OF,
+        bodies=BODIES,
         on_deliveries=lambda: None,
         clock=SystemClock(),
         metrics=metrics or Metrics(),

@@ -29,7 +29,7 @@ from monitor.webhooks.targets import Targets
 from tests.support.clocks import ManualClock
 from tests.support.receiver import LOOPBACK, Receiver, Request, accepting_after, answering, hanging, receiving
 from tests.support.service import eventually
-from tests.support.webhooks import KEY, make_endpoint, make_release
+from tests.support.webhooks import BODIES, KEY, make_endpoint, make_release
 
 SEALER = Sealer(bytes(32))
 # Long enough for an answer on a busy machine, short enough to wait for the lack of one.
@@ -66,7 +66,7 @@ async def register(store: Store, url: str, id_: str = "wh_1", **members: Any) ->
 async def owe(store: Store, clock: Clock, endpoints: Iterable[Endpoint], *event_ids: str) -> list[Planned]:
     """Events that happened, planned and committed as the pipeline does it."""
     releases = [make_release(event_id=event_id, data={"n": event_id}) for event_id in event_ids]
-    planned = Planner(endpoints).plan(releases, {}, clock.now_us())
+    planned = Planner(endpoints, BODIES).plan(releases, {}, clock.now_us())
     await store.write(lambda writer: writer.commit(Commit(Changes(), {}, planned)))
     return planned
 
@@ -329,7 +329,10 @@ async def test_late_end_changes_nothing(store: Store, receiver: Receiver, clock:
 
 async def test_removed_endpoint_ends_without_effect(store: Store, receiver: Receiver, clock: ManualClock) -> None:
     """Case 45: what is under way may end, what is owed is cancelled, the loop goes on."""
-    endpoint, other = await register(store, receiver.url, timeout_s=HASTY_S), await register(store, receiver.url, "wh_2")
+    endpoint, other = (
+        await register(store, receiver.url, timeout_s=HASTY_S),
+        await register(store, receiver.url, "wh_2"),
+    )
     await owe(store, clock, [endpoint], "ev_1")
     receiver.behave(hanging, answering(200))
     async with delivering(store, clock) as deliverer:
