@@ -3,14 +3,18 @@
 Each field's description is its documentation; `schemas/settings.json` is generated from them.
 """
 
+import base64
+import binascii
 import difflib
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from monitor.errors import SettingsInvalid
 
@@ -21,11 +25,19 @@ _TESTS: Final = ("MONITOR_TEST_", "MONITOR_KAFKA_CACHE", "MONITOR_KAFKA_VERSION"
 _DAY_S: Final = 86_400
 _UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": _DAY_S}
 
+_KEY_BYTES: Final = 32
+"""What `access.sealing` takes."""
+
+_MASK_RULE: Final = re.compile(r"(?:\*|[^*.]{1,100})(?:\.(?:\*|[^*.]{1,100}))*")
+
+_EMPTY_COUNTS: Final = frozenset({"mask"})
+"""Fields that can be set to nothing; for the others an empty variable is as good as none."""
+
 
 class Settings(BaseModel):
     """Everything that can be set. Defaults start a service on this machine with nothing but Python."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, hide_input_in_errors=True)
 
     data: Path = Field(Path("monitor-data"), description="Folder of the embedded journal and store, and of the key.")
     host: str = Field("127.0.0.1", description="Address to listen on.")
@@ -52,6 +64,25 @@ class Settings(BaseModel):
     webhook_allow: tuple[str, ...] = Field(
         (), description="Private networks (CIDR, comma-separated) that webhooks may reach over http and on any port."
     )
+    public_url: str = Field(
+        "",
+        description="Where others reach this service, for links in webhooks: https://host, with a path if it has one.",
+    )
+    mask: str = Field(
+        "+",
+        description="What webhooks show as `***`: names (`iban`) and paths (`*.email`) of members, comma-separated; "
+        "with + in front in addition to the usual names of secrets. Empty: nothing.",
+    )
+    key: SecretStr = Field(
+        SecretStr(""),
+        description="Key that seals webhook secrets and positions: 32 bytes in base64. Empty: the file `key` in the "
+        "data folder, made at the first start.",
+    )
+
+    @property
+    def key_bytes(self) -> bytes | None:
+        """The key; None where the data folder holds it."""
+        return base64.b64decode(self.key.get_secret_value()) or None
 
     @field_validator("journal_keep_s", mode="before")
     @classmethod
@@ -66,6 +97,32 @@ class Settings(BaseModel):
         networks = [part.strip() for part in said.split(",")] if isinstance(said, str) else list(said)
         return tuple(str(ipaddress.ip_network(network)) for network in networks if network)
 
+    @field_validator("public_url")
+    @classmethod
+    def _read_public_url(cls, said: str) -> str:
+        if said and not _is_base_url(said):
+            raise ValueError("is no address such as https://monitor.example.com, without user, query and fragment")
+        return said.rstrip("/")
+
+    @field_validator("mask")
+    @classmethod
+    def _check_mask(cls, said: str) -> str:
+        for rule in filter(None, map(str.strip, said.removeprefix("+").split(","))):
+            if not rule.isprintable() or not _MASK_RULE.fullmatch(rule):
+                raise ValueError(f"'{rule}' is no name or path such as customer.iban; a * stands for a whole name")
+        return said
+
+    @field_validator("key")
+    @classmethod
+    def _check_key(cls, said: SecretStr) -> SecretStr:
+        try:
+            size_bytes = len(base64.b64decode(said.get_secret_value(), validate=True))
+        except (binascii.Error, ValueError):
+            raise ValueError("is not base64; make one with: openssl rand -base64 32") from None
+        if size_bytes not in (0, _KEY_BYTES):
+            raise ValueError(f"holds {size_bytes} bytes, not {_KEY_BYTES}; make one with: openssl rand -base64 32")
+        return said
+
     @model_validator(mode="after")
     def _guard_open_door(self) -> "Settings":
         if not is_loopback(self.host):
@@ -79,7 +136,11 @@ def read_settings(environment: Mapping[str, str] = os.environ, **given: Any) -> 
     Raises SettingsInvalid: one line that names the setting, what is wrong and, for an unknown one, the nearest known.
     """
     _refuse_unknown(environment)
-    known = {name: environment[key] for name, key in keys().items() if environment.get(key)}
+    known = {
+        name: said
+        for name, key in keys().items()
+        if (said := environment.get(key)) or (said is not None and name in _EMPTY_COUNTS)
+    }
     chosen = known | {name: value for name, value in given.items() if value is not None}
     try:
         return Settings.model_validate(chosen)
@@ -103,6 +164,17 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _is_base_url(text: str) -> bool:
+    """Whether a path can be put behind it."""
+    if not text.isascii() or not text.isprintable() or not {" ", "?", "#", "\\", "@"}.isdisjoint(text):
+        return False
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _refuse_unknown(environment: Mapping[str, str]) -> None:

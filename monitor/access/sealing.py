@@ -44,6 +44,10 @@ class Sealer:
         except (InvalidTag, ValueError):
             raise Unopenable("not sealed here") from None
 
+    def proof(self) -> bytes:
+        """Recognises the key without giving anything of it away: equal for equal keys, and for no others."""
+        return self.seal("proof", b"execution-monitor")
+
     def token(self, purpose: str, plain: bytes) -> str:
         """`plain` sealed, in `[A-Za-z0-9_-]`: fit for URLs, headers and SSE ids."""
         return base64.urlsafe_b64encode(self.seal(purpose, plain)).rstrip(b"=").decode()

@@ -54,12 +54,12 @@ async def test_everything_is_closed_again_where_opening_fails(settings: Settings
 
 @pytest.mark.parametrize("size", [0, KEY_BYTES - 1, KEY_BYTES + 1])
 async def test_key_of_another_size_is_refused(settings: Settings, size: int) -> None:
-    """Before anything was sealed with it, or opened in vain."""
+    """Before anything was sealed with it, or opened in vain; it stays as it is."""
     settings.data.mkdir()
     (settings.data / "key").write_bytes(bytes(size))
     with pytest.raises(DataFolderUnusable, match=rf"key is no key of this service \({size} bytes\)"):
         await open_once(settings)
-    assert not (settings.data / "store.db").exists()
+    assert (settings.data / "key").read_bytes() == bytes(size)
 
 
 async def test_file_in_the_place_of_the_folder_is_refused(settings: Settings) -> None:

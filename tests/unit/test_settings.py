@@ -1,11 +1,15 @@
 """Settings: read once, refused clearly."""
 
+import base64
+import traceback
 from pathlib import Path
 
 import pytest
 
 from monitor.errors import SettingsInvalid
 from monitor.settings import Settings, is_loopback, keys, read_settings
+
+KEY = base64.b64encode(b"k" * 32).decode()
 
 
 def test_defaults_start_a_service_on_this_machine() -> None:
@@ -50,6 +54,23 @@ def test_settings_of_test_runs_are_left_alone() -> None:
         ("MONITOR_JOURNAL_KEEP", "a week"),
         ("MONITOR_WEBHOOK_ALLOW", "10.0.0.0/40"),
         ("MONITOR_CREATE_TOPICS", "perhaps"),
+        ("MONITOR_PUBLIC_URL", "monitor.example.com"),
+        ("MONITOR_PUBLIC_URL", "ftp://monitor.example.com"),
+        ("MONITOR_PUBLIC_URL", "https://"),
+        ("MONITOR_PUBLIC_URL", "https://user@monitor.example.com"),
+        ("MONITOR_PUBLIC_URL", "https://monitor.example.com/?a=b"),
+        ("MONITOR_PUBLIC_URL", "https://monitor.example.com:0"),
+        ("MONITOR_PUBLIC_URL", "https://monitor.example.com:x"),
+        ("MONITOR_PUBLIC_URL", "https://mönitor.example.com"),
+        ("MONITOR_MASK", "pass*"),
+        ("MONITOR_MASK", "email,customer..iban"),
+        ("MONITOR_MASK", "+email,."),
+        ("MONITOR_MASK", "e\nmail"),
+        ("MONITOR_MASK", "x" * 101),
+        ("MONITOR_KEY", "no base64"),
+        ("MONITOR_KEY", "é"),
+        ("MONITOR_KEY", "QUJD"),
+        ("MONITOR_KEY", KEY.rstrip("=")),
     ],
 )
 def test_unusable_value_is_refused_by_name(key: str, value: str) -> None:
@@ -68,6 +89,37 @@ def test_networks_are_a_comma_separated_list() -> None:
     """Each network is checked; blanks around commas do not matter."""
     settings = read_settings({"MONITOR_WEBHOOK_ALLOW": "10.0.0.0/8, ::1/128"})
     assert settings.webhook_allow == ("10.0.0.0/8", "::1/128")
+
+
+@pytest.mark.parametrize("said", ["https://a.example", "https://a.example/", "http://10.0.0.1:8080/base//"])
+def test_public_url_is_kept_without_a_slash_at_its_end(said: str) -> None:
+    """A path is put behind it."""
+    assert read_settings({"MONITOR_PUBLIC_URL": said}).public_url == said.rstrip("/")
+
+
+@pytest.mark.parametrize("said", ["", "+", "email", "+email, *.iban,customer.*", "api-key,Straße,card number,"])
+def test_mask_is_kept_as_it_is_said(said: str) -> None:
+    """Also when that is nothing, which masks nothing; what was not said masks the usual names."""
+    assert read_settings({"MONITOR_MASK": said}).mask == said
+    assert read_settings({}).mask == "+"
+
+
+def test_empty_variable_is_as_good_as_none() -> None:
+    """Wherever nothing is no choice: files of environments often name what they do not set."""
+    others = {key: "" for key in keys().values() if key != "MONITOR_MASK"}
+    assert read_settings(others) == read_settings({})
+
+
+def test_case_43_key_is_read_and_never_shown() -> None:
+    """Neither by the settings that hold it nor by the line that refuses it."""
+    settings = read_settings({"MONITOR_KEY": KEY})
+    assert settings.key_bytes == b"k" * 32
+    assert read_settings({}).key_bytes is None
+    assert not any(KEY in text for text in (repr(settings), str(settings), settings.model_dump_json()))
+    for unusable in (KEY[:-4], KEY + "AAAA", f"{KEY} "):
+        with pytest.raises(SettingsInvalid, match=r"MONITOR_KEY: .*; make one with: openssl rand") as refused:
+            read_settings({"MONITOR_KEY": unusable})
+        assert KEY[:8] not in "".join(traceback.format_exception(refused.value))
 
 
 def test_open_door_stays_on_loopback() -> None:

@@ -30,6 +30,13 @@ def test_token_has_one_spelling() -> None:
             SEALER.untoken("position", other)
 
 
+def test_proof_recognises_the_key() -> None:
+    """Made again it is the same, and no other key makes it; what was sealed for another purpose is none."""
+    assert Sealer(bytes(range(KEY_BYTES))).proof() == SEALER.proof()
+    assert Sealer(bytes(KEY_BYTES)).proof() != SEALER.proof()
+    assert SEALER.proof() not in {SEALER.seal(purpose, b"execution-monitor") for purpose in ("position", "")}
+
+
 def test_nothing_prints_the_key() -> None:
     """A sealer in a log line or a traceback gives nothing away."""
     assert repr(SEALER) == "Sealer(...)"
