@@ -1,7 +1,9 @@
 """A webhook receiver on a loopback socket that answers as badly as a test wants and remembers what it was sent."""
 
 import asyncio
+import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from itertools import chain, repeat
@@ -32,10 +34,11 @@ class Receiver:
 
     def __init__(self, scheme: str) -> None:
         self.requests: list[Request] = []
+        # Accepted ever, also those over which nothing came.
+        self.connections = 0
         self.port = 0
         self._scheme = scheme
         self._behaviours: Iterator[Behaviour] = repeat(answering(200))
-        self._connections = 0
         self._writers: set[asyncio.StreamWriter] = set()
 
     @property
@@ -56,6 +59,14 @@ class Receiver:
         await eventually(enough, what=lambda: f"{len(self.requests)} of {count} requests")
         return self.requests
 
+    async def left(self) -> None:
+        """Returns once every connection is closed."""
+
+        async def alone() -> bool:
+            return not self._writers
+
+        await eventually(alone, what=lambda: f"{len(self._writers)} connections are open")
+
     def hang_up(self) -> None:
         """Close every connection, also idle ones."""
         for writer in self._writers:
@@ -63,8 +74,8 @@ class Receiver:
 
     async def serve_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Read requests and misbehave until either side has enough."""
-        self._connections += 1
-        number = self._connections
+        self.connections += 1
+        number = self.connections
         self._writers.add(writer)
         try:
             while not writer.is_closing():
@@ -151,6 +162,52 @@ def saying_then_hanging(answer: bytes) -> Behaviour:
         await hanging(reader, writer)
 
     return say
+
+
+def saying_then_resetting(answer: bytes) -> Behaviour:
+    """The beginning of an answer, then RST."""
+
+    async def say(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer)
+        await writer.drain()
+        # To linger for no time is how a program asks the system for RST instead of FIN.
+        told = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, told)
+        writer.transport.abort()
+
+    return say
+
+
+def trickling(head: bytes, part: bytes, pace_s: float) -> Behaviour:
+    """`head` at once, then `part` every `pace_s` seconds until the sender has enough."""
+
+    async def say(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(head)
+        while not writer.is_closing():
+            writer.write(part)
+            await writer.drain()
+            await asyncio.sleep(pace_s)  # slowness itself, not a wait for something to have happened
+
+    return say
+
+
+class Pouring:
+    """`head`, then `part` again and again, as fast as it is taken. It knows how much the other side's system took."""
+
+    def __init__(self, head: bytes, part: bytes) -> None:
+        self.taken_bytes = 0
+        self._head, self._part = head, part
+
+    async def __call__(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """The behaviour."""
+        # With hardly a buffer on this side, what is written was taken over there.
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        writer.transport.set_write_buffer_limits(0)
+        writer.write(self._head)
+        while True:
+            writer.write(self._part)
+            await writer.drain()
+            self.taken_bytes += len(self._part)
 
 
 async def _read_request(reader: asyncio.StreamReader, connection: int) -> Request:
