@@ -11,7 +11,7 @@ Tables are of three kinds: ledger (endpoints, deliveries, attempts, quarantine d
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Literal, NamedTuple, Protocol, TypeVar
+from typing import Final, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -140,7 +140,9 @@ class DeliveryQuery(NamedTuple):
     """Which deliveries of an endpoint; every test that is None lets all of them through."""
 
     endpoint_key: int
+    # As people see them: one that is pending but `halted` counts as held.
     states: tuple[DeliveryState, ...] | None = None
+    # Each a type, or the beginning of types with a star: `node.*`.
     event_types: tuple[str, ...] | None = None
     execution_id: str | None = None
     # When they were planned: from `since_us` up to, not including, `until_us`.
@@ -148,6 +150,8 @@ class DeliveryQuery(NamedTuple):
     until_us: int | None = None
     # Only those with smaller keys.
     before_key: int | None = None
+    # What the last attempt was made for, or the next one will be.
+    triggers: tuple[Trigger, ...] | None = None
 
 
 class AttemptRow(NamedTuple):
@@ -166,11 +170,14 @@ class AttemptRow(NamedTuple):
 class Backlog(NamedTuple):
     """What is owed to one endpoint, or to all."""
 
-    # Deliveries by state, those that are not final: pending, leased, held.
+    # Deliveries by state, those that are not final: pending, leased, held (with those that are halted).
     counts: Mapping[str, int]
     # When the oldest pending one was planned; None when nothing is pending.
     oldest_us: int | None
 
+
+REDELIVERABLE: Final[tuple[DeliveryState, ...]] = ("pending", "delivered", "failed", "held")
+"""States from which a delivery can be sent again: nobody works on it, and nobody has called it off."""
 
 ReplayState = Literal["running", "done", "cancelled"]
 
@@ -276,6 +283,10 @@ class Reader(Protocol):
         """How many fit."""
         ...
 
+    def keys_of(self, query: DeliveryQuery, after_key: int, limit: int) -> Sequence[int]:
+        """Keys of the first deliveries that fit behind `after_key`, oldest first."""
+        ...
+
     def delivery(self, team: str, delivery_id: str) -> DeliveryRow | None:
         """One of a team, also when its endpoint is removed."""
         ...
@@ -298,6 +309,10 @@ class Reader(Protocol):
 
     def replays(self, endpoint_key: int | None) -> Sequence[Replay]:
         """Those of an endpoint, newest first; for None all that run."""
+        ...
+
+    def untried(self, replay_key: int) -> int:
+        """How many deliveries a replay has queued that nobody has sent yet."""
         ...
 
     def key_check(self) -> bytes | None:
@@ -375,7 +390,8 @@ class Writer(Reader, Protocol):
         """Lease due deliveries, lanes in turns, each as far as it has room (`lane.room`); attempts count as started.
 
         A lane that waited longest comes first. Leases that ended before `now_us` are taken back first: their attempts
-        stay, as `interrupted`, and use up nothing of the schedule.
+        stay, as `interrupted`, and use up nothing of the schedule. A test that was interrupted has failed: whoever
+        asked for it is gone.
         """
         ...
 
@@ -396,22 +412,29 @@ class Writer(Reader, Protocol):
     # What people decide
 
     def redeliver(
-        self, keys: Sequence[int], trigger: Trigger, *, due_us: int, rank: int = 0, replay_key: int | None = None
+        self,
+        keys: Sequence[int],
+        trigger: Trigger,
+        *,
+        due_us: int,
+        rank: int = 0,
+        replay_key: int | None = None,
+        states: Collection[DeliveryState] = REDELIVERABLE,
     ) -> int:
-        """Make deliveries pending again, with a fresh schedule; those that are leased stay so. Returns how many."""
+        """Make those that are in one of `states` pending again, with a fresh schedule. Returns how many.
+
+        Rank 0 is live, 1 is served when nothing live is due. Where an order is kept, each waits for those before it
+        that are of the same rank.
+        """
         ...
 
     def cancel(self, keys: Sequence[int], reason: str, now_us: int) -> int:
         """End deliveries that are pending, leased or held; what waited for them is due now. Returns how many."""
         ...
 
-    def keys_of(self, query: DeliveryQuery, after_key: int, limit: int) -> Sequence[int]:
-        """Keys of the first deliveries that fit behind `after_key`, oldest first."""
-        ...
-
-    def hold_overflow(self, limit: int, now_us: int) -> Mapping[int, int]:
+    def hold_overflow(self, limit: int, now_us: int, most: int) -> Mapping[int, int]:
         """Hold (`overflow`) what is pending beyond `limit` in each lane: the oldest events of nodes, progress and logs,
-        never the end of an execution. Returns how many by endpoint.
+        never the end of an execution; `most` of a lane at once. Returns how many by endpoint.
         """
         ...
 
@@ -419,7 +442,7 @@ class Writer(Reader, Protocol):
         """Store it, or replace the stored one of its key."""
         ...
 
-    def end_replayed(self, replay_key: int) -> int:
+    def end_replayed(self, replay_key: int, now_us: int) -> int:
         """Take back what a replay queued and nobody has sent yet: delivered if it once was, else failed."""
         ...
 

@@ -4,7 +4,7 @@ What people ask and decide stands here; what runs for every delivery (owe, claim
 Mixed into the Reader and Writer of the drivers; always inside a transaction.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -13,8 +13,11 @@ from sqlalchemy import (
     Connection,
     Select,
     Table,
+    and_,
+    case,
     delete,
     exists,
+    false,
     func,
     insert,
     not_,
@@ -23,11 +26,12 @@ from sqlalchemy import (
     text,
     update,
 )
+from sqlalchemy.sql.elements import TextClause
 
 from monitor.store import tables
-from monitor.store.base import AttemptRow, Backlog, DeliveryQuery, DeliveryRow, Replay
-from monitor.store.tables import LEASED, PENDING
-from monitor.webhooks.delivery import AttemptDetail, Trigger
+from monitor.store.base import REDELIVERABLE, AttemptRow, Backlog, DeliveryQuery, DeliveryRow, Replay
+from monitor.store.tables import HELD, LEASED, PENDING
+from monitor.webhooks.delivery import AttemptDetail, DeliveryState, Trigger
 from monitor.webhooks.endpoint import Endpoint
 from monitor.webhooks.lane import Lane
 
@@ -107,12 +111,19 @@ class LedgerReads:
 
     def backlog(self, endpoint_key: int | None) -> Backlog:
         of = () if endpoint_key is None else (_D.endpoint_key == endpoint_key,)
-        states = {"pending": PENDING, "leased": LEASED, "held": _D.state == "held"}
+
+        def count(*tests: ColumnElement[bool] | TextClause) -> int:
+            wanted = select(func.count()).select_from(tables.deliveries).where(*tests, *of)
+            return self._connection.scalars(wanted).one()
+
+        # Every pending one has a rank: naming it leads to the index of those that are due, past all that have ended.
+        pending = (PENDING, _D.rank.in_(RANKS))
         counts = {
-            state: self._connection.scalars(select(func.count()).select_from(tables.deliveries).where(is_so, *of)).one()
-            for state, is_so in states.items()
+            "pending": count(*pending) - count(HELD, PENDING),
+            "leased": count(LEASED),
+            "held": count(HELD),
         }
-        oldest = select(func.min(_D.planned_us)).where(PENDING, *of)
+        oldest = select(func.min(_D.planned_us)).where(*pending, *of)
         return Backlog(counts, self._connection.scalars(oldest).one())
 
     def next_look_us(self) -> int | None:
@@ -129,6 +140,10 @@ class LedgerReads:
         wanted = select(_R.key, _R.body).order_by(_R.key.desc())
         wanted = wanted.where(_R.state == "running" if endpoint_key is None else _R.endpoint_key == endpoint_key)
         return [_replay(key, body) for key, body in self._connection.execute(wanted)]
+
+    def untried(self, replay_key: int) -> int:
+        wanted = select(func.count()).where(_D.replay_key == replay_key, PENDING, _D.first_us.is_(None))
+        return self._connection.scalars(wanted).one()
 
     def key_check(self) -> bytes | None:
         sealed: bytes | None = self._connection.scalars(select(tables.meta.c.key_check)).one()
@@ -191,7 +206,14 @@ class LedgerWrites(LedgerReads):
     # What people decide
 
     def redeliver(
-        self, keys: Sequence[int], trigger: Trigger, *, due_us: int, rank: int = 0, replay_key: int | None = None
+        self,
+        keys: Sequence[int],
+        trigger: Trigger,
+        *,
+        due_us: int,
+        rank: int = 0,
+        replay_key: int | None = None,
+        states: Collection[DeliveryState] = REDELIVERABLE,
     ) -> int:
         anew = {
             "state": "pending",
@@ -201,10 +223,12 @@ class LedgerWrites(LedgerReads):
             "replay_key": replay_key,
             "step": 0,
             "first_us": None,
-            "due_us": due_us,
+            # Where an order is kept, it is due when its turn comes.
+            "due_us": case((_D.order_key.is_(None), due_us), else_=None),
         }
-        moved = self._moved(keys, _D.state != "leased", anew)
+        moved = self._moved(keys, _is_in(states), anew)
         self.look({endpoint_key for endpoint_key, _ in moved}, due_us)
+        self.wake(moved, due_us)
         return len(moved)
 
     def cancel(self, keys: Sequence[int], reason: str, now_us: int) -> int:
@@ -213,11 +237,11 @@ class LedgerWrites(LedgerReads):
         self.wake(moved, now_us)
         return len(moved)
 
-    def hold_overflow(self, limit: int, now_us: int) -> Mapping[int, int]:
+    def hold_overflow(self, limit: int, now_us: int, most: int) -> Mapping[int, int]:
         count = func.count()
         full = select(_D.endpoint_key, count).where(PENDING).group_by(_D.endpoint_key).having(count > limit)
         lanes = self._connection.execute(full).all()
-        held = {key: self._hold(key, waiting - limit, now_us) for key, waiting in lanes}
+        held = {key: self._hold(key, min(waiting - limit, most), now_us) for key, waiting in lanes}
         return {key: count for key, count in held.items() if count}
 
     def _hold(self, endpoint_key: int, excess: int, now_us: int) -> int:
@@ -228,14 +252,15 @@ class LedgerWrites(LedgerReads):
         self.wake(moved, now_us)
         return len(moved)
 
-    def end_replayed(self, replay_key: int) -> int:
+    def end_replayed(self, replay_key: int, now_us: int) -> int:
         accepted = exists().where(_A.delivery_key == _D.key, _A.error.is_(None), _A.finished_us.is_not(None))
-        back = update(tables.deliveries).where(_D.replay_key == replay_key, PENDING)
-        count = 0
+        keys = self._connection.scalars(select(_D.key).where(_D.replay_key == replay_key, PENDING)).all()
+        taken: list[tuple[int, str | None]] = []
         for state, reason, is_so in (("delivered", None, accepted), ("failed", "replay_cancelled", not_(accepted))):
             values = {"state": state, "reason": reason, "rank": 0, "replay_key": None, "due_us": None}
-            count += self._connection.execute(back.where(is_so).values(values)).rowcount
-        return count
+            taken += self._moved(keys, and_(PENDING, is_so), values)
+        self.wake(taken, now_us)
+        return len(taken)
 
     def put_replay(self, replay: Replay) -> Replay:
         row = {
@@ -282,19 +307,21 @@ class LedgerWrites(LedgerReads):
         return moved
 
     def wake(self, ended: Iterable[tuple[int, str | None]], now_us: int) -> None:
-        """Make due what waited for deliveries that ended, named by endpoint and order."""
+        """Make due what waited for deliveries that ended, named by endpoint and order: of each rank the first one."""
         for endpoint_key, order_key in sorted({(key, order) for key, order in ended if order is not None}):
-            first = select(func.min(_D.key)).where(
-                _D.endpoint_key == endpoint_key, _D.order_key == order_key, text(OPEN)
-            )
+            of_order = (_D.endpoint_key == endpoint_key, _D.order_key == order_key, text(OPEN))
+            firsts = [select(func.min(_D.key)).where(*of_order, _D.rank == rank).scalar_subquery() for rank in RANKS]
             waits = (PENDING, _D.due_us.is_(None), _D.reason.is_(None))
-            woken = update(tables.deliveries).where(_D.key == first.scalar_subquery(), *waits).values(due_us=now_us)
+            woken = update(tables.deliveries).where(_D.key.in_(firsts), *waits).values(due_us=now_us)
             self._connection.execute(woken)
             self.look([endpoint_key], now_us)
 
 
 OPEN: Final = "state IN ('pending', 'leased')"
-"""What an ordered delivery waits for; in the words of the index."""
+"""What an ordered delivery of its rank waits for; in the words of the index."""
+
+RANKS: Final = (0, 1)
+"""Live before replayed."""
 
 _NOTHING_DUE: Final[Mapping[str, None]] = {"due_us": None, "lease": None, "lease_until_us": None}
 
@@ -320,9 +347,9 @@ def _rows() -> Select[Any]:
 def _tests(query: DeliveryQuery) -> list[ColumnElement[bool]]:
     tests = [_D.endpoint_key == query.endpoint_key]
     if query.states is not None:
-        tests.append(_D.state.in_(query.states))
+        tests.append(_is_in(query.states))
     if query.event_types is not None:
-        tests.append(_D.event_type.in_(query.event_types))
+        tests.append(or_(*map(_is_of_type, query.event_types)))
     if query.execution_id is not None:
         tests.append(_D.execution_id == query.execution_id)
     if query.since_us is not None:
@@ -331,7 +358,23 @@ def _tests(query: DeliveryQuery) -> list[ColumnElement[bool]]:
         tests.append(_D.planned_us < query.until_us)
     if query.before_key is not None:
         tests.append(_D.key < query.before_key)
+    if query.triggers is not None:
+        tests.append(_D.trigger.in_(query.triggers))
     return tests
+
+
+def _is_in(states: Collection[DeliveryState]) -> ColumnElement[bool]:
+    """As people see them: who is halted is held."""
+    waits = and_(PENDING, or_(_D.reason.is_(None), _D.reason != "halted"))
+    special: dict[str, Any] = {"held": HELD, "pending": waits}
+    return or_(false(), *(special.get(state, _D.state == state) for state in states))
+
+
+def _is_of_type(name: str) -> ColumnElement[bool]:
+    if not name.endswith("*"):
+        return _D.event_type == name
+    # LIKE would let upper and lower case pass for one another.
+    return func.substr(_D.event_type, 1, len(name) - 1) == name[:-1]
 
 
 def _portions(keys: Sequence[int]) -> Iterable[Sequence[int]]:

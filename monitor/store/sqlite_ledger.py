@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any, Final, NamedTuple
 
-from monitor.store.ledger import OPEN, LedgerWrites, decode_lane, encode, keyed
+from monitor.store.ledger import OPEN, RANKS, LedgerWrites, decode_lane, encode, keyed
 from monitor.webhooks.delivery import Claimed, Outcome, Planned, Trigger
 from monitor.webhooks.endpoint import Endpoint
 from monitor.webhooks.lane import Lane, begun, room
@@ -23,7 +23,7 @@ _ADDRESSEES: Final = """
 SELECT e.key FROM json_each(?) AS wanted CROSS JOIN endpoints AS e ON e.key = wanted.value
 """
 _IS_WAITED_FOR: Final = f"""
-SELECT EXISTS (SELECT 1 FROM deliveries WHERE endpoint_key = ? AND order_key = ? AND {OPEN})
+SELECT EXISTS (SELECT 1 FROM deliveries WHERE endpoint_key = ? AND order_key = ? AND rank = 0 AND {OPEN})
 """  # noqa: S608 - a constant
 _ADD_DELIVERY: Final = """
 INSERT INTO deliveries (
@@ -36,7 +36,10 @@ UPDATE lanes SET look_us = ?1 WHERE endpoint_key = ?2 AND (look_us IS NULL OR lo
 """
 
 _INTERRUPTED: Final = """
-UPDATE deliveries SET state = 'pending', lease = NULL, lease_until_us = NULL WHERE state = 'leased' AND {held}
+UPDATE deliveries
+SET state = iif("trigger" = 'test', 'failed', 'pending'), reason = iif("trigger" = 'test', 'interrupted', reason),
+    due_us = iif("trigger" = 'test', NULL, due_us), lease = NULL, lease_until_us = NULL
+WHERE state = 'leased' AND {held}
 RETURNING key, endpoint_key, attempts
 """
 _INTERRUPT: Final = """
@@ -76,9 +79,6 @@ SET state = ?, reason = ?, due_us = ?, step = ?, lease = NULL, lease_until_us = 
 WHERE key = ? AND lease = ? AND state = 'leased'
 RETURNING order_key
 """
-
-_RANKS: Final = (0, 1)
-"""Live before replayed."""
 
 
 class _Visited(NamedTuple):
@@ -171,7 +171,7 @@ class SQLiteLedger(LedgerWrites):
     def _look_into(self, endpoint: Endpoint, lane: Lane, in_flight: int, now_us: int) -> _Visited:
         free, _, is_probe = room(lane, endpoint, in_flight, now_us)
         due: list[int] = []
-        for rank in _RANKS:
+        for rank in RANKS:
             if len(due) < free:
                 found = self._driver.execute(_DUE, (endpoint.key, rank, now_us, free - len(due)))
                 due += [key for (key,) in found]
@@ -197,7 +197,7 @@ class SQLiteLedger(LedgerWrites):
             self._driver.execute("UPDATE lanes SET body = ? WHERE endpoint_key = ?", (encode(lane), endpoint.key))
 
     def _next_due_us(self, endpoint_key: int) -> int | None:
-        found = [self._driver.execute(_NEXT_DUE, (endpoint_key, rank)).fetchone() for rank in _RANKS]
+        found = [self._driver.execute(_NEXT_DUE, (endpoint_key, rank)).fetchone() for rank in RANKS]
         return min((row[0] for row in found if row is not None), default=None)
 
     def begin(self, planned: Planned, trigger: Trigger, *, now_us: int, lease: str, until_us: int) -> Claimed | None:
@@ -226,7 +226,9 @@ class SQLiteLedger(LedgerWrites):
         return self._take_back("substr(lease, 1, length(?1)) = ?1", lease_prefix, now_us)
 
     def _take_back(self, held: str, value: str | int, now_us: int) -> int:
-        """Leased deliveries wait again, with the due time that they had; their attempts ended without us."""
+        """Leased deliveries wait again, with the due time that they had; their attempts ended without us. Nobody waits
+        for a test any more.
+        """
         found = self._driver.execute(_INTERRUPTED.format(held=held), (value,)).fetchall()
         self._driver.executemany(_INTERRUPT, [(now_us, key, n) for key, _, n in found])
         self.look({endpoint_key for _, endpoint_key, _ in found}, now_us)

@@ -16,6 +16,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    and_,
     literal_column,
     text,
 )
@@ -258,18 +259,26 @@ deliveries = _table(
 )
 PENDING: Final = deliveries.c.state == literal_column("'pending'")
 LEASED: Final = deliveries.c.state == literal_column("'leased'")
+HELD: Final = text("(state = 'held' OR reason = 'halted')")
 Index("deliveries_by_id", deliveries.c.id, unique=True)
 Index("deliveries_by_endpoint", deliveries.c.endpoint_key)
 Index("deliveries_by_body", deliveries.c.body_key)
 Index("deliveries_due", deliveries.c.endpoint_key, deliveries.c.rank, deliveries.c.due_us, sqlite_where=PENDING)
 Index("deliveries_leased", deliveries.c.endpoint_key, sqlite_where=LEASED)
+Index("deliveries_held", deliveries.c.endpoint_key, sqlite_where=HELD)
 Index(
     "deliveries_in_order",
     deliveries.c.endpoint_key,
     deliveries.c.order_key,
+    deliveries.c.rank,
     sqlite_where=text("order_key IS NOT NULL AND state IN ('pending', 'leased')"),
 )
-Index("deliveries_by_replay", deliveries.c.replay_key, sqlite_where=deliveries.c.replay_key.is_not(None))
+Index(
+    "deliveries_by_replay",
+    deliveries.c.replay_key,
+    deliveries.c.first_us,
+    sqlite_where=and_(deliveries.c.replay_key.is_not(None), PENDING),
+)
 
 attempts = _keyed(
     "attempts",
