@@ -5,7 +5,7 @@ every socket just before that is created, so neither a name that changes its add
 The table is our own: Python 3.11 takes NAT64, 6to4, IPv4-compatible and other special ranges for public.
 """
 
-import socket
+import re
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final, Literal
@@ -24,8 +24,19 @@ PORTS: Final = frozenset({80, 443, 8080, 8443})
 
 _DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 
-_LOCAL_SUFFIXES: Final = (".localhost", ".local", ".internal", ".home.arpa")
-"""Names that mean something on this network only (RFC 6761, 6762, 8375 and ICANN's .internal)."""
+_LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_AUTHORITY: Final = re.compile(
+    rf"(?:\[[0-9a-f.:]+(?:%[\w.%-]+)?\]|(?=[^:]{{1,253}}(?::|$)){_LABEL}(?:\.{_LABEL})*)(?::[0-9]*)?",
+    re.IGNORECASE,
+)
+"""Host and port. Letters that a resolver or a client might read in another way have no place in a name."""
+
+_LOCAL_SUFFIXES: Final = (
+    *(".localhost", ".local", ".home.arpa", ".internal"),  # RFC 6761, 6762 and 8375; set aside by ICANN
+    *(".lan", ".home", ".corp", ".intranet", ".private", ".localdomain"),  # in use without asking (RFC 6762, G)
+    *(".invalid", ".onion"),  # never in the DNS (RFC 6761, 7686)
+)
+"""Zones that mean something on this network only, or nothing at all."""
 
 _NOT_PUBLIC: Final = tuple(
     map(
@@ -120,7 +131,7 @@ class Targets:
     def _presumed(self, name: str) -> Standing:
         if self._allowed:
             return "allowed"
-        return "forbidden" if "." not in name or name.endswith(_LOCAL_SUFFIXES) else "public"
+        return "forbidden" if "." not in name or f".{name}".endswith(_LOCAL_SUFFIXES) else "public"
 
 
 def _check_way(scheme: str, port: int) -> None:
@@ -143,12 +154,13 @@ def _split(url: str) -> SplitResult:
         raise _refused("is not a URL such as https://example.com/hook") from None
     if parts.scheme not in _DEFAULT_PORTS:
         raise _refused("must start with https://")
-    if not parts.hostname or parts.hostname.endswith(".") or port == 0:
-        raise _refused("is not a URL such as https://example.com/hook")
-    if _looks_numeric(parts.hostname):
-        raise _refused("spells its address in an unusual way; write 203.0.113.7 or a name")
     if "@" in parts.netloc:
         raise _refused("must not carry a user or a password; every request is signed instead")
+    host = parts.hostname or ""
+    if not _AUTHORITY.fullmatch(parts.netloc) or port == 0:
+        raise _refused("is not a URL such as https://example.com/hook")
+    if _looks_numeric(host):
+        raise _refused("spells its address in an unusual way; write 203.0.113.7 or a name")
     if "#" in url:
         raise _refused("must not have a fragment: it is never sent")
     return parts
@@ -166,12 +178,11 @@ def _literal(host: str) -> Address | None:
 
 
 def _looks_numeric(host: str) -> bool:
-    """Whether a C library would take what is no IPv4 address for one: 2130706433, 127.1, 0x7f.1, 0177.0.0.1."""
-    try:
-        socket.inet_aton(host)
-    except OSError:
-        return False
-    return _literal(host) is None
+    """Whether a reader of URLs would take what is no address for one: 2130706433, 127.1, 0x7f.1, 0177.0.0.1, a.256.
+
+    A name that ends in a number is an IPv4 address or nothing (WHATWG URL, 3.5).
+    """
+    return _literal(host) is None and bool(re.fullmatch("[0-9]+|0x[0-9a-f]*", host.rpartition(".")[2]))
 
 
 # --- addresses -------------------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ PURE = (
     "monitor.webhooks.planner",
     "monitor.webhooks.signing",
     "monitor.webhooks.schedule",
+    "monitor.webhooks.targets",
     "monitor.fanout.channels",
     "monitor.fanout.frames",
     "monitor.fanout.released",
