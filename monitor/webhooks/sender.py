@@ -218,6 +218,15 @@ def _printable(value: str) -> str:
     return value[:MAX_HEADER_CHARACTERS]
 
 
+_WORDS_OF_CAUSES: Final[tuple[tuple[type[Exception], Failure], ...]] = (
+    (BlockedAddress, "blocked_address"),
+    # A connection that is lost before there is one was lost in the handshake: some servers end what they refuse so.
+    (ConnectionResetError, "tls"),
+    (ConnectionAbortedError, "tls"),
+)
+"""Why no connection was made, by what the library found beneath its own error."""
+
+
 class _AiohttpSender:
     """The port over one session for each scheme."""
 
@@ -270,9 +279,8 @@ class _AiohttpSender:
             attempt.failure = self._word_for(error)
 
     def _word_for(self, error: Exception) -> Failure:
-        if isinstance(getattr(error, "os_error", None), BlockedAddress):
-            return "blocked_address"
-        return next((word for kind, word in self._words if isinstance(error, kind)), "protocol")
+        reasons = ((getattr(error, "os_error", None), _WORDS_OF_CAUSES), (error, self._words))
+        return next((word for reason, words in reasons for kind, word in words if isinstance(reason, kind)), "protocol")
 
 
 async def _listen(attempt: _Attempt, response: "ClientResponse") -> None:
