@@ -28,7 +28,10 @@ from monitor.deliverer import Statistics as WebhookStatistics
 from monitor.errors import DataFolderBusy, DataFolderUnusable, SettingsInvalid
 from monitor.executions.deliveries import Deliveries
 from monitor.executions.reads import Found, Reads
+from monitor.executions.rehearsal import Rehearsal
+from monitor.executions.webhook_secrets import WebhookSecrets
 from monitor.executions.webhooks import Webhooks
+from monitor.executions.wishes import Wishes
 from monitor.fanout.feed import Limits, Tally
 from monitor.fanout.hub import Hub, Statistics
 from monitor.fanout.replay import Replay
@@ -75,6 +78,7 @@ class Parts:
     deliverer: Deliverer
     janitor: Janitor
     webhooks: Webhooks
+    webhook_secrets: WebhookSecrets
     deliveries: Deliveries
 
     @property
@@ -144,9 +148,11 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
         position = await store.read(lambda reader: reader.position())
         metrics = Metrics()
         team_of = team_rule(exclusive=journal.exclusive, trust_body=settings.trust_team)
+        replay = Replay(journal, store, team_of)
+        bodies = Bodies(Masking(rules_of(settings.mask)), settings.public_url)
         hub = Hub(
             start=position,
-            replay=Replay(journal, store, team_of),
+            replay=replay,
             snapshots=Snapshots(store, lambda summary: native.execution(Found(summary)), clock),
             sealer=sealer,
             clock=clock,
@@ -176,7 +182,7 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
                 store=store,
                 hub=hub,
                 team_of=team_of,
-                bodies=Bodies(Masking(rules_of(settings.mask)), settings.public_url),
+                bodies=bodies,
                 on_deliveries=deliverer.wake,
                 clock=clock,
                 metrics=metrics,
@@ -186,11 +192,14 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
             webhooks=Webhooks(
                 store=store,
                 journal=journal,
+                rehearsal=Rehearsal(replay, store, bodies),
+                wishes=Wishes(targets, sealer),
                 sealer=sealer,
-                targets=targets,
                 clock=clock,
                 random_bytes=secrets.token_bytes,
+                on_due=deliverer.wake,
             ),
+            webhook_secrets=WebhookSecrets(store=store, sealer=sealer, clock=clock, random_bytes=secrets.token_bytes),
             deliveries=Deliveries(store),
         )
 
@@ -205,7 +214,9 @@ def create_app(parts: Parts) -> ASGIApp:
         *ingest.routes(intake=parts.intake, sealer=sealer, authenticate=authenticate),
         *executions.routes(reads=reads, clock=clock, sealer=sealer, authenticate=authenticate),
         *data.routes(reads=reads, sealer=sealer, authenticate=authenticate),
-        *webhooks.routes(webhooks=parts.webhooks, sealer=sealer, authenticate=authenticate),
+        *webhooks.routes(
+            webhooks=parts.webhooks, secrets=parts.webhook_secrets, sealer=sealer, authenticate=authenticate
+        ),
         *deliveries.routes(deliveries=parts.deliveries, authenticate=authenticate),
         *streams.routes(hub=parts.hub, sealer=sealer, authenticate=authenticate),
     ]

@@ -19,6 +19,8 @@ class MonitorError(Exception):
     code: ClassVar[str] = "INTERNAL_ERROR"
     status: ClassVar[int] = 500
     retryable: ClassVar[bool] = False
+    # How long to wait before trying again; None where waiting does not help.
+    retry_after_s: int | None = None
 
     def __init__(self, message: str | None = None, **details: Any) -> None:
         """`details` are extra members of the error body (camelCase names), such as `executionId` or `field`."""
@@ -89,6 +91,72 @@ class InvalidWebhook(ClientError):
     status = 422
 
 
+class TooManySecrets(ClientError):
+    """As many secrets sign as a webhook may have; wait until one expires, or revoke the older ones."""
+
+    code = "TOO_MANY_SECRETS"
+    status = 409
+
+
+class DeliveryNotFound(NotFound):
+    """There is no such delivery."""
+
+    code = "DELIVERY_NOT_FOUND"
+
+
+class CannotRetryDelivery(ClientError):
+    """The delivery is not sent again as it stands."""
+
+    code = "CANNOT_RETRY_DELIVERY"
+    status = 409
+
+
+class CannotCancelDelivery(ClientError):
+    """The delivery has ended: nothing is left to call off."""
+
+    code = "CANNOT_CANCEL_DELIVERY"
+    status = 409
+
+
+class ReplayNotFound(NotFound):
+    """There is no such replay."""
+
+    code = "REPLAY_NOT_FOUND"
+
+
+class InvalidReplay(ClientError):
+    """The deliveries of the webhook cannot be replayed like this."""
+
+    code = "INVALID_REPLAY"
+    status = 422
+
+
+class ReplayRunning(ClientError):
+    """A replay of this webhook runs already; wait for its end, or cancel it."""
+
+    code = "REPLAY_RUNNING"
+    status = 409
+
+
+class CannotCancelReplay(ClientError):
+    """The replay has ended."""
+
+    code = "CANNOT_CANCEL_REPLAY"
+    status = 409
+
+
+class RateLimited(ClientError):
+    """Too many of these for the moment; try again later."""
+
+    code = "RATE_LIMITED"
+    status = 429
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 class NotAcceptable(ClientError):
     """This address answers in none of the forms that the request accepts."""
 
@@ -150,7 +218,7 @@ class Unavailable(MonitorError):
     code = "UNAVAILABLE"
     status = 503
     retryable = True
-    retry_after_s: ClassVar[int] = 1
+    retry_after_s = 1
 
 
 class PositionNotReached(Unavailable):

@@ -1,28 +1,34 @@
-"""`/v1/webhooks`: register, list, show and remove endpoints."""
+"""`/v1/webhooks`: endpoints from registration to removal, and the secrets that sign for them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from monitor.access.sealing import Sealer
-from monitor.errors import InvalidRequest, InvalidWebhook, UnsupportedMediaType
+from monitor.api.webhook_documents import (
+    ChangeDocument,
+    ResumeDocument,
+    RotateDocument,
+    WebhookDocument,
+    read_document,
+)
 from monitor.events.codec import format_time
-from monitor.executions.webhooks import Registered, Webhooks, Wish
+from monitor.executions.rehearsal import Rehearsed
+from monitor.executions.webhook_secrets import Signing, WebhookSecrets
+from monitor.executions.webhooks import Webhooks
+from monitor.executions.wishes import MASKED
 from monitor.projections.filter import to_json
+from monitor.projections.fold import Release
 from monitor.web.auth import Authenticate
-from monitor.web.bodies import read_body
 from monitor.web.cursors import cursor_token, open_cursor
-from monitor.web.params import check_names, nearest, take_limit, take_one
+from monitor.web.params import check_names, take_limit, take_one, take_word
 from monitor.web.paths import IdRoute
 from monitor.web.replies import json_reply
-from monitor.webhooks.endpoint import Endpoint
-
-MAX_BODY_BYTES: Final = 64 * 1024
-"""A hundred filter values of the greatest length, and room to spare."""
+from monitor.webhooks.endpoint import Endpoint, Rate
 
 DEFAULT_LIMIT: Final = 20
 MAX_LIMIT: Final = 100
@@ -30,41 +36,43 @@ MAX_LIMIT: Final = 100
 _NOT_KEPT: Final = {"cache-control": "no-store"}
 
 
-class WebhookDocument(BaseModel):
-    """The body of `POST /v1/webhooks`, as it is documented."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-    url: str
-    events: list[str] = []
-    filters: dict[str, Any] = {}
-
-
-def routes(*, webhooks: Webhooks, sealer: Sealer, authenticate: Authenticate) -> list[Route]:
+def routes(*, webhooks: Webhooks, secrets: WebhookSecrets, sealer: Sealer, authenticate: Authenticate) -> list[Route]:
     """The routes of this file."""
-    face = _Face(webhooks, sealer, authenticate)
+    face = _Face(webhooks, secrets, sealer, authenticate)
+    one = "/v1/webhooks/{id}"
     return [
         Route("/v1/webhooks", face.register, methods=["POST"]),
         Route("/v1/webhooks", face.listing, methods=["GET"]),
-        IdRoute("/v1/webhooks/{id}", face.single, methods=["GET"]),
-        IdRoute("/v1/webhooks/{id}", face.remove, methods=["DELETE"]),
+        IdRoute(one, face.single, methods=["GET"]),
+        IdRoute(one, face.change, methods=["PATCH"]),
+        IdRoute(one, face.remove, methods=["DELETE"]),
+        IdRoute(f"{one}/pause", face.pause, methods=["POST"]),
+        IdRoute(f"{one}/resume", face.resume, methods=["POST"]),
+        IdRoute(f"{one}/secret", face.signing, methods=["GET"]),
+        IdRoute(f"{one}/secret/rotate", face.rotate, methods=["POST"]),
+        IdRoute(f"{one}/secret/revoke", face.revoke, methods=["POST"]),
     ]
 
 
 @dataclass(frozen=True, slots=True)
 class _Face:
     webhooks: Webhooks
+    secrets: WebhookSecrets
     sealer: Sealer
     authenticate: Authenticate
 
     async def register(self, request: Request) -> Response:
-        """A new endpoint, with the secret that is shown this once."""
+        """A new endpoint, with the secret that is shown this once; as a dry run, what it would have been sent."""
         who = self.authenticate(request.scope)
-        check_names(request.query_params, ())
-        document = await _read_document(request)
-        registered = await self.webhooks.register(who, Wish(document.url, document.events, document.filters))
-        location = {"location": f"/v1/webhooks/{registered.endpoint.id}"}
-        return json_reply(_registered(registered), 201, _NOT_KEPT | location)
+        check_names(request.query_params, ("dryRun",))
+        is_dry = take_word(request.query_params, "dryRun", ("true", "false")) == "true"
+        document = await read_document(request, WebhookDocument)
+        if is_dry:
+            rehearsed = await self.webhooks.rehearse(who, document.wish(), document.secret)
+            return json_reply(_rehearsed(rehearsed), headers=_NOT_KEPT)
+        endpoint, secret = await self.webhooks.register(who, document.wish(), document.secret)
+        location = {"location": f"/v1/webhooks/{endpoint.id}"}
+        return json_reply({**_endpoint(endpoint), "secret": secret}, 201, _NOT_KEPT | location)
 
     async def listing(self, request: Request) -> Response:
         """A page of endpoints, in order of registration."""
@@ -89,45 +97,59 @@ class _Face:
         check_names(request.query_params, ())
         return json_reply(_endpoint(await self.webhooks.endpoint(who, request.path_params["id"])), headers=_NOT_KEPT)
 
-    async def remove(self, request: Request) -> Response:
-        """No endpoint any more; what was owed to it is cancelled."""
+    async def change(self, request: Request) -> Response:
+        """An endpoint with some of its members replaced."""
         who = self.authenticate(request.scope)
         check_names(request.query_params, ())
-        await self.webhooks.remove(who, request.path_params["id"])
-        return Response(status_code=204)
+        document = await read_document(request, ChangeDocument)
+        changed = await self.webhooks.change(who, request.path_params["id"], document.wish())
+        return json_reply(_endpoint(changed), headers=_NOT_KEPT)
 
+    async def remove(self, request: Request) -> Response:
+        """No endpoint any more, and how much of what was owed to it is cancelled."""
+        who = self.authenticate(request.scope)
+        check_names(request.query_params, ())
+        endpoint_id = request.path_params["id"]
+        cancelled = await self.webhooks.remove(who, endpoint_id)
+        return json_reply({"id": endpoint_id, "cancelledDeliveries": cancelled}, headers=_NOT_KEPT)
 
-# --- reading ---------------------------------------------------------------------------------------------------------
+    async def pause(self, request: Request) -> Response:
+        """An endpoint that is sent nothing; what it is owed waits."""
+        who = self.authenticate(request.scope)
+        check_names(request.query_params, ())
+        return json_reply(_endpoint(await self.webhooks.pause(who, request.path_params["id"])), headers=_NOT_KEPT)
 
+    async def resume(self, request: Request) -> Response:
+        """An endpoint that is sent what is new, and of what was held as much as is asked for."""
+        who = self.authenticate(request.scope)
+        check_names(request.query_params, ())
+        document = await read_document(request, ResumeDocument, is_optional=True)
+        resumed = await self.webhooks.resume(who, request.path_params["id"], document.held)
+        counts = {"pendingDeliveries": resumed.pending, "cancelledDeliveries": resumed.cancelled}
+        return json_reply({**_endpoint(resumed.endpoint), **counts}, headers=_NOT_KEPT)
 
-async def _read_document(request: Request) -> WebhookDocument:
-    # Also keeps other sites' pages out: a browser sends them this type only after asking.
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise UnsupportedMediaType("send the webhook as application/json")
-    try:
-        return WebhookDocument.model_validate_json(await read_body(request, MAX_BODY_BYTES))
-    except ValidationError as error:
-        raise _refusal(error) from None
+    async def signing(self, request: Request) -> Response:
+        """What signs now, without the secrets."""
+        who = self.authenticate(request.scope)
+        check_names(request.query_params, ())
+        return _signing_reply(await self.secrets.signing(who, request.path_params["id"]))
 
+    async def rotate(self, request: Request) -> Response:
+        """A new secret, shown this once."""
+        who = self.authenticate(request.scope)
+        check_names(request.query_params, ())
+        document = await read_document(request, RotateDocument, is_optional=True)
+        rotated = await self.secrets.rotate(who, request.path_params["id"], document.overlap_s, document.secret)
+        return _signing_reply(rotated.signing, secret=rotated.secret)
 
-def _refusal(error: ValidationError) -> InvalidRequest | InvalidWebhook:
-    """The first fault, in a sentence that names the member."""
-    fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    field = ".".join(map(str, fault["loc"]))
-    if fault["type"] == "json_invalid":
-        return InvalidRequest(f"the body is not JSON: {fault['msg'].removeprefix('Invalid JSON: ')}")
-    if fault["type"] == "extra_forbidden":
-        return InvalidWebhook(f"unknown member '{field}'{nearest(field, WebhookDocument.model_fields)}", field=field)
-    if not field:
-        return InvalidWebhook("the body is not a JSON object")
-    return InvalidWebhook(f"'{field}': {fault['msg']}", field=field)
+    async def revoke(self, request: Request) -> Response:
+        """The current secret alone signs from now on."""
+        who = self.authenticate(request.scope)
+        check_names(request.query_params, ())
+        return _signing_reply(await self.secrets.revoke(who, request.path_params["id"]))
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
-
-
-def _registered(registered: Registered) -> dict[str, Any]:
-    return {**_endpoint(registered.endpoint), "secret": registered.secret}
 
 
 def _endpoint(endpoint: Endpoint) -> dict[str, Any]:
@@ -136,6 +158,52 @@ def _endpoint(endpoint: Endpoint) -> dict[str, Any]:
         "url": endpoint.url,
         "events": endpoint.events,
         "filters": to_json(endpoint.filter),
+        "name": endpoint.name,
+        "headers": dict.fromkeys(endpoint.header_names, MASKED),
+        "payload": endpoint.payload,
+        "ordering": endpoint.ordering,
+        "onExhausted": endpoint.on_exhausted,
+        "maxInFlight": endpoint.max_in_flight,
+        "rateLimit": _rate(endpoint.rate),
+        "retrySchedule": endpoint.retry_delays_s,
+        "timeoutSeconds": endpoint.timeout_s,
+        "giveUpOn": endpoint.give_up_on,
+        "obeyReceiver": endpoint.obeys_receiver,
         "status": endpoint.status,
+        "reason": endpoint.reason,
         "createdAt": format_time(endpoint.created_us),
+        "updatedAt": format_time(endpoint.updated_us),
     }
+
+
+def _rate(rate: Rate | None) -> dict[str, float] | None:
+    return None if rate is None else {"perSecond": rate.per_s, "burst": rate.burst}
+
+
+def _rehearsed(rehearsed: Rehearsed) -> dict[str, Any]:
+    endpoint = _endpoint(rehearsed.endpoint)
+    del endpoint["id"]
+    return {
+        "dryRun": True,
+        "webhook": endpoint,
+        "lookedAt": rehearsed.looked_at,
+        "matched": rehearsed.matched,
+        "examples": [_example(release) for release in rehearsed.examples],
+    }
+
+
+def _example(release: Release) -> dict[str, Any]:
+    event = release.event
+    return {"id": event.id, "type": event.type, "executionId": event.execution_id, "timestamp": event.timestamp}
+
+
+def _signing_reply(signing: Sequence[Signing], **shown_once: str) -> Response:
+    rows = [
+        {
+            "fingerprint": it.fingerprint,
+            "createdAt": format_time(it.created_us),
+            "expiresAt": None if it.expires_us is None else format_time(it.expires_us),
+        }
+        for it in signing
+    ]
+    return json_reply({**shown_once, "data": rows}, headers=_NOT_KEPT)

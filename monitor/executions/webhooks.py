@@ -1,33 +1,32 @@
-"""Webhooks at the desk: register, list, show and remove endpoints.
+"""Webhooks at the desk: register, list, show, change, pause, resume and remove endpoints.
 
 Every question is a principal's and sees its team alone: another team's webhook is not found. What was answered as done
 survives a loss of power. Called by the native face, which does the spelling.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+from msgspec.structs import replace
 
 from monitor.access.principal import Principal
 from monitor.access.sealing import Sealer
 from monitor.clock import Clock
-from monitor.errors import InvalidWebhook, WebhookNotFound
+from monitor.errors import WebhookNotFound
+from monitor.executions.rehearsal import Rehearsal, Rehearsed
+from monitor.executions.wishes import Wish, Wishes, checked_key
 from monitor.journal.base import Journal
-from monitor.projections.filter import parse_json
-from monitor.store.base import Reader, Store
-from monitor.webhooks.endpoint import EVENT_CHOICES, SECRET_PURPOSE, Endpoint, Secret
+from monitor.projections.filter import Filter
+from monitor.store.base import DeliveryQuery, Reader, Store, Writer
+from monitor.webhooks.endpoint import SECRET_PURPOSE, Endpoint, Secret
+from monitor.webhooks.lane import enabled
 from monitor.webhooks.signing import KEY_BYTES, secret_of
-from monitor.webhooks.targets import Targets
 
 _ID_BYTES: Final = 12
 """Ids cannot be guessed, and never meet."""
 
-
-class Wish(NamedTuple):
-    """What somebody asks to be told, and where. Nothing of it is checked yet but its shape."""
-
-    url: str
-    events: Sequence[str]
-    filters: Mapping[str, Any]
+PORTION: Final = 1000
+"""Deliveries that one transaction moves: those of others wait some milliseconds."""
 
 
 class Registered(NamedTuple):
@@ -48,6 +47,16 @@ class EndpointPage(NamedTuple):
     total: int
 
 
+class Resumed(NamedTuple):
+    """An endpoint that is served again."""
+
+    endpoint: Endpoint
+    # Of what was held.
+    cancelled: int
+    # What it is owed now.
+    pending: int
+
+
 class Webhooks:
     """The use cases of webhooks. Every method raises StoreUnavailable."""
 
@@ -56,39 +65,54 @@ class Webhooks:
         *,
         store: Store,
         journal: Journal,
+        rehearsal: Rehearsal,
+        wishes: Wishes,
         sealer: Sealer,
-        targets: Targets,
         clock: Clock,
         random_bytes: Callable[[int], bytes],
+        on_due: Callable[[], None],
     ) -> None:
-        """`random_bytes` gives as many as it is asked for, fit for secrets."""
-        self._store, self._journal, self._sealer = store, journal, sealer
-        self._targets, self._clock, self._random_bytes = targets, clock, random_bytes
+        """`random_bytes` gives as many as it is asked for, fit for secrets; `on_due` wakes who delivers."""
+        self._store, self._journal, self._rehearsal, self._wishes = store, journal, rehearsal, wishes
+        self._sealer, self._clock, self._random_bytes, self._on_due = sealer, clock, random_bytes, on_due
 
-    async def register(self, who: Principal, wish: Wish) -> Registered:
+    # --- registering -------------------------------------------------------------------------------------------------
+
+    async def register(self, who: Principal, wish: Wish, secret: str | None = None) -> Registered:
         """A new endpoint of the team. It hears of what is appended once this returned, and of nothing from before.
 
-        Raises InvalidWebhook or InvalidFilter, naming the member at fault, and JournalUnavailable.
+        `wish` has at least a URL and events; without an own `secret` it gets a random one. Raises InvalidWebhook or
+        InvalidFilter, naming the member at fault, and JournalUnavailable.
         """
-        self._targets.check_url(wish.url)
-        events = _checked_events(wish.events)
-        filter_ = parse_json(wish.filters)
+        drafted = self._drafted(who, wish, secret)
         since = {partition: held.end for partition, held in (await self._journal.bounds()).items()}
-        key, now_us = self._random_bytes(KEY_BYTES), self._clock.now_us()
-        endpoint = Endpoint(
+        endpoint = replace(drafted.endpoint, since=since)
+        return drafted._replace(
+            endpoint=await self._store.write(lambda writer: writer.add_endpoint(endpoint), durable=True)
+        )
+
+    async def rehearse(self, who: Principal, wish: Wish, secret: str | None = None) -> Rehearsed:
+        """What `register` would make, and which of the latest events that would have been sent. Nothing is stored."""
+        return await self._rehearsal.of(self._drafted(who, wish, secret).endpoint)
+
+    def _drafted(self, who: Principal, wish: Wish, secret: str | None) -> Registered:
+        key = self._random_bytes(KEY_BYTES) if secret is None else checked_key(secret)
+        now_us = self._clock.now_us()
+        blank = Endpoint(
             key=0,
             id=f"wh_{self._random_bytes(_ID_BYTES).hex()}",
             team=who.team,
-            url=wish.url,
-            events=events,
-            filter=filter_,
+            url="",
+            events=(),
+            filter=Filter(),
             created_us=now_us,
             updated_us=now_us,
             secrets=(Secret(self._sealer.seal(SECRET_PURPOSE, key), now_us),),
-            since=since,
+            since={},
         )
-        stored = await self._store.write(lambda writer: writer.add_endpoint(endpoint), durable=True)
-        return Registered(stored, secret_of(key))
+        return Registered(self._wishes.fulfilled(blank, wish), secret_of(key))
+
+    # --- showing -----------------------------------------------------------------------------------------------------
 
     async def listed(self, who: Principal, limit: int, after_key: int) -> EndpointPage:
         """The first `limit` of the team's endpoints behind the one with `after_key`."""
@@ -103,21 +127,101 @@ class Webhooks:
         """One endpoint. Raises WebhookNotFound."""
         return await self._store.read(lambda reader: find_endpoint(reader, who, endpoint_id))
 
-    async def remove(self, who: Principal, endpoint_id: str) -> None:
-        """Remove an endpoint and cancel what is owed to it. Raises WebhookNotFound."""
-        removing = await self._store.write(lambda writer: writer.remove_endpoint(who.team, endpoint_id), durable=True)
-        if removing is None:
+    # --- changing ----------------------------------------------------------------------------------------------------
+
+    async def change(self, who: Principal, endpoint_id: str, wish: Wish) -> Endpoint:
+        """The endpoint as it is wished for from now on; what is queued stays queued, and goes to the new URL.
+
+        Raises WebhookNotFound, InvalidWebhook and InvalidFilter.
+        """
+        return await self._alter(who, endpoint_id, lambda endpoint: self._wishes.fulfilled(endpoint, wish))
+
+    async def pause(self, who: Principal, endpoint_id: str) -> Endpoint:
+        """Send nothing until it is resumed; what it is owed waits. A disabled one stays so. Raises WebhookNotFound."""
+
+        def paused(endpoint: Endpoint) -> Endpoint:
+            return replace(endpoint, status="paused") if endpoint.status == "active" else endpoint
+
+        return await self._alter(who, endpoint_id, paused)
+
+    async def resume(self, who: Principal, endpoint_id: str, keep_since_us: int | None) -> Resumed:
+        """Serve a paused or disabled endpoint again, slowly at first. Raises WebhookNotFound.
+
+        Of what was held, for whatever reason, that is sent which was planned at `keep_since_us` or later (0: all; None:
+        nothing), and the rest is cancelled. Again, it changes nothing.
+        """
+
+        def dropped(endpoint: Endpoint) -> DeliveryQuery:
+            return _held(endpoint)._replace(until_us=keep_since_us)
+
+        def cancel(writer: Writer, keys: Sequence[int]) -> int:
+            return writer.cancel(keys, "not_resumed", self._clock.now_us())
+
+        def resend(writer: Writer, keys: Sequence[int]) -> int:
+            return writer.redeliver(keys, "event", due_us=self._clock.now_us())
+
+        cancelled = await self._move(who, endpoint_id, dropped, cancel)
+        endpoint = await self._alter(who, endpoint_id, lambda it: replace(it, status="active", reason=None))
+        await self._move(who, endpoint_id, _held, resend)
+        self._on_due()
+        pending = await self._store.read(
+            lambda reader: reader.delivery_count(DeliveryQuery(endpoint.key, ("pending", "leased")))
+        )
+        return Resumed(endpoint, cancelled, pending)
+
+    async def remove(self, who: Principal, endpoint_id: str) -> int:
+        """Remove an endpoint and cancel what is owed to it: how much that was. Raises WebhookNotFound."""
+        cancelled = await self._store.write(lambda writer: writer.remove_endpoint(who.team, endpoint_id), durable=True)
+        if cancelled is None:
             raise _not_found(endpoint_id)
+        return cancelled
+
+    # --- steps -------------------------------------------------------------------------------------------------------
+
+    async def _alter(self, who: Principal, endpoint_id: str, change: Callable[[Endpoint], Endpoint]) -> Endpoint:
+        """Store the endpoint as `change` makes it, if that is another one."""
+
+        def work(writer: Writer) -> Endpoint:
+            endpoint = find_endpoint(writer, who, endpoint_id)
+            changed = change(endpoint)
+            if changed == endpoint:
+                return endpoint
+            changed = replace(changed, updated_us=self._clock.now_us())
+            if (changed.status == "active" and endpoint.status != "active") or changed.url != endpoint.url:
+                # What its receiver did before says nothing any more.
+                writer.put_lane(endpoint.key, enabled(writer.lane(endpoint.key)))
+            writer.update_endpoint(changed)
+            return changed
+
+        altered = await self._store.write(work, durable=True)
+        self._on_due()
+        return altered
+
+    async def _move(
+        self,
+        who: Principal,
+        endpoint_id: str,
+        chosen: Callable[[Endpoint], DeliveryQuery],
+        move: Callable[[Writer, Sequence[int]], int],
+    ) -> int:
+        """Move the deliveries that are `chosen` of an endpoint as it stands, in portions. Returns how many."""
+        count, after_key = 0, 0
+
+        def work(writer: Writer) -> tuple[int, int]:
+            query = chosen(find_endpoint(writer, who, endpoint_id))
+            keys = writer.keys_of(query, after_key, PORTION)
+            return move(writer, keys), keys[-1] if keys else 0
+
+        while True:
+            moved, after_key = await self._store.write(work, durable=True)
+            count += moved
+            if not after_key:
+                return count
 
 
-def _checked_events(events: Sequence[str]) -> tuple[str, ...]:
-    choices = ", ".join(EVENT_CHOICES)
-    if not events:
-        raise InvalidWebhook(f"'events' names what to send: one or more of {choices}", field="events")
-    for place, name in enumerate(events):
-        if name not in EVENT_CHOICES:
-            raise InvalidWebhook(f"'events' does not know '{name}'; it takes {choices}", field=f"events.{place}")
-    return tuple(dict.fromkeys(events))
+def _held(endpoint: Endpoint) -> DeliveryQuery:
+    """What waits for somebody to resume the endpoint. While it is served: what overflowed, or has halted its order."""
+    return DeliveryQuery(endpoint.key, ("held",) if endpoint.status == "active" else ("pending", "held"))
 
 
 def find_endpoint(reader: Reader, who: Principal, endpoint_id: str) -> Endpoint:

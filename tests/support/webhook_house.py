@@ -1,7 +1,7 @@
 """The webhook routes over a house's store and journal, and the loop that delivers."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from secrets import token_bytes
 from typing import Any
@@ -9,17 +9,23 @@ from typing import Any
 import httpx
 from starlette.applications import Starlette
 
+from monitor.access.teams import team_rule
 from monitor.api import deliveries, webhooks
-from monitor.clock import SystemClock
+from monitor.clock import Clock, SystemClock
 from monitor.deliverer import Deliverer
 from monitor.executions.deliveries import Deliveries
+from monitor.executions.rehearsal import Rehearsal
+from monitor.executions.webhook_secrets import WebhookSecrets
 from monitor.executions.webhooks import Webhooks
+from monitor.executions.wishes import Wishes
+from monitor.fanout.replay import Replay
 from monitor.web.problems import exception_handlers
 from monitor.webhooks.posting import Poster
 from monitor.webhooks.sender import open_sender
 from monitor.webhooks.targets import Targets
 from tests.support.house import SEALER, TEAM_HEADER, House, principal
 from tests.support.receiver import LOOPBACK
+from tests.support.webhooks import BODIES
 
 WISH: dict[str, Any] = {
     "url": "https://your-app.com/n8n-webhooks",
@@ -31,20 +37,28 @@ WISH: dict[str, Any] = {
 
 @asynccontextmanager
 async def client_of(
-    house: House, team: str = "acme", allowed: tuple[str, ...] = ()
+    house: House,
+    team: str = "acme",
+    allowed: tuple[str, ...] = (),
+    clock: Clock | None = None,
+    on_due: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a team; webhooks may go to public addresses and the `allowed` networks."""
-    clock = SystemClock()
+    clock = clock or SystemClock()
+    replay = Replay(house.journal, house.store, team_rule(exclusive=True, trust_body=False))
     desk = Webhooks(
         store=house.store,
         journal=house.journal,
+        rehearsal=Rehearsal(replay, house.store, BODIES),
+        wishes=Wishes(Targets(allowed), SEALER),
         sealer=SEALER,
-        targets=Targets(allowed),
         clock=clock,
         random_bytes=token_bytes,
+        on_due=on_due,
     )
+    secrets = WebhookSecrets(store=house.store, sealer=SEALER, clock=clock, random_bytes=token_bytes)
     routes = [
-        *webhooks.routes(webhooks=desk, sealer=SEALER, authenticate=principal),
+        *webhooks.routes(webhooks=desk, secrets=secrets, sealer=SEALER, authenticate=principal),
         *deliveries.routes(deliveries=Deliveries(house.store), authenticate=principal),
     ]
     application = Starlette(routes=routes, exception_handlers=exception_handlers(clock))
@@ -62,14 +76,14 @@ async def register(client: httpx.AsyncClient, **changes: Any) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def delivering(house: House) -> AsyncIterator[Deliverer]:
+async def delivering(house: House, clock: Clock | None = None) -> AsyncIterator[Deliverer]:
     """The loop at work; it may send to this machine."""
     async with open_sender(Targets(LOOPBACK)) as sender:
         deliverer = Deliverer(
             name="here",
             store=house.store,
             poster=Poster(sender, SEALER),
-            clock=SystemClock(),
+            clock=clock or SystemClock(),
             chance=lambda: 0.5,
             metrics=house.metrics,
         )
