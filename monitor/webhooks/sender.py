@@ -47,9 +47,6 @@ _INTERIM: Final = frozenset({100, 102, 103, 104})
 _CONNECT_S: Final = 5.0
 """For name, TCP and TLS: whoever takes longer is down, however long it may take for its answer."""
 
-_RECEIVE_BUFFER_BYTES: Final = 32 * 1024
-"""What the system takes in of an answer that nobody reads; left to itself it takes megabytes."""
-
 _IDLE_S: Final = 5.0
 """How long a connection waits for its next delivery. Servers close idle ones too; losing that race costs a resend."""
 
@@ -373,9 +370,7 @@ class _Gate:
         if not self._admits(address[0], address[1]):
             raise BlockedAddress
         _ATTEMPT.get().dial()
-        opened = socket.socket(family, kind, protocol)
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
-        return opened
+        return socket.socket(family, kind, protocol)
 
     async def close(self) -> None:
         """Nothing is held: the lookups belong to the opener."""
