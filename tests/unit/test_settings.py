@@ -120,6 +120,9 @@ def test_case_43_key_is_read_and_never_shown() -> None:
         with pytest.raises(SettingsInvalid, match=r"MONITOR_KEY: .*; make one with: openssl rand") as refused:
             read_settings({"MONITOR_KEY": unusable})
         assert KEY[:8] not in "".join(traceback.format_exception(refused.value))
+        with pytest.raises(ValueError, match="key") as unread:
+            Settings.model_validate({"key": unusable})
+        assert KEY[:8] not in str(unread.value)
 
 
 def test_open_door_stays_on_loopback() -> None:
