@@ -6,10 +6,13 @@ waits meanwhile uses up nothing of its schedule. The rules follow what senders o
 Lane per endpoint, and the deliverer's transaction moves it on.
 """
 
+from collections.abc import Mapping
+from math import ceil
 from typing import Final, Literal, NamedTuple
 
 import msgspec
 
+from monitor.events.codec import format_time
 from monitor.webhooks.delivery import Verdict
 from monitor.webhooks.endpoint import Endpoint
 
@@ -21,7 +24,7 @@ BREAK_AFTER: Final = 5
 
 WINDOW: Final = 20
 WINDOW_US: Final = 60 * _S
-"""Or at least half of the last WINDOW attempts, all within WINDOW_US."""
+"""Or at least half of the last WINDOW attempts, all within WINDOW_US, counted from a failure on."""
 
 FIRST_PAUSE_US: Final = 30 * _S
 LONGEST_PAUSE_US: Final = 600 * _S
@@ -33,6 +36,9 @@ DISABLE_FAILURES: Final = 20
 
 WARN_AT: Final = (50, 70, 90)
 """Percent of DISABLE_AFTER_US at which the owner is warned."""
+
+SUCCESS_GRAIN_US: Final = _S
+"""How exactly a lane in good order knows its last success: what changes nothing else is not written each time."""
 
 Breaker = Literal["closed", "open", "half_open"]
 
@@ -54,7 +60,8 @@ class Lane(msgspec.Struct, frozen=True, omit_defaults=True):
     last_success_us: int | None = None
     # The last warning given, in percent.
     warned: int = 0
-    # When each of the last attempts ended, in microseconds times two, plus one for a success; oldest first.
+    # When each of the last attempts ended, in microseconds times two, plus one for a success; oldest first. Empty while
+    # there is no failure among them.
     recent: tuple[int, ...] = ()
     # Of the rate limit's bucket, at `tokens_us`; None = full.
     tokens: float | None = None
@@ -72,12 +79,18 @@ class Room(NamedTuple):
     is_probe: bool
 
 
+class Told(NamedTuple):
+    """Something that the owner is to be told: see `notices`."""
+
+    type: str
+    members: Mapping[str, int | str]
+
+
 class Turn(NamedTuple):
     """What an attempt made of its lane."""
 
     lane: Lane
-    # What the owner is to be told: an operator event's type with its members.
-    notices: tuple[tuple[str, dict[str, int | str]], ...]
+    notices: tuple[Told, ...]
     # Whether the endpoint is to be disabled for having failed too long.
     disables: bool
 
@@ -96,15 +109,17 @@ def room(lane: Lane, endpoint: Endpoint, in_flight: int, now_us: int) -> Room:
     tokens = _tokens(lane, endpoint, now_us)
     if tokens >= 1:
         return Room(min(free, int(tokens)), None, is_probe=False)
-    return Room(0, now_us + int((1 - tokens) / endpoint.rate.per_s * _S) + 1, is_probe=False)
+    return Room(0, now_us + max(1, ceil((1 - tokens) / endpoint.rate.per_s * _S)), is_probe=False)
 
 
 def begun(lane: Lane, endpoint: Endpoint, count: int, now_us: int) -> Lane:
-    """The lane once `count` sends began."""
+    """The lane once `count` sends began; also with none it is to be kept, for the bucket fills from now on after the
+    clock was set back.
+    """
     changes: dict[str, object] = {}
     if lane.breaker == "open" and count:
         changes["breaker"] = "half_open"
-    if endpoint.rate is not None and count:
+    if endpoint.rate is not None and (count or now_us < lane.tokens_us):
         changes |= {"tokens": _tokens(lane, endpoint, now_us) - count, "tokens_us": now_us}
     return msgspec.structs.replace(lane, **changes) if changes else lane
 
@@ -130,14 +145,29 @@ def enabled(lane: Lane) -> Lane:
     return Lane(ramp=1, last_success_us=lane.last_success_us, tokens=lane.tokens, tokens_us=lane.tokens_us)
 
 
+def set_back(lane: Lane, by_us: int) -> Lane:
+    """The lane once the clock was set back by so much: nothing takes longer for that."""
+    return msgspec.structs.replace(
+        lane,
+        blocked_until_us=max(0, lane.blocked_until_us - by_us),
+        failing_since_us=None if lane.failing_since_us is None else lane.failing_since_us - by_us,
+        last_success_us=None if lane.last_success_us is None else lane.last_success_us - by_us,
+        recent=tuple(at - (by_us << 1) for at in lane.recent),
+        tokens_us=lane.tokens_us - by_us,
+    )
+
+
 # --- steps -----------------------------------------------------------------------------------------------------------
 
 
 def _succeeded(lane: Lane, endpoint: Endpoint, now_us: int) -> Turn:
+    if _is_in_order(lane) and 0 <= now_us - (lane.last_success_us or 0) < SUCCESS_GRAIN_US:
+        return Turn(lane, (), disables=False)
     ramp = lane.ramp * 2 if lane.breaker == "closed" else 1
-    notices: tuple[tuple[str, dict[str, int | str]], ...] = ()
+    notices: tuple[Told, ...] = ()
     if lane.warned and lane.failing_since_us is not None:
-        notices = (("endpoint.recovered", {"failures": lane.failures, "failingSinceUs": lane.failing_since_us}),)
+        since = format_time(lane.failing_since_us)
+        notices = (Told("endpoint.recovered", {"failures": lane.failures, "failingSince": since}),)
     return Turn(
         msgspec.structs.replace(
             lane,
@@ -161,9 +191,10 @@ def _failed(lane: Lane, until_us: int, now_us: int) -> Turn:
     disables = failing_us >= DISABLE_AFTER_US and failures >= DISABLE_FAILURES
     due = [percent for percent in WARN_AT if failing_us * 100 >= DISABLE_AFTER_US * percent]
     warned = due[-1] if due else 0
-    notices: tuple[tuple[str, dict[str, int | str]], ...] = ()
+    notices: tuple[Told, ...] = ()
     if warned > lane.warned and not disables:
-        notices = (("endpoint.failing", {"percent": warned, "failures": failures, "failingSinceUs": since_us}),)
+        times = {"failingSince": format_time(since_us), "disabledFrom": format_time(since_us + DISABLE_AFTER_US)}
+        notices = (Told("endpoint.failing", {"percent": warned, "failures": failures, **times}),)
     lane = msgspec.structs.replace(
         lane,
         failures=failures,
@@ -200,7 +231,13 @@ def _is_broken(lane: Lane) -> bool:
 
 
 def _noted(lane: Lane, now_us: int, *, is_success: bool) -> tuple[int, ...]:
-    return (*lane.recent[1 - WINDOW :], now_us << 1 | is_success)
+    recent = (*lane.recent[1 - WINDOW :], now_us << 1 | is_success)
+    return () if all(at & 1 for at in recent) else recent
+
+
+def _is_in_order(lane: Lane) -> bool:
+    """Whether another success would change nothing but its time."""
+    return lane.breaker == "closed" and not (lane.recent or lane.failures or lane.ramp or lane.probes)
 
 
 def _tokens(lane: Lane, endpoint: Endpoint, now_us: int) -> float:

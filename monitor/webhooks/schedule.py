@@ -26,12 +26,11 @@ JITTER: Final = 0.2
 LONGEST_RETRY_AFTER_S: Final = 24 * _HOUR_S
 """A receiver that asks for more gets this: nobody plans a pause of years in a header."""
 
-
 EXPIRES_AFTER_US: Final = 4 * 24 * _HOUR_S * 1_000_000
-"""After its first attempt nothing is tried for longer than this, however little of the schedule it used."""
+"""Later than this after its first attempt no other is planned, however little of the schedule it used."""
 
-THROTTLED_S: Final = 5.0
-"""How long a lane rests after a 429 that does not say how long."""
+RESTS_S: Final = {"throttled": 5.0, "internal": 30.0}
+"""How long a lane rests after these, unless the receiver said how long. They are no failures of the receiver's."""
 
 
 class Rule(NamedTuple):
@@ -80,55 +79,47 @@ def decide(claimed: Claimed, answer: Answer, ended_us: int, chance: Callable[[],
     """What follows an attempt that ended at `ended_us`. `chance` gives numbers in [0, 1).
 
     What the receiver says in `Retry-After` only ever postpones, and holds for its whole lane. A probe of an open
-    breaker uses up no step, and its delivery stays the next one.
+    breaker uses up no step: its delivery is due again at once, whenever the lane is.
     """
     rule = Rule("retry", answer.failure) if answer.status is None else rule_of(answer.status)
+    if claimed.trigger == "test":
+        state: Literal["delivered", "failed"] = "delivered" if rule.verdict == "delivered" else "failed"
+        return Decision(state, None if state == "delivered" else "test", rule.error, None, claimed.step, "neutral")
     control = answer.control if claimed.endpoint.obeys_receiver and answer.status is not None else None
     disables = "gone" if rule.error == "gone" else "receiver" if control == "disable" else None
-    verdict: Verdict = "neutral" if claimed.trigger == "test" or rule.error == "internal" else "failed"
     if rule.verdict == "delivered":
-        ok: Verdict = "neutral" if claimed.trigger == "test" else "ok"
-        return Decision("delivered", None, None, None, claimed.step, ok, disables=disables)
-    if claimed.trigger == "test":
-        return Decision("failed", "test", rule.error, None, claimed.step, "neutral")
+        return Decision("delivered", None, None, None, claimed.step, "ok", disables=disables)
     if disables is not None:
         # Held with its endpoint: whoever resumes that decides what becomes of it.
-        return Decision(
-            "pending",
-            None,
-            "gone" if disables == "gone" else "disabled",
-            ended_us,
-            claimed.step,
-            verdict,
-            disables=disables,
-        )
+        error = "gone" if disables == "gone" else "disabled"
+        return Decision("pending", None, error, ended_us, claimed.step, "failed", disables=disables)
     if control == "abort-message":
-        return Decision("failed", "aborted", "aborted", None, claimed.step, verdict)
+        return Decision("failed", "aborted", "aborted", None, claimed.step, "failed")
     if answer.status in claimed.endpoint.give_up_on:
-        return Decision("failed", "given_up", rule.error, None, claimed.step, verdict)
-    return _again(claimed, answer, rule, verdict, ended_us, chance)
+        return Decision("failed", "given_up", rule.error, None, claimed.step, "failed")
+    return _again(claimed, answer, rule.error, ended_us, chance)
 
 
-def _again(
-    claimed: Claimed, answer: Answer, rule: Rule, verdict: Verdict, ended_us: int, chance: Callable[[], float]
-) -> Decision:
-    delays_s = (0, *claimed.endpoint.retry_delays_s) if claimed.endpoint.retry_delays_s is not None else DELAYS_S
+def _again(claimed: Claimed, answer: Answer, error: str | None, ended_us: int, chance: Callable[[], float]) -> Decision:
+    endpoint = claimed.endpoint
+    delays_s = DELAYS_S if endpoint.retry_delays_s is None else (0, *endpoint.retry_delays_s)
     step = claimed.step if claimed.is_probe else claimed.step + 1
-    spent = (
-        "exhausted" if step >= len(delays_s) else "expired" if ended_us >= claimed.first_us + EXPIRES_AFTER_US else None
-    )
-    asked_s = retry_after_s(answer.retry_after, ended_us)
-    if rule.error == "throttled":
-        verdict, asked_s = "throttled", asked_s or THROTTLED_S
-    until_us = ended_us + round(asked_s * 1_000_000) if asked_s else 0
-    if spent is not None:
-        if claimed.endpoint.ordering != "none" and claimed.endpoint.on_exhausted == "halt":
-            return Decision("pending", "halted", rule.error, None, step, verdict, until_us)
-        return Decision("failed", spent, rule.error, None, step, verdict, until_us)
-    delay_s = 0.0 if claimed.is_probe else delays_s[step] * (1 - JITTER + 2 * JITTER * chance())
-    return Decision(
-        "pending", None, rule.error, max(ended_us + round(delay_s * 1_000_000), until_us), step, verdict, until_us
-    )
+    rest_s = retry_after_s(answer.retry_after, ended_us) or RESTS_S.get(error or "", 0.0)
+    until_us = ended_us + round(rest_s * 1_000_000) if rest_s else 0
+    verdict: Verdict = "throttled" if error in RESTS_S else "failed"
+    delay_s = 0.0 if claimed.is_probe or step >= len(delays_s) else delays_s[step] * _stretch(chance)
+    due_us = max(ended_us + round(delay_s * 1_000_000), until_us)
+    is_late = due_us >= claimed.first_us + EXPIRES_AFTER_US
+    spent = "exhausted" if step >= len(delays_s) else "expired" if is_late else None
+    if spent is None:
+        return Decision("pending", None, error, due_us, step, verdict, until_us)
+    if endpoint.ordering != "none" and endpoint.on_exhausted == "halt":
+        return Decision("pending", "halted", error, None, step, verdict, until_us)
+    return Decision("failed", spent, error, None, step, verdict, until_us)
+
+
+def _stretch(chance: Callable[[], float]) -> float:
+    return 1 - JITTER + 2 * JITTER * chance()
 
 
 def outcome_of(claimed: Claimed, answer: Answer, decision: Decision, started_us: int, ended_us: int) -> Outcome:
