@@ -27,6 +27,7 @@ from monitor.webhooks.targets import BlockedAddress, Targets
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession, TCPConnector
     from aiohttp.abc import AbstractResolver, ResolveResult
+    from aiohttp.client_proto import ResponseHandler
     from aiohttp.connector import Connection
 
 MAX_ANSWER_BYTES: Final = 16 * 1024
@@ -147,6 +148,11 @@ class _Attempt:
         """Since it began."""
         return (_now_us() - self._begun_us) / 1_000_000
 
+    @property
+    def is_answered(self) -> bool:
+        """Whether the head of an answer is there."""
+        return self._phase == "body"
+
     def dial(self) -> None:
         """An address is known. Of several only the first one begins the phase."""
         if self._phase == "dns":
@@ -166,10 +172,12 @@ class _Attempt:
         self._enter("body")
         return 200 <= status <= 599
 
-    def hear_bytes(self, count: int) -> bool:
-        """Return whether they came with an answer, or may still be on the way to one."""
+    def hear(self, count: int) -> int:
+        """Return how many of the bytes that came may be taken in: all of them once the answer has begun."""
+        if not self.is_answered:
+            count = min(count, MAX_HEAD_BYTES - self._heard_bytes)
         self._heard_bytes += count
-        return self._phase == "body" or self._heard_bytes <= MAX_HEAD_BYTES
+        return count
 
     def answer(self) -> Answer:
         """What came of it."""
@@ -295,6 +303,26 @@ def _connector(**options: Any) -> "TCPConnector":
     It names no place for this: `_factory` is its own, and the tests of answers that are none notice when that changes.
     """
     from aiohttp import TCPConnector  # noqa: PLC0415
+
+    class Connector(TCPConnector):
+        """Leads attempts to lines, new ones and those that were kept."""
+
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            self._factory = partial(_line_type(), loop=self._loop)
+
+        async def connect(self, req: Any, traces: Any, timeout: Any) -> "Connection":  # noqa: ASYNC109 - the library's
+            connection = await super().connect(req, traces, timeout)
+            line: Any = connection.protocol
+            line.attempt = _ATTEMPT.get()
+            line.attempt.take_line()
+            connection.add_callback(line.rest)
+            return connection
+
+    return Connector(**options)
+
+
+def _line_type() -> "type[ResponseHandler]":
     from aiohttp.client_proto import ResponseHandler  # noqa: PLC0415
     from aiohttp.http import HttpProcessingError  # noqa: PLC0415
 
@@ -306,13 +334,18 @@ def _connector(**options: Any) -> "TCPConnector":
         def data_received(self, data: bytes) -> None:
             # The end of an answer releases the connection: after this call it may serve nobody.
             attempt = self.attempt
-            if data and attempt is None:
-                # Nobody asked. It would be taken for the answer to the next request.
-                self.abort()
+            if attempt is None:
+                if data:
+                    # Nobody asked. It would be taken for the answer to the next request.
+                    self.abort()
                 return
-            super().data_received(data)
-            if attempt is not None and not attempt.hear_bytes(len(data)):
-                self.refuse()
+            count = attempt.hear(len(data))
+            super().data_received(data[:count])
+            if count < len(data):
+                if attempt.is_answered:
+                    self.data_received(data[count:])
+                else:
+                    self.refuse()
 
         def feed_data(self, data: Any, size: int = 0) -> None:
             if self.attempt is None or self.attempt.hear_status(data[0].code):
@@ -328,22 +361,7 @@ def _connector(**options: Any) -> "TCPConnector":
         def rest(self) -> None:
             self.attempt = None
 
-    class Connector(TCPConnector):
-        """Leads attempts to lines, new ones and those that were kept."""
-
-        def __init__(self, **options: Any) -> None:
-            super().__init__(**options)
-            self._factory = partial(cast("type[ResponseHandler]", Line), loop=self._loop)
-
-        async def connect(self, req: Any, traces: Any, timeout: Any) -> "Connection":  # noqa: ASYNC109 - the library's
-            connection = await super().connect(req, traces, timeout)
-            line: Any = connection.protocol
-            line.attempt = _ATTEMPT.get()
-            line.attempt.take_line()
-            connection.add_callback(line.rest)
-            return connection
-
-    return Connector(**options)
+    return Line
 
 
 # --- addresses -------------------------------------------------------------------------------------------------------

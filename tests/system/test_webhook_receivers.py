@@ -384,6 +384,13 @@ async def test_case_30_monstrous_heads_are_no_answers(sender: Sender, receiver: 
     assert bare(await post(sender, receiver)) == Answer(None, "protocol")
 
 
+async def test_case_30_long_head_that_ends_is_an_answer(sender: Sender, receiver: Receiver) -> None:
+    """With a longer body behind it, in one go."""
+    head = (b"y: " + b"b" * 995 + b"\r\n") * 60
+    receiver.behave(saying(OK + head + b"content-length: 300000\r\n\r\n" + b"x" * 300_000))
+    assert bare(await post(sender, receiver)) == Answer(200, body=b"x" * MAX_ANSWER_BYTES, is_truncated=True)
+
+
 async def test_case_30_first_of_duplicate_headers_is_kept(sender: Sender, receiver: Receiver) -> None:
     """Whatever their spelling."""
     twice = b"Server: one\r\nserver: two\r\nWEBHOOK-DELIVERY: Disable\r\nwebhook-delivery: no\r\n"
