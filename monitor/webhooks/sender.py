@@ -5,28 +5,23 @@ deadline covers name, connection, request and answer; what a receiver says costs
 failure has a stable word. The deliverer calls it.
 """
 
-import asyncio
-import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import Executor, Future
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from functools import lru_cache, partial
-from ipaddress import ip_address
 from math import inf
-from queue import SimpleQueue
-from threading import Thread
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, cast
 
 from monitor import __version__
 from monitor.webhooks.delivery import Answer, Failure
+from monitor.webhooks.gate import Gate, Lookups
 from monitor.webhooks.targets import BlockedAddress, Targets
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession, TCPConnector
-    from aiohttp.abc import AbstractResolver, ResolveResult
+    from aiohttp.abc import AbstractResolver
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.connector import Connection
 
@@ -51,9 +46,6 @@ _CONNECT_S: Final = 5.0
 _IDLE_S: Final = 5.0
 """How long a connection waits for its next delivery. Servers close idle ones too; losing that race costs a resend."""
 
-_RESOLVER_THREADS: Final = 16
-"""Looking a name up blocks a thread. It does so once per name at a time, so that a slow zone holds up few others."""
-
 
 class Sender(Protocol):
     """The way out."""
@@ -77,16 +69,16 @@ async def open_sender(targets: Targets) -> AsyncIterator[Sender]:
     trust.minimum_version = ssl.TLSVersion.TLSv1_2
     trust.set_alpn_protocols(["http/1.1"])
     async with AsyncExitStack() as stack:
-        lookups = stack.enter_context(_Lookups())
+        lookups = stack.enter_context(Lookups())
         # A pool for each scheme: whether an address may be reached depends on it, and a socket does not know it.
         https, http = [
-            await stack.enter_async_context(_open_session(_Gate(targets, scheme, lookups), trust))
+            await stack.enter_async_context(_open_session(Gate(targets, scheme, lookups, _note_dial), trust))
             for scheme in ("https", "http")
         ]
         yield _AiohttpSender(https, http)
 
 
-def _open_session(gate: "_Gate", trust: ssl.SSLContext) -> "ClientSession":
+def _open_session(gate: Gate, trust: ssl.SSLContext) -> "ClientSession":
     import aiohttp  # noqa: PLC0415 - the driver loads only where webhooks are sent
 
     return aiohttp.ClientSession(
@@ -213,6 +205,10 @@ def _now_us() -> int:
 
 _ATTEMPT: Final[ContextVar[_Attempt]] = ContextVar("webhook attempt")
 """The one that this task makes. The library hands nothing of ours to the places where sockets are opened."""
+
+
+def _note_dial() -> None:
+    _ATTEMPT.get().dial()
 
 
 def _printable(value: str) -> str:
@@ -362,77 +358,3 @@ def _line_type() -> "type[ResponseHandler]":
             self.attempt = None
 
     return Line
-
-
-# --- addresses -------------------------------------------------------------------------------------------------------
-
-
-class _Gate:
-    """Looks names up and opens sockets, for admitted addresses alone."""
-
-    def __init__(self, targets: Targets, scheme: str, lookups: Executor) -> None:
-        self._targets, self._scheme, self._lookups = targets, scheme, lookups
-
-    async def resolve(self, host: str, port: int = 0, family: int = socket.AF_UNSPEC) -> "list[ResolveResult]":
-        """The admitted addresses of a name: of a public and a private one the former alone is dialled."""
-        loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(self._lookups, _look_up, host, port, family)
-        admitted = [result for result in found if self._admits(result["host"], port)]
-        if not admitted:
-            raise BlockedAddress
-        return admitted
-
-    def open_socket(self, info: tuple[Any, ...]) -> socket.socket:
-        """A socket for an address that is judged here, after everything that could still have changed it."""
-        family, kind, protocol, _, address = info
-        if not self._admits(address[0], address[1]):
-            raise BlockedAddress
-        _ATTEMPT.get().dial()
-        return socket.socket(family, kind, protocol)
-
-    async def close(self) -> None:
-        """Nothing is held: the lookups belong to the opener."""
-
-    def _admits(self, host: str, port: int) -> bool:
-        return self._targets.admits(ip_address(host), port, self._scheme)
-
-
-class _Lookups(Executor):
-    """Threads for names. Nobody waits for them, unlike for a ThreadPoolExecutor's, which the interpreter joins when it
-    exits: a lookup ends when the C library says so, which may be half a minute later.
-    """
-
-    def __init__(self) -> None:
-        self._calls: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
-        for number in range(_RESOLVER_THREADS):
-            Thread(target=self._work, name=f"webhook-names-{number}", daemon=True).start()
-
-    def submit(self, call: Callable[..., Any], /, *args: Any, **options: Any) -> Future[Any]:
-        """As the library's executors."""
-        future: Future[Any] = Future()
-        self._calls.put((future, partial(call, *args, **options)))
-        return future
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002 - the port's words
-        """Let each thread end after what it is at."""
-        for _ in range(_RESOLVER_THREADS):
-            self._calls.put(None)
-
-    def _work(self) -> None:
-        while (task := self._calls.get()) is not None:
-            future, call = task
-            if future.set_running_or_notify_cancel():
-                try:
-                    future.set_result(call())
-                except Exception as error:  # noqa: BLE001 - the rim: whoever asked is told
-                    future.set_exception(error)
-
-
-def _look_up(host: str, port: int, family: int) -> "list[ResolveResult]":
-    numeric = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
-    return [
-        {"hostname": host, "host": str(address[0]), "port": port, "family": found, "proto": protocol, "flags": numeric}
-        for found, _, protocol, _, address in socket.getaddrinfo(
-            host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
-        )
-    ]
