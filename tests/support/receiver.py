@@ -60,12 +60,12 @@ class Receiver:
         return self.requests
 
     async def left(self) -> None:
-        """Returns once every connection is closed."""
+        """Returns once every connection is closed, which is sooner than idle ones are."""
 
         async def alone() -> bool:
             return not self._writers
 
-        await eventually(alone, what=lambda: f"{len(self._writers)} connections are open")
+        await eventually(alone, within_s=3.0, what=lambda: f"{len(self._writers)} connections are open")
 
     def hang_up(self) -> None:
         """Close every connection, also idle ones."""
