@@ -10,11 +10,13 @@ import httpx
 from starlette.applications import Starlette
 
 from monitor.access.teams import team_rule
-from monitor.api import deliveries, webhooks
+from monitor.api import deliveries, replays, webhooks
 from monitor.clock import Clock, SystemClock
 from monitor.deliverer import Deliverer
 from monitor.executions.deliveries import Deliveries
+from monitor.executions.pings import Pings
 from monitor.executions.rehearsal import Rehearsal
+from monitor.executions.replays import Replays
 from monitor.executions.webhook_secrets import WebhookSecrets
 from monitor.executions.webhooks import Webhooks
 from monitor.executions.wishes import Wishes
@@ -42,6 +44,7 @@ async def client_of(
     allowed: tuple[str, ...] = (),
     clock: Clock | None = None,
     on_due: Callable[[], None] = lambda: None,
+    on_replay: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a team; webhooks may go to public addresses and the `allowed` networks."""
     clock = clock or SystemClock()
@@ -57,14 +60,20 @@ async def client_of(
         on_due=on_due,
     )
     secrets = WebhookSecrets(store=house.store, sealer=SEALER, clock=clock, random_bytes=token_bytes)
-    routes = [
-        *webhooks.routes(webhooks=desk, secrets=secrets, sealer=SEALER, authenticate=principal),
-        *deliveries.routes(deliveries=Deliveries(house.store), authenticate=principal),
-    ]
-    application = Starlette(routes=routes, exception_handlers=exception_handlers(clock))
-    transport, headers = httpx.ASGITransport(application), {TEAM_HEADER.decode(): team}
-    async with httpx.AsyncClient(transport=transport, base_url="http://monitor", headers=headers) as opened:
-        yield opened
+    owed = Deliveries(store=house.store, clock=clock, on_due=on_due)
+    again = Replays(store=house.store, clock=clock, random_bytes=token_bytes, on_replay=on_replay, on_due=on_due)
+    async with open_sender(Targets(allowed)) as sender:
+        poster = Poster(sender, SEALER)
+        pings = Pings(store=house.store, poster=poster, clock=clock, random_bytes=token_bytes, on_due=on_due)
+        routes = [
+            *webhooks.routes(webhooks=desk, secrets=secrets, sealer=SEALER, authenticate=principal),
+            *deliveries.routes(deliveries=owed, pings=pings, sealer=SEALER, authenticate=principal),
+            *replays.routes(replays=again, sealer=SEALER, authenticate=principal),
+        ]
+        application = Starlette(routes=routes, exception_handlers=exception_handlers(clock))
+        transport, headers = httpx.ASGITransport(application), {TEAM_HEADER.decode(): team}
+        async with httpx.AsyncClient(transport=transport, base_url="http://monitor", headers=headers) as opened:
+            yield opened
 
 
 async def register(client: httpx.AsyncClient, **changes: Any) -> dict[str, Any]:
