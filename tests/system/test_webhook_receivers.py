@@ -37,7 +37,7 @@ PATIENT_S = 15.0
 HASTY_S = 0.5
 """Long enough for a connection on a busy machine, short enough to wait for the end of it."""
 
-BUSY_S = 1.0
+BUSY_S = 2.0
 """By how much a busy machine may be late."""
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -105,10 +105,10 @@ async def test_case_19_connection_has_a_shorter_deadline(
 async def test_case_20_trickling_body_is_cut_at_the_deadline(sender: Sender, receiver: Receiver) -> None:
     """The status was said in time: it counts, and so does the body as far as it came."""
     receiver.behave(trickling(OK + b"content-length: 1000\r\n\r\n", b"x", 0.02))
-    answer = await post(sender, receiver, HASTY_S)
+    answer = await post(sender, receiver, 1.0)
     assert bare(answer) == Answer(200, body=b"x" * len(answer.body), is_truncated=True)
     assert 1 < len(answer.body) < 100
-    assert HASTY_S * 1_000_000 <= answer.phases_us["total"] < (HASTY_S + BUSY_S) * 1_000_000
+    assert 1_000_000 <= answer.phases_us["total"] < (1.0 + BUSY_S) * 1_000_000
     await receiver.left()
 
 
@@ -315,13 +315,13 @@ async def test_case_28_resend_has_the_rest_of_the_deadline(sender: Sender, recei
     receiver.behave(answering(200), _cutting_late, hanging)
     await post(sender, receiver)
     started_s = time.monotonic()
-    assert bare(await post(sender, receiver, 2 * HASTY_S)) == Answer(None, "timeout")
+    assert bare(await post(sender, receiver, 2.0)) == Answer(None, "timeout")
     assert len(receiver.requests) == 3
-    assert 2 * HASTY_S <= time.monotonic() - started_s < 2 * HASTY_S + HASTY_S
+    assert 2.0 <= time.monotonic() - started_s < 2.9
 
 
 async def _cutting_late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await asyncio.sleep(1.5 * HASTY_S)  # slowness itself, not a wait for something to have happened
+    await asyncio.sleep(1.0)  # slowness itself, not a wait for something to have happened
     await cutting(reader, writer)
 
 

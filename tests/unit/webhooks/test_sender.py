@@ -18,7 +18,7 @@ from monitor.webhooks.targets import Targets
 from tests.support.receiver import LOOPBACK, Receiver, accepting_after, answering, hanging, receiving, saying
 
 PATIENT_S = 10.0
-HASTY_S = 0.3
+HASTY_S = 0.5
 """Long enough for a connection on a busy machine, short enough to wait for the lack of an answer."""
 
 
@@ -158,7 +158,7 @@ async def test_phase_in_which_it_ended_is_the_last(sender: Sender, receiver: Rec
     answer = await sender.send(receiver.url, {}, b"{}", HASTY_S)
     assert failed(answer) == "timeout"
     assert list(answer.phases_us) == ["dns", "connect", "first_byte", "total"]
-    assert answer.phases_us["first_byte"] > 0.9 * answer.phases_us["total"]
+    assert answer.phases_us["first_byte"] > answer.phases_us["total"] / 2
 
 
 async def test_name_that_is_not_found_ends_the_first_phase(sender: Sender) -> None:
