@@ -6,13 +6,17 @@ import threading
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 
+from monitor.access.principal import LOCAL
 from monitor.access.sealing import KEY_BYTES
 from monitor.app import create_app, open_parts
 from monitor.errors import DataFolderBusy, DataFolderUnusable, JournalMismatch, StartupError
 from monitor.events.model import Entry
+from monitor.executions.wishes import Wish
 from monitor.settings import Settings, read_settings
+from monitor.store.base import DeliveryQuery
 
 
 @pytest.fixture
@@ -60,6 +64,27 @@ async def test_key_of_another_size_is_refused(settings: Settings, size: int) -> 
     with pytest.raises(DataFolderUnusable, match=rf"key is no key of this service \({size} bytes\)"):
         await open_once(settings)
     assert (settings.data / "key").read_bytes() == bytes(size)
+
+
+async def test_settings_shape_what_webhooks_carry(tmp_path: Path) -> None:
+    """What is masked is masked before it is stored, and links lead to where others reach the service."""
+    environment = {"MONITOR_MASK": "+email", "MONITOR_PUBLIC_URL": "https://monitor.example.com/base/"}
+    event = {"type": "execution.failed", "executionId": "e1", "timestamp": "2026-11-22T10:30:00Z"}
+    data = {"email": "raw", "token": "raw", "kept": 1}
+    async with open_parts(read_settings(environment, data=tmp_path / "data")) as parts:
+        wish: Wish = {"url": "https://example.com/", "events": ["*"]}
+        await parts.webhooks.register(LOCAL, wish)
+        await parts.webhooks.register(LOCAL, {**wish, "payload": "thin"})
+        await parts.intake.accept([msgspec.json.encode(event | {"data": data})], team=LOCAL.team)
+        await parts.pipeline.catch_up()
+        full, thin = await parts.store.read(
+            lambda reader: [
+                msgspec.json.decode(reader.deliveries(DeliveryQuery(endpoint.key), 1)[0].body)
+                for endpoint in reader.endpoints(LOCAL.team)
+            ]
+        )
+    assert full["data"] == {"email": "***", "token": "***", "kept": 1}
+    assert thin["dataUrl"] == "https://monitor.example.com/base/v1/executions/e1/data"
 
 
 async def test_file_in_the_place_of_the_folder_is_refused(settings: Settings) -> None:
