@@ -1,0 +1,118 @@
+"""Runs the command line in a process that kills itself at a named instruction: `python -m tests.support.dying POINT N`.
+
+The instruction is passed N - 1 times unharmed. SIGKILL leaves nothing time to tidy up, so what follows is what a real
+crash at that place leaves behind.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Final
+
+from monitor.cli import main
+from monitor.deliverer import Deliverer
+from monitor.pipeline import Pipeline
+from monitor.store.sqlite_write import SQLiteWriter
+from monitor.webhooks.posting import Poster
+
+Kill = Callable[[Any], None]
+
+
+class _Countdown:
+    """Kills the process when it is told for the last of `count` times that something happened."""
+
+    def __init__(self, count: int) -> None:
+        self._left = count
+
+    def __call__(self, happened: Any) -> None:
+        self._left -= bool(happened)
+        if happened and self._left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _after(owner: type, name: str, kill: Kill, found: Callable[[tuple[Any, ...], Any], Any]) -> None:
+    """Kill once `found` sees something in the arguments and the answer of a plain method that has just returned."""
+    inner = getattr(owner, name)
+
+    @wraps(inner)
+    def wrapped(*args: Any, **options: Any) -> Any:
+        answer = inner(*args, **options)
+        kill(found(args, answer))
+        return answer
+
+    setattr(owner, name, wrapped)
+
+
+def _after_awaited(owner: type, name: str, kill: Kill, found: Callable[[tuple[Any, ...], Any], Any]) -> None:
+    """The same for a coroutine."""
+    inner = getattr(owner, name)
+
+    @wraps(inner)
+    async def wrapped(*args: Any, **options: Any) -> Any:
+        answer = await inner(*args, **options)
+        kill(found(args, answer))
+        return answer
+
+    setattr(owner, name, wrapped)
+
+
+def _in_planning(kill: Kill) -> None:
+    """The batch is written, with what it owes, and not committed."""
+    _after(SQLiteWriter, "commit", kill, lambda args, _: args[1].deliveries)
+
+
+def _planned(kill: Kill) -> None:
+    """Deliveries are committed; nobody was told of them."""
+    _after_awaited(Pipeline, "_advance", kill, lambda args, taken: taken)
+
+
+def _in_claim(kill: Kill) -> None:
+    """Leases and attempts are written and not committed."""
+    _after(SQLiteWriter, "claim", kill, lambda _, claimed: claimed)
+
+
+def _claimed(kill: Kill) -> None:
+    """Leases and attempts are committed; nothing of them is sent."""
+    _after_awaited(Deliverer, "_write", kill, lambda _, answer: isinstance(answer, tuple) and answer[0])
+
+
+def _answered(kill: Kill) -> None:
+    """The receiver has answered; nobody noted it."""
+    _after_awaited(Poster, "post", kill, lambda _, answer: answer)
+
+
+def _in_finish(kill: Kill) -> None:
+    """The outcome is written and not committed."""
+    _after(SQLiteWriter, "finish", kill, lambda _, held: held)
+
+
+def _finished(kill: Kill) -> None:
+    """The outcome is committed."""
+    finished: list[int] = []
+    _after(SQLiteWriter, "finish", _nobody, lambda _, held: finished.extend(held))
+    _after_awaited(Deliverer, "_write", kill, lambda _, __: finished)
+
+
+def _nobody(_: Any) -> None:
+    """Lives on."""
+
+
+POINTS: Final[dict[str, Callable[[Kill], None]]] = {
+    "in_planning": _in_planning,
+    "planned": _planned,
+    "in_claim": _in_claim,
+    "claimed": _claimed,
+    "answered": _answered,
+    "in_finish": _in_finish,
+    "finished": _finished,
+}
+"""The instructions, in the order of a delivery's life."""
+
+
+if __name__ == "__main__":
+    _, point, count, *rest = sys.argv
+    POINTS[point](_Countdown(int(count)))
+    sys.argv = ["monitor", *rest]
+    main()
