@@ -1,39 +1,48 @@
 """Posting: one attempt at a delivery, from its row to the answer. For the deliverer and for test sends."""
 
-from typing import Final
+from collections.abc import Mapping, Sequence
 
-import msgspec
 import structlog
+from msgspec.structs import replace
 
+from monitor.access.masking import DEFAULT_RULES, Masking
 from monitor.access.sealing import Sealer
 from monitor.webhooks.delivery import Answer, Claimed
-from monitor.webhooks.endpoint import HEADERS_PURPOSE, SECRET_PURPOSE, live_secrets
+from monitor.webhooks.endpoint import HEADERS_PURPOSE, SECRET_PURPOSE, Endpoint, live_secrets
+from monitor.webhooks.headers import unpack
 from monitor.webhooks.sender import Sender
 from monitor.webhooks.signing import signed_headers
-
-_decode_headers: Final = msgspec.msgpack.Decoder(dict[str, str]).decode
 
 
 class Poster:
     """Opens what is sealed, signs and sends."""
 
-    def __init__(self, sender: Sender, sealer: Sealer) -> None:
-        self._sender, self._sealer = sender, sealer
+    def __init__(self, sender: Sender, sealer: Sealer, masking: Masking | None = None) -> None:
+        """`masking` are the rules for what receivers say back; None = the default ones."""
+        self._sender, self._sealer, self._masking = sender, sealer, masking or Masking(DEFAULT_RULES)
         self._log = structlog.get_logger("webhooks")
 
     async def post(self, claimed: Claimed, now_us: int) -> Answer:
         """What came of it. Raises nothing but CancelledError: trouble with one endpoint is nobody else's."""
         try:
-            headers = self._headers(claimed, now_us)
-            return await self._sender.send(claimed.endpoint.url, headers, claimed.body, claimed.endpoint.timeout_s)
+            keys, own = self._opened(claimed.endpoint, now_us)
+            headers = {**own, **signed_headers(claimed.id, now_us // 1_000_000, claimed.body, keys)}
+            answer = await self._sender.send(claimed.endpoint.url, headers, claimed.body, claimed.endpoint.timeout_s)
+            return self._masked(answer, [*keys, *(value.encode() for value in own.values())])
         except Exception:  # noqa: BLE001 - the rim: it must not end the deliveries to all
             self._log.exception("could not attempt a delivery", delivery=claimed.id)
             return Answer(None, "internal")
 
-    def _headers(self, claimed: Claimed, now_us: int) -> dict[str, str]:
-        endpoint = claimed.endpoint
+    def _opened(self, endpoint: Endpoint, now_us: int) -> tuple[list[bytes], Mapping[str, str]]:
+        """The keys that sign now, and the endpoint's own headers."""
         keys = [self._sealer.open(SECRET_PURPOSE, secret.sealed) for secret in live_secrets(endpoint, now_us)]
-        own: dict[str, str] = {}
-        if endpoint.sealed_headers is not None:
-            own = _decode_headers(self._sealer.open(HEADERS_PURPOSE, endpoint.sealed_headers))
-        return {**own, **signed_headers(claimed.id, now_us // 1_000_000, claimed.body, keys)}
+        if endpoint.sealed_headers is None:
+            return keys, {}
+        return keys, unpack(self._sealer.open(HEADERS_PURPOSE, endpoint.sealed_headers))
+
+    def _masked(self, answer: Answer, secrets: Sequence[bytes]) -> Answer:
+        """Without what a receiver says back of what it was sent, or of its own: the log is read by others."""
+        if not answer.body and not answer.headers:
+            return answer
+        headers = {name: self._masking.masked_text(value, secrets) for name, value in answer.headers.items()}
+        return replace(answer, body=self._masking.masked_text(answer.body, secrets), headers=headers)
