@@ -20,15 +20,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from monitor.access.masking import Masking, rules_of
 from monitor.access.sealing import Sealer, load_key
 from monitor.access.teams import team_rule
-from monitor.api import data, deliveries, executions, ingest, operations, streams, webhooks
+from monitor.api import data, deliveries, executions, ingest, operations, replays, streams, webhooks
 from monitor.clock import Clock, SystemClock
 from monitor.dashboard import page
 from monitor.deliverer import Deliverer
 from monitor.deliverer import Statistics as WebhookStatistics
 from monitor.errors import DataFolderBusy, DataFolderUnusable, SettingsInvalid
 from monitor.executions.deliveries import Deliveries
+from monitor.executions.pings import Pings
 from monitor.executions.reads import Found, Reads
 from monitor.executions.rehearsal import Rehearsal
+from monitor.executions.replays import Replays
 from monitor.executions.webhook_secrets import WebhookSecrets
 from monitor.executions.webhooks import Webhooks
 from monitor.executions.wishes import Wishes
@@ -43,6 +45,7 @@ from monitor.journal import open_sqlite_journal
 from monitor.journal.base import Journal
 from monitor.journal.kafka import open_kafka_journal
 from monitor.pipeline import Pipeline, check_anchors
+from monitor.replayer import Replayer
 from monitor.settings import Settings
 from monitor.store import Store, open_sqlite_store
 from monitor.streams.endpoint import Streams
@@ -76,10 +79,13 @@ class Parts:
     intake: Intake
     pipeline: Pipeline
     deliverer: Deliverer
+    replayer: Replayer
     janitor: Janitor
     webhooks: Webhooks
     webhook_secrets: WebhookSecrets
     deliveries: Deliveries
+    pings: Pings
+    replays: Replays
 
     @property
     def loops(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, None]]]:
@@ -89,6 +95,7 @@ class Parts:
             "standstill": Standstill(self.hub, self.pipeline.lag, self.clock).run,
             "pipeline": self.pipeline.run,
             "deliverer": self.deliverer.run,
+            "replayer": self.replayer.run,
             "janitor": self.janitor.run,
         }
 
@@ -149,7 +156,8 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
         metrics = Metrics()
         team_of = team_rule(exclusive=journal.exclusive, trust_body=settings.trust_team)
         replay = Replay(journal, store, team_of)
-        bodies = Bodies(Masking(rules_of(settings.mask)), settings.public_url)
+        masking = Masking(rules_of(settings.mask))
+        bodies = Bodies(masking, settings.public_url)
         hub = Hub(
             start=position,
             replay=replay,
@@ -160,14 +168,16 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
             limits=Limits(connections=settings.streams),
         )
         await hub.refill()
+        poster = Poster(sender, sealer, masking)
         deliverer = Deliverer(
             name=f"{socket.gethostname()}-{settings.data.resolve()}",
             store=store,
-            poster=Poster(sender, sealer),
+            poster=poster,
             clock=clock,
             chance=random.random,
             metrics=metrics,
         )
+        replayer = Replayer(store=store, clock=clock, on_due=deliverer.wake)
         yield Parts(
             settings=settings,
             clock=clock,
@@ -188,6 +198,7 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
                 metrics=metrics,
             ),
             deliverer=deliverer,
+            replayer=replayer,
             janitor=Janitor(journal=journal, store=store, clock=clock, keep_s=settings.journal_keep_s),
             webhooks=Webhooks(
                 store=store,
@@ -200,7 +211,21 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
                 on_due=deliverer.wake,
             ),
             webhook_secrets=WebhookSecrets(store=store, sealer=sealer, clock=clock, random_bytes=secrets.token_bytes),
-            deliveries=Deliveries(store),
+            deliveries=Deliveries(store=store, clock=clock, on_due=deliverer.wake),
+            pings=Pings(
+                store=store,
+                poster=poster,
+                clock=clock,
+                random_bytes=secrets.token_bytes,
+                on_due=deliverer.wake,
+            ),
+            replays=Replays(
+                store=store,
+                clock=clock,
+                random_bytes=secrets.token_bytes,
+                on_replay=replayer.wake,
+                on_due=deliverer.wake,
+            ),
         )
 
 
@@ -217,7 +242,8 @@ def create_app(parts: Parts) -> ASGIApp:
         *webhooks.routes(
             webhooks=parts.webhooks, secrets=parts.webhook_secrets, sealer=sealer, authenticate=authenticate
         ),
-        *deliveries.routes(deliveries=parts.deliveries, authenticate=authenticate),
+        *deliveries.routes(deliveries=parts.deliveries, pings=parts.pings, sealer=sealer, authenticate=authenticate),
+        *replays.routes(replays=parts.replays, sealer=sealer, authenticate=authenticate),
         *streams.routes(hub=parts.hub, sealer=sealer, authenticate=authenticate),
     ]
     web = CountRequests(Starlette(routes=routes, exception_handlers=exception_handlers(clock)), parts.metrics)

@@ -16,7 +16,7 @@ CHAIN = (
     ("journal", "store"),
     ("intake",),
     ("engines", "sources", "fanout"),
-    ("executions", "pipeline", "deliverer", "janitor"),
+    ("executions", "pipeline", "deliverer", "replayer", "janitor"),
     ("web",),
     ("api", "streams", "dashboard"),
     ("app",),

@@ -41,6 +41,7 @@ WISH: dict[str, Any] = {
 async def client_of(
     house: House,
     team: str = "acme",
+    *,
     allowed: tuple[str, ...] = (),
     clock: Clock | None = None,
     on_due: Callable[[], None] = lambda: None,

@@ -1,0 +1,153 @@
+"""`/v1/webhooks/{id}/replay` and `/v1/webhook-replays`: have a range of deliveries sent once more."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, Field
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from monitor.access.sealing import Sealer
+from monitor.api.webhook_documents import Document, read_document
+from monitor.errors import InvalidReplay, InvalidWebhook
+from monitor.events.codec import format_time, parse_time_us
+from monitor.executions.deliveries import Wanted
+from monitor.executions.replays import MISSED, REPLAYABLE, Progress, Replays
+from monitor.web.auth import Authenticate
+from monitor.web.cursors import cursor_token, open_cursor
+from monitor.web.params import check_names, nearest, take_limit, take_one
+from monitor.web.paths import IdRoute
+from monitor.web.replies import json_reply
+
+DEFAULT_LIMIT: Final = 20
+MAX_LIMIT: Final = 100
+
+_NOT_KEPT: Final = {"cache-control": "no-store"}
+
+
+def _check_time(said: str) -> str:
+    parse_time_us(said)
+    return said
+
+
+def _check_status(said: str) -> str:
+    if said not in REPLAYABLE:
+        raise ValueError(f"does not know '{said[:40]}'{nearest(said, REPLAYABLE)}")
+    return said
+
+
+Time = Annotated[str, AfterValidator(_check_time)]
+Status = Annotated[str, AfterValidator(_check_status)]
+EventType = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class ReplayDocument(Document):
+    """The body of `POST /v1/webhooks/{id}/replay`."""
+
+    since: Time | None = None
+    until: Time | None = None
+    status: list[Status] = Field(list(MISSED), min_length=1)
+    events: list[EventType] = Field([], max_length=100)
+    execution_id: str | None = Field(None, min_length=1, max_length=256, alias="executionId")
+    dry_run: bool = Field(False, alias="dryRun")
+
+    def wanted(self) -> Wanted:
+        """As the desk takes it. Raises InvalidReplay."""
+        since_us = None if self.since is None else parse_time_us(self.since)
+        until_us = None if self.until is None else parse_time_us(self.until)
+        if since_us is not None and until_us is not None and since_us > until_us:
+            raise InvalidReplay("'since' is later than 'until'", field="since")
+        return Wanted(self.status, self.events, self.execution_id, since_us, until_us)
+
+
+def routes(*, replays: Replays, sealer: Sealer, authenticate: Authenticate) -> list[Route]:
+    """The routes of this file."""
+    face = _Face(replays, sealer, authenticate)
+    return [
+        IdRoute("/v1/webhooks/{id}/replay", face.start, methods=["POST"]),
+        IdRoute("/v1/webhooks/{id}/replays", face.listing, methods=["GET"]),
+        IdRoute("/v1/webhook-replays/{id}", face.single, methods=["GET"]),
+        IdRoute("/v1/webhook-replays/{id}/cancel", face.cancel, methods=["POST"]),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Face:
+    replays: Replays
+    sealer: Sealer
+    authenticate: Authenticate
+
+    async def start(self, request: Request) -> Response:
+        """A job that sends once more what fits; as a dry run, how much that is."""
+        who, endpoint_id = self.authenticate(request.scope), request.path_params["id"]
+        check_names(request.query_params, ())
+        document = await _read_document(request)
+        wanted = document.wanted()
+        if document.dry_run:
+            matched = await self.replays.matched(who, endpoint_id, wanted)
+            return json_reply({"dryRun": True, "matched": matched}, headers=_NOT_KEPT)
+        started = await self.replays.start(who, endpoint_id, wanted)
+        location = {"location": f"/v1/webhook-replays/{started.replay.id}"}
+        return json_reply(_replay(started), 202, _NOT_KEPT | location)
+
+    async def listing(self, request: Request) -> Response:
+        """A page of a webhook's replays, newest first."""
+        who, query, endpoint_id = self.authenticate(request.scope), request.query_params, request.path_params["id"]
+        check_names(query, ("limit", "cursor"))
+        limit = take_limit(query, default=DEFAULT_LIMIT, most=MAX_LIMIT)
+        cursor, question = take_one(query, "cursor"), ("replays", who.team, endpoint_id)
+        before_key = None if cursor is None else open_cursor(self.sealer, question, cursor)[1]
+        page = await self.replays.listed(who, endpoint_id, limit, before_key)
+        last = page.rows[-1].replay.key if page.has_more else None
+        pagination = {
+            "limit": limit,
+            "hasMore": page.has_more,
+            "nextCursor": None if last is None else cursor_token(self.sealer, question, (None, last)),
+        }
+        return json_reply({"data": [_replay(row) for row in page.rows], "pagination": pagination}, headers=_NOT_KEPT)
+
+    async def single(self, request: Request) -> Response:
+        """One replay, and how far it is."""
+        who = self.authenticate(request.scope)
+        check_names(request.query_params, ())
+        return json_reply(_replay(await self.replays.single(who, request.path_params["id"])), headers=_NOT_KEPT)
+
+    async def cancel(self, request: Request) -> Response:
+        """A replay that is called off, with what of it was not sent."""
+        who = self.authenticate(request.scope)
+        check_names(request.query_params, ())
+        return json_reply(_replay(await self.replays.cancel(who, request.path_params["id"])), headers=_NOT_KEPT)
+
+
+async def _read_document(request: Request) -> ReplayDocument:
+    try:
+        return await read_document(request, ReplayDocument)
+    except InvalidWebhook as error:
+        raise InvalidReplay(error.message, **error.details) from None
+
+
+def _replay(progress: Progress) -> dict[str, Any]:
+    replay, query = progress.replay, progress.replay.query
+    return {
+        "id": replay.id,
+        "webhookId": progress.endpoint_id,
+        "status": replay.state,
+        "query": {
+            "since": _time(query.since_us),
+            "until": _time(query.until_us),
+            "status": query.states,
+            "events": query.event_types or (),
+            "executionId": query.execution_id,
+        },
+        "matched": replay.matched,
+        "queued": replay.queued,
+        "sent": progress.sent,
+        "progress": round(progress.share, 4),
+        "createdAt": format_time(replay.created_us),
+        "finishedAt": _time(replay.finished_us),
+    }
+
+
+def _time(at_us: int | None) -> str | None:
+    return None if at_us is None else format_time(at_us)
