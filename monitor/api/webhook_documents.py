@@ -174,7 +174,7 @@ def _refusal(error: ValidationError, kind: type[Document]) -> InvalidRequest | I
     if fault["type"] == "json_invalid":
         return InvalidRequest(f"the body is not JSON: {fault['msg'].removeprefix('Invalid JSON: ')}")
     field = ".".join(map(str, fault["loc"]))
-    if not field:
+    if not fault["loc"]:
         return InvalidWebhook("the body is not a JSON object")
     return InvalidWebhook(_sentence(fault, field, kind), field=field)
 
