@@ -25,26 +25,31 @@ _DOWNLOAD_LIMIT_S: Final = 120
 
 def prepare() -> Path:
     """The folder in which the packages are installed. Raises Unavailable."""
+    return installed(PROGRAMS)
+
+
+def installed(programs: Path) -> Path:
+    """The folder with the packages that `programs` name in their lock file. Raises Unavailable."""
     if not (shutil.which("node") and shutil.which("npm")):
         install("nodejs", "npm")
-    wanted = b"".join((PROGRAMS / name).read_bytes() for name in _WANTED)
+    wanted = b"".join((programs / name).read_bytes() for name in _WANTED)
     folder = cache_folder("node") / hashlib.sha256(wanted).hexdigest()[:12]
     with locked(folder.with_suffix(".lock")):
         if not folder.exists():
-            _install_packages(folder)
+            _install_packages(programs, folder)
     return folder
 
 
-def _install_packages(folder: Path) -> None:
+def _install_packages(programs: Path, folder: Path) -> None:
     with replacing(folder) as fresh:
         for name in _WANTED:
-            shutil.copy(PROGRAMS / name, fresh)
+            shutil.copy(programs / name, fresh)
         npm = ["npm", "clean-install", "--ignore-scripts", "--no-audit", "--no-fund"]
         try:
             subprocess.run(npm, cwd=fresh, check=True, timeout=_DOWNLOAD_LIMIT_S, capture_output=True, text=True)
         except subprocess.SubprocessError as error:
             said = str(getattr(error, "stderr", None) or error).strip().rpartition("\n")[2]
-            raise Unavailable(f"npm did not deliver Node's clients: {said}") from error
+            raise Unavailable(f"npm did not deliver the packages of {programs.name}: {said}") from error
 
 
 @asynccontextmanager
