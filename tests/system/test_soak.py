@@ -173,11 +173,14 @@ class Soak:
         await self._all(lambda client: client.has_closed, "at the end")
 
     async def _all(self, is_so: Callable[[Client], bool], what: str) -> None:
+        """Return when it was so of each client; some lose their connections again while others come back."""
+        left = list(self._clients)
+
         async def holds() -> bool:
-            return all(map(is_so, self._clients))
+            left[:] = [client for client in left if not is_so(client)]
+            return not left
 
         def others() -> str:
-            left = [client for client in self._clients if not is_so(client)]
             return f"{len(left)} clients are not {what} (seed {SEED}), such as {left[:3]}"
 
         await eventually(holds, within_s=SETTLED_WITHIN_S, what=others)
