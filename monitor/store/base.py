@@ -377,7 +377,9 @@ class Writer(Reader, Protocol):
         ...
 
     def put_lane(self, endpoint_key: int, lane: Lane) -> None:
-        """Replace what is remembered of its receiver."""
+        """Replace what is remembered of its receiver. Whoever does so has it looked at, by `finish` or
+        `update_endpoint`.
+        """
         ...
 
     # What is owed
@@ -389,7 +391,7 @@ class Writer(Reader, Protocol):
     def claim(self, *, now_us: int, lease: str, until_us: int, limit: int) -> list[Claimed]:
         """Lease due deliveries, lanes in turns, each as far as it has room (`lane.room`); attempts count as started.
 
-        A lane that waited longest comes first. Leases that ended before `now_us` are taken back first: their attempts
+        A lane that waited longest comes first. Leases that have ended by `now_us` are taken back first: their attempts
         stay, as `interrupted`, and use up nothing of the schedule. A test that was interrupted has failed: whoever
         asked for it is gone.
         """
@@ -421,7 +423,8 @@ class Writer(Reader, Protocol):
         replay_key: int | None = None,
         states: Collection[DeliveryState] = REDELIVERABLE,
     ) -> int:
-        """Make those that are in one of `states` pending again, with a fresh schedule. Returns how many.
+        """Make those that are in one of `states`, of endpoints that still are, pending again, with a fresh schedule.
+        Returns how many.
 
         Rank 0 is live, 1 is served when nothing live is due. Where an order is kept, each waits for those before it
         that are of the same rank.
@@ -434,7 +437,7 @@ class Writer(Reader, Protocol):
 
     def hold_overflow(self, limit: int, now_us: int, most: int) -> Mapping[int, int]:
         """Hold (`overflow`) what is pending beyond `limit` in each lane: the oldest events of nodes, progress and logs,
-        never the end of an execution; `most` of a lane at once. Returns how many by endpoint.
+        never the end of an execution, nor who is halted; `most` of a lane at once. Returns how many by endpoint.
         """
         ...
 
@@ -448,8 +451,13 @@ class Writer(Reader, Protocol):
 
     def forget_deliveries(self, before_us: int, after_key: int, limit: int) -> tuple[int, int]:
         """Remove deliveries planned before, of the first `limit` behind `after_key`, that are delivered, failed or
-        cancelled, with their attempts. Returns how many, and the key up to which it looked; 0 = to the end.
+        cancelled, with their attempts. The latest delivery of all stays, for keys are never given again. Returns how
+        many, and the key up to which it looked; 0 = to the end.
         """
+        ...
+
+    def set_back(self, by_us: int) -> None:
+        """Bring every time that a delivery, a lease or a lane waits for nearer by so much: the clock was set back."""
         ...
 
 

@@ -4,7 +4,9 @@ What people ask and decide stands here; what runs for every delivery (owe, claim
 Mixed into the Reader and Writer of the drivers; always inside a transaction.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -33,7 +35,7 @@ from monitor.store.base import REDELIVERABLE, AttemptRow, Backlog, DeliveryQuery
 from monitor.store.tables import HELD, LEASED, PENDING
 from monitor.webhooks.delivery import AttemptDetail, DeliveryState, Trigger
 from monitor.webhooks.endpoint import Endpoint
-from monitor.webhooks.lane import Lane
+from monitor.webhooks.lane import Lane, set_back
 
 _A: Final = tables.attempts.c
 _B: Final = tables.delivery_bodies.c
@@ -45,8 +47,11 @@ _R: Final = tables.replays.c
 LARGEST_IN: Final = 5_000
 """Values in one statement; SQLite as distributed takes 32,766."""
 
-SHED_FIRST: Final = ("node.%", "log.%", "execution.progress", "execution.heartbeat")
-"""Patterns of what an overflowing lane sets aside. What tells that an execution began, waits or ended stays."""
+SHED_FIRST: Final = ("node.*", "log.*", "execution.progress", "execution.heartbeat")
+"""What an overflowing lane sets aside. What tells that an execution began, waits or ended stays."""
+
+ENDED: Final = ("delivered", "failed", "cancelled")
+"""States of deliveries that may be forgotten."""
 
 decode_endpoint: Final = msgspec.msgpack.Decoder(Endpoint).decode
 decode_lane: Final = msgspec.msgpack.Decoder(Lane).decode
@@ -80,7 +85,6 @@ class LedgerReads:
         return None if found is None else keyed(found.key, found.body)
 
     def endpoint_of(self, key: int) -> Endpoint | None:
-        """The endpoint of a key; None when it is gone."""
         body = self._connection.scalars(select(_E.body).where(_E.key == key)).one_or_none()
         return None if body is None else keyed(key, body)
 
@@ -154,7 +158,7 @@ class LedgerReads:
         return self._connection.scalars(wanted).all()
 
 
-class LedgerWrites(LedgerReads):
+class LedgerWrites(LedgerReads, ABC):
     """The ledger's part of the Writer port, but for what is tuned per driver."""
 
     def set_key_check(self, sealed: bytes) -> None:
@@ -190,15 +194,6 @@ class LedgerWrites(LedgerReads):
         self._raise_version()
         return count
 
-    def put_lane(self, endpoint_key: int, lane: Lane) -> None:
-        self._connection.execute(update(tables.lanes).where(_L.endpoint_key == endpoint_key).values(body=encode(lane)))
-
-    def look(self, endpoint_keys: Iterable[int], at_us: int) -> None:
-        """See whether these lanes have something to do, at `at_us` at the latest."""
-        for key in endpoint_keys:
-            later = or_(_L.look_us.is_(None), _L.look_us > at_us)
-            self._connection.execute(update(tables.lanes).where(_L.endpoint_key == key, later).values(look_us=at_us))
-
     def _raise_version(self) -> None:
         version = tables.meta.c.endpoints_version
         self._connection.execute(update(tables.meta).values({version: version + 1}))
@@ -226,15 +221,17 @@ class LedgerWrites(LedgerReads):
             # Where an order is kept, it is due when its turn comes.
             "due_us": case((_D.order_key.is_(None), due_us), else_=None),
         }
-        moved = self._moved(keys, _is_in(states), anew)
-        self.look({endpoint_key for endpoint_key, _ in moved}, due_us)
-        self.wake(moved, due_us)
+        heads = self._heads(keys, rank)
+        is_served = exists().where(_E.key == _D.endpoint_key)
+        moved = self._moved(keys, and_(_is_in(states), is_served), anew)
+        self.stand_back(heads)
+        self._follow(moved, due_us)
         return len(moved)
 
     def cancel(self, keys: Sequence[int], reason: str, now_us: int) -> int:
         is_open = _D.state.in_(("pending", "leased", "held"))
         moved = self._moved(keys, is_open, {"state": "cancelled", "reason": reason, **_NOTHING_DUE})
-        self.wake(moved, now_us)
+        self._follow(moved, now_us)
         return len(moved)
 
     def hold_overflow(self, limit: int, now_us: int, most: int) -> Mapping[int, int]:
@@ -245,11 +242,12 @@ class LedgerWrites(LedgerReads):
         return {key: count for key, count in held.items() if count}
 
     def _hold(self, endpoint_key: int, excess: int, now_us: int) -> int:
-        sheddable = or_(*(_D.event_type.like(pattern) for pattern in SHED_FIRST))
-        oldest = select(_D.key).where(_D.endpoint_key == endpoint_key, PENDING, sheddable)
+        # Who is halted is held already, and would let others pass.
+        sheddable = (PENDING, _D.reason.is_(None), or_(*map(_is_of_type, SHED_FIRST)))
+        oldest = select(_D.key).where(_D.endpoint_key == endpoint_key, *sheddable)
         keys = self._connection.scalars(oldest.order_by(_D.key).limit(excess)).all()
         moved = self._moved(keys, PENDING, {"state": "held", "reason": "overflow", "due_us": None})
-        self.wake(moved, now_us)
+        self._follow(moved, now_us)
         return len(moved)
 
     def end_replayed(self, replay_key: int, now_us: int) -> int:
@@ -259,7 +257,7 @@ class LedgerWrites(LedgerReads):
         for state, reason, is_so in (("delivered", None, accepted), ("failed", "replay_cancelled", not_(accepted))):
             values = {"state": state, "reason": reason, "rank": 0, "replay_key": None, "due_us": None}
             taken += self._moved(keys, and_(PENDING, is_so), values)
-        self.wake(taken, now_us)
+        self._follow(taken, now_us)
         return len(taken)
 
     def put_replay(self, replay: Replay) -> Replay:
@@ -279,8 +277,9 @@ class LedgerWrites(LedgerReads):
     def forget_deliveries(self, before_us: int, after_key: int, limit: int) -> tuple[int, int]:
         looked_at = select(_D.key, _D.body_key, _D.state, _D.planned_us).where(_D.key > after_key)
         found = self._connection.execute(looked_at.order_by(_D.key).limit(limit)).all()
-        ended = ("delivered", "failed", "cancelled")
-        gone = [row for row in found if row.planned_us < before_us and row.state in ended]
+        # The latest one stays: its key tells which comes next, and none is given twice.
+        latest = self._connection.scalars(select(func.max(_D.key))).one()
+        gone = [row for row in found if row.planned_us < before_us and row.state in ENDED and row.key != latest]
         self._delete(tables.deliveries, _D.key, [row.key for row in gone])
         self._delete(tables.attempts, _A.delivery_key, [row.key for row in gone])
         orphans = ~exists().where(_D.body_key == _B.key)
@@ -292,6 +291,17 @@ class LedgerWrites(LedgerReads):
     def _delete(self, table: Table, column: ColumnElement[int], keys: Sequence[int], *tests: Any) -> None:
         for some in _portions(keys):
             self._connection.execute(delete(table).where(column.in_(some), *tests))
+
+    # The clock
+
+    def set_back(self, by_us: int) -> None:
+        deliveries, lanes = update(tables.deliveries), update(tables.lanes)
+        earlier: dict[str, Any] = {"due_us": _D.due_us - by_us, "lease_until_us": _D.lease_until_us - by_us}
+        for is_open in (PENDING, LEASED):
+            self._connection.execute(deliveries.where(is_open).values(earlier))
+        self._connection.execute(lanes.where(_L.look_us.is_not(None)).values(look_us=_L.look_us - by_us))
+        for key, body in self._connection.execute(select(_L.endpoint_key, _L.body)).all():
+            self.put_lane(key, set_back(decode_lane(body), by_us))
 
     # Steps
 
@@ -306,15 +316,36 @@ class LedgerWrites(LedgerReads):
             moved += [(row.endpoint_key, row.order_key) for row in found]
         return moved
 
-    def wake(self, ended: Iterable[tuple[int, str | None]], now_us: int) -> None:
-        """Make due what waited for deliveries that ended, named by endpoint and order: of each rank the first one."""
-        for endpoint_key, order_key in sorted({(key, order) for key, order in ended if order is not None}):
-            of_order = (_D.endpoint_key == endpoint_key, _D.order_key == order_key, text(OPEN))
-            firsts = [select(func.min(_D.key)).where(*of_order, _D.rank == rank).scalar_subquery() for rank in RANKS]
-            waits = (PENDING, _D.due_us.is_(None), _D.reason.is_(None))
-            woken = update(tables.deliveries).where(_D.key.in_(firsts), *waits).values(due_us=now_us)
-            self._connection.execute(woken)
-            self.look([endpoint_key], now_us)
+    def _heads(self, keys: Sequence[int], rank: int) -> list[int]:
+        """The first open delivery of a rank in each order that one of `keys` belongs to."""
+        heads: list[int] = []
+        for some in _portions(keys):
+            orders = select(_D.endpoint_key, _D.order_key).where(_D.key.in_(some), _D.order_key.is_not(None))
+            order = orders.distinct().subquery().c
+            same = (_D.endpoint_key == order.endpoint_key, _D.order_key == order.order_key, _D.rank == rank)
+            first = select(func.min(_D.key)).where(*same, text(OPEN)).scalar_subquery()
+            heads += [key for key in self._connection.scalars(select(first)) if key is not None]
+        return heads
+
+    def _follow(self, moved: Collection[tuple[int, str | None]], now_us: int) -> None:
+        """Let lanes go on after deliveries, named by endpoint and order, that were moved."""
+        self.wake(moved, now_us)
+        self.look({endpoint_key for endpoint_key, _ in moved}, now_us)
+
+    @abstractmethod
+    def put_lane(self, endpoint_key: int, lane: Lane) -> None: ...
+
+    @abstractmethod
+    def look(self, endpoint_keys: Iterable[int], at_us: int) -> None:
+        """See whether these lanes have something to do, at `at_us` at the latest."""
+
+    @abstractmethod
+    def wake(self, moved: Iterable[tuple[int, str | None]], now_us: int) -> None:
+        """Make due who comes first in these orders, of each rank, and has waited for that."""
+
+    @abstractmethod
+    def stand_back(self, keys: Iterable[int]) -> None:
+        """Let those of `keys` wait that are pending and have others before them in their order."""
 
 
 OPEN: Final = "state IN ('pending', 'leased')"
@@ -326,8 +357,9 @@ RANKS: Final = (0, 1)
 _NOTHING_DUE: Final[Mapping[str, None]] = {"due_us": None, "lease": None, "lease_until_us": None}
 
 
+@lru_cache(maxsize=4_096)
 def keyed(key: int, body: bytes) -> Endpoint:
-    """A stored endpoint."""
+    """A stored endpoint; the same object for the same bytes, which every claim reads again."""
     return msgspec.structs.replace(decode_endpoint(body), key=key)
 
 

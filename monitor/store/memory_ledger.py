@@ -2,17 +2,16 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from fnmatch import fnmatchcase
 from itertools import product
 from typing import Any, NamedTuple
 
 import msgspec
 
 from monitor.store.base import REDELIVERABLE, AttemptRow, Backlog, DeliveryQuery, DeliveryRow, Replay
-from monitor.store.ledger import RANKS, SHED_FIRST
+from monitor.store.ledger import ENDED, RANKS, SHED_FIRST
 from monitor.webhooks.delivery import Claimed, DeliveryState, Outcome, Planned, Trigger
 from monitor.webhooks.endpoint import Endpoint
-from monitor.webhooks.lane import Lane, begun, room
+from monitor.webhooks.lane import Lane, begun, room, set_back
 
 
 class _LaneRow(NamedTuple):
@@ -143,9 +142,10 @@ class MemoryLedger:
         return stored
 
     def update_endpoint(self, endpoint: Endpoint) -> None:
-        self._ledger.endpoints[endpoint.key] = endpoint
+        if endpoint.key in self._ledger.endpoints:
+            self._ledger.endpoints[endpoint.key] = endpoint
+            self._look([endpoint.key], 0)
         self._ledger.endpoints_version += 1
-        self._look([endpoint.key], 0)
 
     def remove_endpoint(self, team: str, endpoint_id: str) -> int | None:
         endpoint = self.endpoint(team, endpoint_id)
@@ -197,11 +197,14 @@ class MemoryLedger:
         )
         self._ledger.deliveries[key] = _Delivery(row, order_key=it.order_key)
         self._ledger.keys[it.id] = key
-        self._look([it.endpoint_key], it.due_us)
+        if not waits:
+            self._look([it.endpoint_key], it.due_us)
         return key
 
-    def _open(self, endpoint_key: int, order_key: str, rank: int) -> list[_Delivery]:
-        """What is pending or leased of an order."""
+    def _open(self, endpoint_key: int, order_key: str | None, rank: int) -> list[_Delivery]:
+        """What is pending or leased of an order, first things first; nothing where there is none."""
+        if order_key is None:
+            return []
         of_lane = (it for it in self._ledger.deliveries.values() if it.row.endpoint_key == endpoint_key)
         of_order = (it for it in of_lane if (it.order_key, it.rank) == (order_key, rank))
         return [it for it in of_order if it.row.state in ("pending", "leased")]
@@ -209,16 +212,15 @@ class MemoryLedger:
     # Claims
 
     def claim(self, *, now_us: int, lease: str, until_us: int, limit: int) -> list[Claimed]:
-        self._take_back(lambda it: it.lease_until_us < now_us, now_us)
+        self._take_back(lambda it: it.lease_until_us <= now_us, now_us)
         claimed: list[Claimed] = []
         while len(claimed) < limit and (keys := self._lanes_to_look_at(now_us, limit - len(claimed))):
             queues = {key: self._due(key, now_us) for key in keys}
             chosen = _in_turns(queues, limit - len(claimed))
-            for key, queue in queues.items():
+            for key, sent in chosen.items():
                 is_probe = self.lane(key).breaker != "closed"
-                sent = chosen[key]
                 claimed += [self._lease(it, lease, until_us, now_us, is_probe=is_probe) for it in sent]
-                self._note_visit(key, len(sent), is_all=len(sent) == len(queue), now_us=now_us)
+                self._note_visit(key, len(sent), now_us)
         return claimed
 
     def _lanes_to_look_at(self, now_us: int, limit: int) -> list[int]:
@@ -247,13 +249,13 @@ class MemoryLedger:
         place = (row.key, row.id, self._ledger.endpoints[row.endpoint_key], row.body, n, row.step, lease, row.trigger)
         return Claimed(*place, is_probe, row.planned_us, first_us)
 
-    def _note_visit(self, key: int, taken: int, *, is_all: bool, now_us: int) -> None:
+    def _note_visit(self, key: int, taken: int, now_us: int) -> None:
         endpoint = self._ledger.endpoints[key]
         lane = begun(self.lane(key), endpoint, taken, now_us)
         free, look_us, _ = room(lane, endpoint, self._in_flight(key), now_us)
         if free:
-            later = (it.row.due_us for it in self._waiting(key) if it.row.due_us is not None)
-            look_us = min(later, default=None) if is_all else now_us
+            left_us = [it.row.due_us for it in self._waiting(key) if it.row.due_us is not None]
+            look_us = max(now_us, min(left_us)) if left_us else None
         self._ledger.lanes[key] = _LaneRow(lane, look_us)
 
     def begin(self, planned: Planned, trigger: Trigger, *, now_us: int, lease: str, until_us: int) -> Claimed | None:
@@ -265,18 +267,20 @@ class MemoryLedger:
     # Ends
 
     def finish(self, outcomes: Sequence[Outcome]) -> set[int]:
-        held: set[int] = set()
+        held: dict[int, _Delivery] = {}
         for it in outcomes:
             said = {"status": it.status, "error": it.error, "answer": it.answer, "detail": it.detail}
             self._end_attempt(it.key, it.n, finished_us=it.finished_us, **said)
             found = self._ledger.deliveries.get(it.key)
             if found is not None and found.row.state == "leased" and found.lease == it.lease:
-                held.add(it.key)
+                held[it.key] = found
                 changes = {"state": it.state, "reason": it.reason, "due_us": it.due_us, "step": it.step}
                 self._put(found, lease=None, **changes)
-                self._wake([found], it.finished_us)
-            self._look([it.endpoint_key], it.finished_us)
-        return held
+        latest_us = max((it.finished_us for it in outcomes), default=0)
+        self._stand_back(held)
+        self._wake(held.values(), latest_us)
+        self._look({it.endpoint_key for it in outcomes}, latest_us)
+        return set(held)
 
     def release_leases(self, lease_prefix: str, now_us: int) -> int:
         return self._take_back(lambda it: (it.lease or "").startswith(lease_prefix), now_us)
@@ -290,6 +294,7 @@ class MemoryLedger:
             self._put(it, lease=None, **now)
             self._end_attempt(it.row.key, it.row.attempts, finished_us=now_us, error="interrupted")
             self._look([it.row.endpoint_key], now_us)
+        self._stand_back(it.row.key for it in found)
         return len(found)
 
     def _end_attempt(self, key: int, n: int, **ended: Any) -> None:
@@ -309,32 +314,34 @@ class MemoryLedger:
         replay_key: int | None = None,
         states: Collection[DeliveryState] = REDELIVERABLE,
     ) -> int:
-        found = [it for it in self._named(keys) if _shown(it.row) in states]
+        served = (it for it in self._named(keys) if it.row.endpoint_key in self._ledger.endpoints)
+        found = [it for it in served if _shown(it.row) in states]
+        heads = [head for it in found for head in self._open(it.row.endpoint_key, it.order_key, rank)[:1]]
         for it in found:
             # Where an order is kept, it is due when its turn comes.
             turn_us = due_us if it.order_key is None else None
             anew = {"state": "pending", "reason": None, "trigger": trigger, "step": 0, "due_us": turn_us}
             self._put(it, rank=rank, replay_key=replay_key, first_us=None, **anew)
-            self._look([it.row.endpoint_key], due_us)
-        self._wake(found, due_us)
+        self._stand_back(it.row.key for it in heads)
+        self._follow(found, due_us)
         return len(found)
 
     def cancel(self, keys: Sequence[int], reason: str, now_us: int) -> int:
         found = [it for it in self._named(keys) if it.row.state in ("pending", "leased", "held")]
         for it in found:
             self._put(it, lease=None, state="cancelled", reason=reason, due_us=None)
-        self._wake(found, now_us)
+        self._follow(found, now_us)
         return len(found)
 
     def hold_overflow(self, limit: int, now_us: int, most: int) -> Mapping[int, int]:
         held: dict[int, int] = {}
         for key in self._ledger.endpoints:
             pending = [it for it in self._fitting(DeliveryQuery(key)) if it.row.state == "pending"]
-            sheddable = [it for it in pending if _is_shed_first(it.row.event_type)]
+            sheddable = [it for it in pending if it.row.reason is None and _is_shed_first(it.row.event_type)]
             excess = sheddable[: min(max(0, len(pending) - limit), most)]
             for it in excess:
                 self._put(it, state="held", reason="overflow", due_us=None)
-            self._wake(excess, now_us)
+            self._follow(excess, now_us)
             held |= {key: len(excess)} if excess else {}
         return held
 
@@ -349,13 +356,14 @@ class MemoryLedger:
             was_accepted = any(row.finished_us and row.error is None for row in self.attempts(it.row.id))
             now = {"state": "delivered", "reason": None} if was_accepted else _NOT_REPLAYED
             self._put(it, rank=0, replay_key=None, due_us=None, **now)
-        self._wake(pending, now_us)
+        self._follow(pending, now_us)
         return len(pending)
 
     def forget_deliveries(self, before_us: int, after_key: int, limit: int) -> tuple[int, int]:
         found = [it.row for it in self._ledger.deliveries.values() if it.row.key > after_key][:limit]
-        ended = ("delivered", "failed", "cancelled")
-        gone = [row for row in found if row.planned_us < before_us and row.state in ended]
+        # The latest one stays: its key tells which comes next.
+        latest = max(self._ledger.deliveries, default=0)
+        gone = [row for row in found if row.planned_us < before_us and row.state in ENDED and row.key != latest]
         for row in gone:
             del self._ledger.deliveries[row.key], self._ledger.keys[row.id]
             for n in range(1, row.attempts + 1):
@@ -371,16 +379,36 @@ class MemoryLedger:
         return [it for it in queued if it.row.state == "pending"]
 
     def _named(self, keys: Sequence[int]) -> list[_Delivery]:
-        return [self._ledger.deliveries[key] for key in keys if key in self._ledger.deliveries]
+        return [self._ledger.deliveries[key] for key in dict.fromkeys(keys) if key in self._ledger.deliveries]
 
-    def _wake(self, ended: Iterable[_Delivery], now_us: int) -> None:
-        """Make due what waited for deliveries that ended: of each rank the first one."""
-        orders = {(it.row.endpoint_key, it.order_key) for it in ended if it.order_key is not None}
+    def _follow(self, moved: Collection[_Delivery], now_us: int) -> None:
+        """Let lanes go on after deliveries that were moved."""
+        self._wake(moved, now_us)
+        self._look({it.row.endpoint_key for it in moved}, now_us)
+
+    def _wake(self, moved: Iterable[_Delivery], now_us: int) -> None:
+        """Make due who comes first in the orders of these, of each rank, and has waited for that."""
+        orders = {(it.row.endpoint_key, it.order_key) for it in moved}
         for (endpoint_key, order_key), rank in product(orders, RANKS):
-            first = next(iter(self._open(endpoint_key, order_key, rank)), None)
-            if first and first.row.state == "pending" and first.row.due_us is None and first.row.reason is None:
-                self._put(first, due_us=now_us)
-                self._look([endpoint_key], now_us)
+            for first in self._open(endpoint_key, order_key, rank)[:1]:
+                if first.row.state == "pending" and first.row.due_us is None and first.row.reason is None:
+                    self._put(first, due_us=now_us)
+
+    def _stand_back(self, keys: Iterable[int]) -> None:
+        """Let those wait that are pending and have others before them in their order."""
+        for it in self._named(list(keys)):
+            earlier = self._open(it.row.endpoint_key, it.order_key, it.rank)[:1]
+            if it.row.state == "pending" and earlier and earlier[0].row.key < it.row.key:
+                self._put(it, due_us=None)
+
+    # The clock
+
+    def set_back(self, by_us: int) -> None:
+        for it in [it for it in self._ledger.deliveries.values() if it.row.state in ("pending", "leased")]:
+            due_us = None if it.row.due_us is None else it.row.due_us - by_us
+            self._put(it, due_us=due_us, lease_until_us=it.lease_until_us - by_us)
+        for key, (lane, look_us) in list(self._ledger.lanes.items()):
+            self._ledger.lanes[key] = _LaneRow(set_back(lane, by_us), None if look_us is None else look_us - by_us)
 
     def _put(self, it: _Delivery, **changes: Any) -> None:
         """Replace a row; `changes` name members of it or of what is shown of it."""
@@ -415,7 +443,7 @@ def _is_of_type(event_type: str, name: str) -> bool:
 
 
 def _is_shed_first(event_type: str) -> bool:
-    return any(fnmatchcase(event_type, pattern.replace("%", "*")) for pattern in SHED_FIRST)
+    return any(_is_of_type(event_type, name) for name in SHED_FIRST)
 
 
 def _in_turns(queues: Mapping[int, Sequence[_Delivery]], limit: int) -> dict[int, list[_Delivery]]:

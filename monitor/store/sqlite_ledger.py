@@ -1,4 +1,4 @@
-"""The ledger's hot path in SQLite: owe, claim and finish, a few statements for each delivery and none for the idle.
+"""The ledger's hot path in SQLite: owe, claim and finish, a few statements for each batch and none for the idle.
 
 Claims go by lane. A lane that may have something to do is in the index `lanes_to_look_at`; claiming visits those that
 are due, the one that waited longest first, and notes when to look again: ten thousand idle endpoints cost nothing, and
@@ -23,7 +23,10 @@ _ADDRESSEES: Final = """
 SELECT e.key FROM json_each(?) AS wanted CROSS JOIN endpoints AS e ON e.key = wanted.value
 """
 _IS_WAITED_FOR: Final = f"""
-SELECT EXISTS (SELECT 1 FROM deliveries WHERE endpoint_key = ? AND order_key = ? AND rank = 0 AND {OPEN})
+SELECT EXISTS (
+    SELECT 1 FROM deliveries INDEXED BY deliveries_in_order
+    WHERE endpoint_key = ? AND order_key = ? AND rank = 0 AND {OPEN}
+)
 """  # noqa: S608 - a constant
 _ADD_DELIVERY: Final = """
 INSERT INTO deliveries (
@@ -35,12 +38,19 @@ _LOOK: Final = """
 UPDATE lanes SET look_us = ?1 WHERE endpoint_key = ?2 AND (look_us IS NULL OR look_us > ?1)
 """
 
+# Indexes are named where another one would do for few rows and be ruinous for many.
+
 _INTERRUPTED: Final = """
-UPDATE deliveries
-SET state = iif("trigger" = 'test', 'failed', 'pending'), reason = iif("trigger" = 'test', 'interrupted', reason),
-    due_us = iif("trigger" = 'test', NULL, due_us), lease = NULL, lease_until_us = NULL
+SELECT key, endpoint_key, attempts, "trigger" = 'test' FROM deliveries INDEXED BY deliveries_by_lease_end
 WHERE state = 'leased' AND {held}
-RETURNING key, endpoint_key, attempts
+"""
+_TAKE_BACK: Final = """
+UPDATE deliveries SET state = 'pending', lease = NULL, lease_until_us = NULL WHERE key = ?
+"""
+_DROP_TEST: Final = """
+UPDATE deliveries
+SET state = 'failed', reason = 'interrupted', due_us = NULL, lease = NULL, lease_until_us = NULL
+WHERE key = ?
 """
 _INTERRUPT: Final = """
 UPDATE attempts SET finished_us = ?, error = 'interrupted' WHERE delivery_key = ? AND n = ? AND finished_us IS NULL
@@ -48,47 +58,79 @@ UPDATE attempts SET finished_us = ?, error = 'interrupted' WHERE delivery_key = 
 
 _LANES: Final = """
 SELECT l.endpoint_key, l.body, e.body,
-    (SELECT count(*) FROM deliveries AS d WHERE d.endpoint_key = l.endpoint_key AND d.state = 'leased')
-FROM lanes AS l CROSS JOIN endpoints AS e ON e.key = l.endpoint_key
+    (SELECT count(*) FROM deliveries AS d INDEXED BY deliveries_leased
+     WHERE d.endpoint_key = l.endpoint_key AND d.state = 'leased')
+FROM lanes AS l INDEXED BY lanes_to_look_at CROSS JOIN endpoints AS e ON e.key = l.endpoint_key
 WHERE l.look_us <= ? ORDER BY l.look_us, l.endpoint_key LIMIT ?
 """
-_DUE: Final = """
-SELECT key FROM deliveries WHERE endpoint_key = ? AND state = 'pending' AND rank = ? AND due_us <= ?
-ORDER BY due_us, key LIMIT ?
+_QUEUE: Final = """
+SELECT key, due_us FROM deliveries INDEXED BY deliveries_due
+WHERE endpoint_key = ?1 AND state = 'pending' AND rank = {rank} AND due_us IS NOT NULL
+ORDER BY due_us, key LIMIT ?2
 """
-_NEXT_DUE: Final = """
-SELECT due_us FROM deliveries WHERE endpoint_key = ? AND state = 'pending' AND rank = ? AND due_us IS NOT NULL
-ORDER BY due_us LIMIT 1
+_QUEUES: Final = "UNION ALL".join(f" SELECT * FROM ({_QUEUE.format(rank=rank)}) " for rank in RANKS)  # noqa: S608
+_TO_LEASE: Final = """
+SELECT d.key, d.id, d.attempts + 1, d.step, d."trigger", d.planned_us, coalesce(d.first_us, ?1), b.body
+FROM json_each(?2) AS wanted
+CROSS JOIN deliveries AS d ON d.key = wanted.value
+CROSS JOIN delivery_bodies AS b ON b.key = d.body_key
 """
 _LEASE: Final = """
-UPDATE deliveries
-SET state = 'leased', lease = ?, lease_until_us = ?, attempts = attempts + 1, first_us = coalesce(first_us, ?)
-WHERE key = ?
-RETURNING id, body_key, attempts, step, "trigger", planned_us, first_us
+UPDATE deliveries SET state = 'leased', lease = ?, lease_until_us = ?, attempts = ?, first_us = ? WHERE key = ?
 """
 _START: Final = """
 INSERT INTO attempts (delivery_key, n, "trigger", started_us, answer) VALUES (?, ?, ?, ?, x'')
 """
+_NOTE_LOOK: Final = "UPDATE lanes SET look_us = ? WHERE endpoint_key = ?"
+_NOTE_LANE: Final = "UPDATE lanes SET body = ? WHERE endpoint_key = ?"
 
+_NEXT_LOOK: Final = """
+SELECT
+    (SELECT min(look_us) FROM lanes INDEXED BY lanes_to_look_at WHERE look_us IS NOT NULL),
+    (SELECT min(lease_until_us) FROM deliveries INDEXED BY deliveries_by_lease_end WHERE state = 'leased')
+"""
+
+_HELD: Final = """
+SELECT d.key, d.lease, d.order_key
+FROM json_each(?) AS wanted CROSS JOIN deliveries AS d ON d.key = wanted.value
+WHERE d.state = 'leased'
+"""
 _END: Final = """
 UPDATE attempts SET finished_us = ?, status = ?, error = ?, answer = ?, detail = ? WHERE delivery_key = ? AND n = ?
 """
 _MOVE_ON: Final = """
-UPDATE deliveries
-SET state = ?, reason = ?, due_us = ?, step = ?, lease = NULL, lease_until_us = NULL
-WHERE key = ? AND lease = ? AND state = 'leased'
-RETURNING order_key
+UPDATE deliveries SET state = ?, reason = ?, due_us = ?, step = ?, lease = NULL, lease_until_us = NULL WHERE key = ?
 """
+_FIRST_OF_ORDER: Final = f"""
+SELECT min(key) FROM deliveries INDEXED BY deliveries_in_order
+WHERE endpoint_key = ?2 AND order_key = ?3 AND rank = {{rank}} AND {OPEN}
+"""  # noqa: S608 - a constant
+_FIRSTS: Final = ", ".join(f"({_FIRST_OF_ORDER.format(rank=rank)})" for rank in RANKS)
+_WAKE: Final = f"""
+UPDATE deliveries SET due_us = ?1
+WHERE key IN ({_FIRSTS}) AND state = 'pending' AND due_us IS NULL AND reason IS NULL
+"""  # noqa: S608 - a constant
+_STAND_BACK: Final = f"""
+UPDATE deliveries SET due_us = NULL
+WHERE key = ? AND state = 'pending' AND order_key IS NOT NULL AND EXISTS (
+    SELECT 1 FROM deliveries AS earlier INDEXED BY deliveries_in_order
+    WHERE earlier.endpoint_key = deliveries.endpoint_key AND earlier.order_key = deliveries.order_key
+        AND earlier.rank = deliveries.rank AND earlier.{OPEN} AND earlier.key < deliveries.key
+)
+"""  # noqa: S608 - a constant
 
 
-class _Visited(NamedTuple):
-    """A lane as a claim found it, and what may be sent of it."""
+class _Visit(NamedTuple):
+    """A lane as a claim found it."""
 
     endpoint: Endpoint
     lane: Lane
     in_flight: int
     is_probe: bool
+    # What may be sent of it, first things first.
     due: Sequence[int]
+    # When each of its next deliveries is due, more than may be sent now where there are more: live, then replayed ones.
+    next_us: Sequence[tuple[int, int]]
 
 
 class SQLiteLedger(LedgerWrites):
@@ -101,8 +143,32 @@ class SQLiteLedger(LedgerWrites):
         assert driver is not None
         return driver
 
+    # Asked for every lane that a deliverer settles
+
+    def endpoint_of(self, key: int) -> Endpoint | None:
+        found = self._driver.execute("SELECT body FROM endpoints WHERE key = ?", (key,)).fetchone()
+        return None if found is None else keyed(key, found[0])
+
+    def lane(self, endpoint_key: int) -> Lane:
+        found = self._driver.execute("SELECT body FROM lanes WHERE endpoint_key = ?", (endpoint_key,)).fetchone()
+        return Lane() if found is None else decode_lane(found[0])
+
+    def put_lane(self, endpoint_key: int, lane: Lane) -> None:
+        self._driver.execute(_NOTE_LANE, (encode(lane), endpoint_key))
+
+    def next_look_us(self) -> int | None:
+        [(look_us, lease_us)] = self._driver.execute(_NEXT_LOOK)
+        return min((at_us for at_us in (look_us, lease_us) if at_us is not None), default=None)
+
     def look(self, endpoint_keys: Iterable[int], at_us: int) -> None:
         self._driver.executemany(_LOOK, [(at_us, key) for key in endpoint_keys])
+
+    def wake(self, ended: Iterable[tuple[int, str | None]], now_us: int) -> None:
+        orders = {(key, order_key) for key, order_key in ended if order_key is not None}
+        self._driver.executemany(_WAKE, [(now_us, *order) for order in sorted(orders)])
+
+    def stand_back(self, keys: Iterable[int]) -> None:
+        self._driver.executemany(_STAND_BACK, [(key,) for key in keys])
 
     # Owed
 
@@ -114,7 +180,10 @@ class SQLiteLedger(LedgerWrites):
         known = {row[0] for row in self._driver.execute(_KNOWN, (json.dumps([it.id for it in planned]),))}
         wanted = sorted({it.endpoint_key for it in planned})
         addressees = {row[0] for row in self._driver.execute(_ADDRESSEES, (json.dumps(wanted),))}
-        fresh = {it.id: it for it in planned if it.id not in known and it.endpoint_key in addressees}
+        fresh: dict[str, Planned] = {}
+        for it in planned:
+            if it.id not in known and it.endpoint_key in addressees:
+                fresh.setdefault(it.id, it)
         if not fresh:
             return {}
         bodies = self._add_bodies(dict.fromkeys((it.event_id, it.body) for it in fresh.values()))
@@ -125,11 +194,12 @@ class SQLiteLedger(LedgerWrites):
             key += 1
             due_us = None if it.order_key is not None and self._waits(it, waited_for) else it.due_us
             keys[it.id] = key
-            looks[it.endpoint_key] = min(looks.get(it.endpoint_key, it.due_us), it.due_us)
+            if due_us is not None:
+                looks[it.endpoint_key] = min(looks.get(it.endpoint_key, due_us), due_us)
             named = (key, it.id, it.endpoint_key, bodies[it.event_id, it.body], it.event_id, it.event_type)
             rows.append((*named, it.team, it.execution_id, trigger, due_us, it.due_us, it.order_key))
         self._driver.executemany(_ADD_DELIVERY, rows)
-        self._driver.executemany(_LOOK, [(due_us, endpoint_key) for endpoint_key, due_us in looks.items()])
+        self._driver.executemany(_LOOK, [(at_us, endpoint_key) for endpoint_key, at_us in looks.items()])
         return keys
 
     def _add_bodies(self, bodies: Iterable[tuple[str, bytes]]) -> Mapping[tuple[str, bytes], int]:
@@ -155,72 +225,82 @@ class SQLiteLedger(LedgerWrites):
     # Claims
 
     def claim(self, *, now_us: int, lease: str, until_us: int, limit: int) -> list[Claimed]:
-        self._take_back("lease_until_us < ?", now_us, now_us)
+        self._take_back("lease_until_us <= ?", now_us, now_us)
         claimed: list[Claimed] = []
-        while len(claimed) < limit and (lanes := self._visit(now_us, limit - len(claimed))):
-            chosen = _in_turns([visited.due for visited in lanes], limit - len(claimed))
-            for visited, keys in zip(lanes, chosen, strict=True):
-                claimed += [self._lease(key, visited, lease, until_us, now_us) for key in keys]
-                self._note_visit(visited, len(keys), now_us)
+        while len(claimed) < limit and (visits := self._visit(now_us, limit - len(claimed))):
+            chosen = _in_turns([visit.due for visit in visits], limit - len(claimed))
+            pairs = [(key, visit) for visit, keys in zip(visits, chosen, strict=True) for key in keys]
+            claimed += self._lease(pairs, lease, until_us, now_us)
+            self._note_visits(visits, [len(keys) for keys in chosen], now_us)
         return claimed
 
-    def _visit(self, now_us: int, limit: int) -> list[_Visited]:
+    def _visit(self, now_us: int, limit: int) -> list[_Visit]:
         found = self._driver.execute(_LANES, (now_us, limit)).fetchall()
         return [self._look_into(keyed(key, body), decode_lane(lane), held, now_us) for key, lane, body, held in found]
 
-    def _look_into(self, endpoint: Endpoint, lane: Lane, in_flight: int, now_us: int) -> _Visited:
+    def _look_into(self, endpoint: Endpoint, lane: Lane, in_flight: int, now_us: int) -> _Visit:
         free, _, is_probe = room(lane, endpoint, in_flight, now_us)
-        due: list[int] = []
-        for rank in RANKS:
-            if len(due) < free:
-                found = self._driver.execute(_DUE, (endpoint.key, rank, now_us, free - len(due)))
-                due += [key for (key,) in found]
-        return _Visited(endpoint, lane, in_flight, is_probe, due)
+        queued = self._driver.execute(_QUEUES, (endpoint.key, free + 1)).fetchall() if free else []
+        due = [key for key, due_us in queued if due_us <= now_us][:free]
+        return _Visit(endpoint, lane, in_flight, is_probe, due, queued)
 
-    def _lease(self, key: int, visited: _Visited, lease: str, until_us: int, now_us: int) -> Claimed:
-        [(id_, body_key, n, step, trigger, planned_us, first_us)] = self._driver.execute(
-            _LEASE, (lease, until_us, now_us, key)
-        ).fetchall()
-        self._driver.execute(_START, (key, n, trigger, now_us))
-        [(body,)] = self._driver.execute("SELECT body FROM delivery_bodies WHERE key = ?", (body_key,))
-        place = (key, id_, visited.endpoint, body, n, step, lease, trigger)
-        return Claimed(*place, visited.is_probe, planned_us, first_us)
+    def _lease(self, chosen: Sequence[tuple[int, _Visit]], lease: str, until_us: int, now_us: int) -> list[Claimed]:
+        if not chosen:
+            return []
+        found = self._driver.execute(_TO_LEASE, (now_us, json.dumps([key for key, _ in chosen]))).fetchall()
+        leases = [(lease, until_us, n, first_us, key) for key, _, n, _, _, _, first_us, _ in found]
+        self._driver.executemany(_LEASE, leases)
+        self._driver.executemany(_START, [(key, n, trigger, now_us) for key, _, n, _, trigger, *_ in found])
+        return [
+            Claimed(key, id_, visit.endpoint, body, n, step, lease, trigger, visit.is_probe, planned_us, first_us)
+            for (key, id_, n, step, trigger, planned_us, first_us, body), (_, visit) in zip(found, chosen, strict=True)
+        ]
 
-    def _note_visit(self, visited: _Visited, taken: int, now_us: int) -> None:
-        """Say when to look into the lane again: what is left is due now, or later, or waits for a send to end."""
-        endpoint, lane = visited.endpoint, begun(visited.lane, visited.endpoint, taken, now_us)
-        free, look_us, _ = room(lane, endpoint, visited.in_flight + taken, now_us)
-        if free:
-            look_us = now_us if taken < len(visited.due) else self._next_due_us(endpoint.key)
-        self._driver.execute("UPDATE lanes SET look_us = ? WHERE endpoint_key = ?", (look_us, endpoint.key))
-        if lane is not visited.lane:
-            self._driver.execute("UPDATE lanes SET body = ? WHERE endpoint_key = ?", (encode(lane), endpoint.key))
-
-    def _next_due_us(self, endpoint_key: int) -> int | None:
-        found = [self._driver.execute(_NEXT_DUE, (endpoint_key, rank)).fetchone() for rank in RANKS]
-        return min((row[0] for row in found if row is not None), default=None)
+    def _note_visits(self, visits: Sequence[_Visit], taken: Sequence[int], now_us: int) -> None:
+        """Say when to look into the lanes again: what is left is due now, or later, or waits for a send to end."""
+        looks, lanes = list[tuple[int | None, int]](), list[tuple[bytes, int]]()
+        for visit, count in zip(visits, taken, strict=True):
+            lane = begun(visit.lane, visit.endpoint, count, now_us)
+            free, look_us, _ = room(lane, visit.endpoint, visit.in_flight + count, now_us)
+            if free:
+                sent = set(visit.due[:count])
+                left_us = [due_us for key, due_us in visit.next_us if key not in sent]
+                look_us = max(now_us, min(left_us)) if left_us else None
+            looks.append((look_us, visit.endpoint.key))
+            if lane is not visit.lane:
+                lanes.append((encode(lane), visit.endpoint.key))
+        self._driver.executemany(_NOTE_LOOK, looks)
+        self._driver.executemany(_NOTE_LANE, lanes)
 
     def begin(self, planned: Planned, trigger: Trigger, *, now_us: int, lease: str, until_us: int) -> Claimed | None:
         key = self._owe([planned], trigger).get(planned.id)
         endpoint = self.endpoint_of(planned.endpoint_key)
         if key is None or endpoint is None:
             return None
-        return self._lease(key, _Visited(endpoint, Lane(), 0, False, ()), lease, until_us, now_us)
+        [claimed] = self._lease([(key, _Visit(endpoint, Lane(), 0, False, (), ()))], lease, until_us, now_us)
+        return claimed
 
     # Ends
 
     def finish(self, outcomes: Sequence[Outcome]) -> set[int]:
+        if not outcomes:
+            return set()
         self._driver.executemany(_END, [_end(it) for it in outcomes])
-        held: set[int] = set()
+        found = self._driver.execute(_HELD, (json.dumps([it.key for it in outcomes]),)).fetchall()
+        leases = {key: (lease, order_key) for key, lease, order_key in found}
+        held = list[tuple[Outcome, str | None]]()
         for it in outcomes:
-            values = (it.state, it.reason, it.due_us, it.step, it.key, it.lease)
-            moved = self._driver.execute(_MOVE_ON, values).fetchall()
-            if moved:
-                held.add(it.key)
-                if it.state != "pending" and moved[0][0] is not None:
-                    self.wake([(it.endpoint_key, moved[0][0])], it.finished_us)
-        self.look({it.endpoint_key for it in outcomes}, max((it.finished_us for it in outcomes), default=0))
-        return held
+            lease, order_key = leases.get(it.key, (None, None))
+            if lease == it.lease:
+                held.append((it, order_key))
+                del leases[it.key]  # a second outcome of the same lease comes too late
+        self._driver.executemany(_MOVE_ON, [(it.state, it.reason, it.due_us, it.step, it.key) for it, _ in held])
+        latest_us = max(it.finished_us for it in outcomes)
+        ordered = [(it, order_key) for it, order_key in held if order_key is not None]
+        self.stand_back(it.key for it, _ in ordered if it.state == "pending")
+        self.wake([(it.endpoint_key, order_key) for it, order_key in ordered], latest_us)
+        self.look({it.endpoint_key for it in outcomes}, latest_us)
+        return {it.key for it, _ in held}
 
     def release_leases(self, lease_prefix: str, now_us: int) -> int:
         return self._take_back("substr(lease, 1, length(?1)) = ?1", lease_prefix, now_us)
@@ -230,8 +310,13 @@ class SQLiteLedger(LedgerWrites):
         for a test any more.
         """
         found = self._driver.execute(_INTERRUPTED.format(held=held), (value,)).fetchall()
-        self._driver.executemany(_INTERRUPT, [(now_us, key, n) for key, _, n in found])
-        self.look({endpoint_key for _, endpoint_key, _ in found}, now_us)
+        if found:
+            waiting = [key for key, _, _, is_test in found if not is_test]
+            self._driver.executemany(_TAKE_BACK, [(key,) for key in waiting])
+            self._driver.executemany(_DROP_TEST, [(key,) for key, _, _, is_test in found if is_test])
+            self._driver.executemany(_INTERRUPT, [(now_us, key, n) for key, _, n, _ in found])
+            self.stand_back(waiting)
+            self.look({endpoint_key for _, endpoint_key, _, _ in found}, now_us)
         return len(found)
 
 

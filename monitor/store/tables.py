@@ -265,6 +265,7 @@ Index("deliveries_by_endpoint", deliveries.c.endpoint_key)
 Index("deliveries_by_body", deliveries.c.body_key)
 Index("deliveries_due", deliveries.c.endpoint_key, deliveries.c.rank, deliveries.c.due_us, sqlite_where=PENDING)
 Index("deliveries_leased", deliveries.c.endpoint_key, sqlite_where=LEASED)
+Index("deliveries_by_lease_end", deliveries.c.lease_until_us, sqlite_where=LEASED)
 Index("deliveries_held", deliveries.c.endpoint_key, sqlite_where=HELD)
 Index(
     "deliveries_in_order",

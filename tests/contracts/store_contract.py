@@ -745,8 +745,8 @@ class StoreContract:
         """A lease that ended is taken back by the next claim; its late outcome is only recorded."""
         await feed.send(deliveries=[planned("dlv_1", 1)])
         [late] = await claim(store)
-        assert await claim(store, now_us=NOW_US + 30 * SECOND_US, lease="lease_2") == []
-        [current] = await claim(store, now_us=NOW_US + 31 * SECOND_US, lease="lease_2")
+        assert await claim(store, now_us=NOW_US + 30 * SECOND_US - 1, lease="lease_2") == []
+        [current] = await claim(store, now_us=NOW_US + 30 * SECOND_US, lease="lease_2")
         assert current.n == 2
         assert await store.write(lambda writer: writer.finish([outcome(late)])) == set()
         assert await store.write(lambda writer: writer.finish([])) == set()
