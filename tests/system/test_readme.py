@@ -12,10 +12,12 @@ from typing import Any
 import httpx
 import pytest
 
+from monitor.api.webhook_documents import WebhookDocument
 from monitor.events.codec import decode
 from monitor.events.model import DEFAULT_TEAM, Event, Record
 from monitor.settings import Settings, keys
 from monitor.streams.session import CLOSE_CODES, Reply, Select, Session
+from monitor.webhooks.endpoint import OPERATOR_TYPES, OPERATOR_WILDCARDS
 from monitor.webhooks.signing import secret_of, signed_headers
 from tests.support.service import Service
 
@@ -84,6 +86,30 @@ async def test_commands_work_as_written_one_after_the_other(service: Service) ->
     assert [row["id"] for row in listed["data"]] == [registered["id"]]
     assert "secret" not in listed["data"][0]
     assert await shell(send) == "1 accepted, 0 duplicate, 0 rejected\n"
+
+
+async def test_commands_about_a_webhook_follow_its_life(service: Service) -> None:
+    """From the dry run to the removal, as written."""
+    await service.ready()
+    begin, live = [block.replace(ADDRESS, f"127.0.0.1:{service.port}") for block in blocks("bash endpoint")]
+    tried, registered = answers_in(await shell(begin))
+    assert (tried["dryRun"], tried["webhook"]["filters"]) == (True, {"status": ["crashed", "failed"]})
+    assert (registered["name"], registered["headers"]) == ("night shift", {"Authorization": "***"})
+    changed, paused, resumed, rotated, listed, revoked, removed = answers_in(await shell(live))
+    assert (changed["filters"], changed["rateLimit"]) == ({"workflowId": "wf_7"}, None)
+    assert [it["status"] for it in (changed, paused, resumed)] == ["active", "paused", "active"]
+    assert rotated["secret"] != registered["secret"]
+    assert [len(it["data"]) for it in (rotated, listed, revoked)] == [2, 2, 1]
+    assert removed == {"id": registered["id"], "cancelledDeliveries": 0}
+
+
+def test_table_of_a_webhook_is_complete() -> None:
+    """Every member that can be sent, and every event about webhooks."""
+    (section,) = re.findall(r"^### Register a webhook\n(.*?)(?=^##)", README, re.MULTILINE | re.DOTALL)
+    rows = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+    fields = {field.alias or name for name, field in WebhookDocument.model_fields.items()}
+    assert (len(rows), set(rows)) == (len(fields), fields)
+    assert [name for name in (*OPERATOR_TYPES, *OPERATOR_WILDCARDS) if f"`{name}`" not in section] == []
 
 
 async def test_stream_shows_what_is_sent(service: Service) -> None:
