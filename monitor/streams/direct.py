@@ -152,6 +152,14 @@ class DirectHttp(HttpToolsProtocol):
         self._is_in_head = False
         super().on_headers_complete()
 
+    def handle_websocket_upgrade(self) -> None:
+        if getattr(self.cycle, "response_complete", True):
+            super().handle_websocket_upgrade()
+        else:
+            # Sent behind a request whose answer goes on: its writer would never be told of the connection's end.
+            self.transport.close()
+            self.outlet.finish()
+
     def pause_writing(self) -> None:
         super().pause_writing()
         self.outlet.turn(is_full=True)

@@ -33,6 +33,7 @@ RELIED_ON: dict[tuple[type, str], str] = {
     (HttpToolsProtocol, "data_received"): "(self, data)",
     (HttpToolsProtocol, "on_message_begin"): "(self)",
     (HttpToolsProtocol, "on_headers_complete"): "(self)",
+    (HttpToolsProtocol, "handle_websocket_upgrade"): "(self)",
     (HttpToolsProtocol, "pause_writing"): "(self)",
     (HttpToolsProtocol, "resume_writing"): "(self)",
     (HttpToolsProtocol, "shutdown"): "(self)",
@@ -285,6 +286,18 @@ async def test_outlets_of_one_connection_are_one(app: Connected, address: Addres
         writer.close()
         await writer.wait_closed()
     assert outlets[0] is outlets[1]
+
+
+async def test_who_upgrades_behind_an_answer_that_goes_on_is_cut_off(app: Connected, address: Address) -> None:
+    """Nobody would tell the writer of that answer when the connection ends."""
+    before = descriptors()
+    async with stalled("http", app, address) as client:
+        await asyncio.get_running_loop().sock_sendall(client, REQUESTS["ws"])
+        assert await drained(client) == b""
+    assert set(app.witness.ended) == {"gone"}
+    app.outlet.write(b"nobody gets this")
+    app.release.set()
+    await until(lambda: descriptors() <= before)
 
 
 # --- the end ---------------------------------------------------------------------------------------------------------
