@@ -43,12 +43,24 @@ class Outlet(Protocol):
         ...
 
     @property
+    def is_clear(self) -> bool:
+        """Whether it holds nothing. When that changes, it wakes the attachment at once."""
+        ...
+
+    @property
     def buffered_bytes(self) -> int:
         """What it holds."""
         ...
 
     def write(self, data: bytes) -> None:
         """Take bytes. It never waits and never fails: a dead socket tells its owner, who ends the attachment."""
+        ...
+
+    def send(self, data: bytes) -> int:
+        """Take what the socket takes at once, and return how many bytes that is; OSError = none. For clear ones only.
+
+        Whatever is wrong with the socket, the rest is for `write`.
+        """
         ...
 
 
@@ -95,10 +107,10 @@ class Attachment:
         "parked_at",
         "position",
         "selection",
+        "send",
         "sent_bytes",
         "stuck_bytes",
         "stuck_since_s",
-        "write",
     )
 
     def __init__(
@@ -121,7 +133,7 @@ class Attachment:
         # The chunk of its ring that a parked client gets next.
         self.parked_at = NOT_PARKED
         self.outlet = outlet
-        self.write = outlet.write if outlet is not None else _write_nowhere
+        self.send = outlet.send if outlet is not None else _send_nowhere
         # How much the full socket held when it last took something, and when that was.
         self.stuck_bytes, self.stuck_since_s = 0, 0.0
         self.opened_us = feed.clock.now_us()
@@ -339,11 +351,13 @@ class Attachment:
         self._is_told_slow = False
         if self._outcome is not None:
             self._say_end(self._outcome)
-        elif self.outlet is None:
+        elif self.outlet is None or not self.outlet.is_clear:
+            # What the hub sends to the socket must not overtake what waits for it.
             await self._wait(group.waiting)
         else:
             self.parked_at = self._cursor
-            await self._wait(group.parked)
+            group.parked[self] = None
+            await self._sleep()
 
     async def _read_snapshot(self) -> Chunk | None:
         """Rows of the snapshot, as many as fit a chunk; behind the last one the position of its cut."""
@@ -489,6 +503,11 @@ class Attachment:
         self._retry_ms = retry_ms
         self.end("drain")
 
+    def hold(self, rest: bytes) -> None:
+        """Leave to the outlet what its socket has not taken of a chunk. It wakes this one, which goes on by itself."""
+        assert self.outlet is not None
+        self.outlet.write(rest)
+
     # --- waiting -----------------------------------------------------------------------------------------------------
 
     def wake(self) -> None:
@@ -502,16 +521,22 @@ class Attachment:
         if self.parked_at != NOT_PARKED:
             assert self._group is not None
             self._cursor, self.parked_at, self._told = self.parked_at, NOT_PARKED, self.position
-            self._group.parked.discard(self)
+            del self._group.parked[self]
 
     async def _wait(self, waiting: "set[Attachment]") -> None:
-        self._woken = asyncio.get_running_loop().create_future()
         waiting.add(self)
+        try:
+            await self._sleep()
+        finally:
+            waiting.discard(self)
+
+    async def _sleep(self) -> None:
+        """Until `wake`."""
+        self._woken = asyncio.get_running_loop().create_future()
         try:
             await self._woken
         finally:
             self._unpark()
-            waiting.discard(self)
             self._woken = None
 
     async def _drained(self, outlet: Outlet) -> None:
@@ -521,8 +546,9 @@ class Attachment:
             await self._wait(self._feed.full)
 
 
-def _write_nowhere(_data: bytes) -> None:
+def _send_nowhere(_data: bytes) -> int:
     """Who has no outlet is never parked."""
+    return 0
 
 
 def _within(chunks: Sequence[Chunk], limit_bytes: int) -> Sequence[Chunk]:

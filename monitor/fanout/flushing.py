@@ -57,7 +57,7 @@ class Flushing:
     def _write(self, group: Group, readers: Sequence[Attachment], at: int, chunk: Chunk) -> None:
         """Hand a chunk to those of `readers` that wait for it: the one place that runs once per subscriber."""
         framed, position, size_bytes, after, written = chunk.framed, chunk.position, chunk.size_bytes, at + 1, 0
-        parked = group.parked
+        framed_bytes, parked = len(framed), group.parked
         for attachment in readers:
             # Since the list was made it may have read on by itself, parked behind this chunk, or selected anew.
             if attachment.parked_at == at and attachment in parked:
@@ -65,8 +65,13 @@ class Flushing:
                 attachment.position = position
                 attachment.sent_bytes += size_bytes
                 # Fetched first: as a method call the interpreter would look it up in the class, each time.
-                write = attachment.write
-                write(framed)
+                send = attachment.send
+                try:
+                    sent_bytes = send(framed)
+                except OSError:
+                    sent_bytes = 0
+                if sent_bytes != framed_bytes:
+                    attachment.hold(framed[sent_bytes:])
                 written += 1
         self._feed.tally.delivered += written * chunk.events
 

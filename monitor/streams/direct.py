@@ -1,8 +1,9 @@
-"""Writers beside ASGI: uvicorn's protocols, extended so that ready bytes go straight to the transport.
+"""Writers beside ASGI: uvicorn's protocols, extended so that ready bytes go straight to the transport or the socket.
 
 ASGI's `send` costs a coroutine, a copy and a header for every chunk of every subscriber; the transport's own `write`
-costs the system call. Each connection publishes its `Outlet` in the scope; on a server that does not, the transports
-go through ASGI. uvicorn is pinned to one minor version, and a contract test names everything relied on here.
+some bookkeeping; the socket's `send` costs the system call. Each connection publishes its `Outlet` in the scope; on a
+server that does not, the transports go through ASGI. uvicorn is pinned to one minor version, and a contract test names
+everything relied on here.
 """
 
 import asyncio
@@ -25,6 +26,9 @@ LINGER_S: Final = 5.0
 without an end, a reader that is stuck would keep its socket: a transport that closes waits for its buffer.
 """
 
+_FULL_BYTES: Final = 64 * 1024
+"""A transport that holds more is given no more: the mark at which event loops pause a writer by themselves."""
+
 MAX_HEAD_BYTES: Final = 64 * 1024
 """Of a request line and its headers: eight times what other servers take."""
 
@@ -46,16 +50,31 @@ class Reader(Protocol):
 class Outlet:
     """A connection that takes ready bytes at once and says when it is full.
 
-    `write` is the transport's own; it is called for every subscriber and chunk. `is_full` holds while the transport's
-    buffer is above its limit, and for good once the connection ends: who asks first never writes to a dead one.
+    `write` is the transport's own: it takes everything, and holds what the kernel does not take yet. `send`, which is
+    called for every subscriber and chunk, is the socket's: it takes what the kernel takes, and tells how much that is.
+    Who calls it asks for `is_clear` first, or bytes would overtake those that the transport holds.
     """
 
-    __slots__ = ("_abortion", "_is_lost", "_linger_s", "_lost", "_reader", "_transport", "is_full", "write")
+    __slots__ = (
+        "_abortion",
+        "_is_lost",
+        "_linger_s",
+        "_lost",
+        "_reader",
+        "_socket",
+        "_transport",
+        "is_clear",
+        "send",
+        "write",
+    )
 
     def __init__(self, transport: asyncio.Transport, linger_s: float) -> None:
-        self.write: Callable[[bytes], None] = transport.write
-        self.is_full = False
+        # Nothing is held, to the byte as long as a reader is bound; and the connection does not end.
+        self.is_clear = True
         self._transport, self._linger_s = transport, linger_s
+        self._socket = _socket_of(transport)
+        self.write: Callable[[bytes], None] = transport.write
+        self.send: Callable[[bytes], int] = self._write_all if self._socket is None else self._socket.send
         self._reader: Reader | None = None
         self._abortion: asyncio.TimerHandle | None = None
         self._is_lost = False
@@ -66,11 +85,20 @@ class Outlet:
         """Written, but not yet taken by the kernel."""
         return self._transport.get_write_buffer_size()
 
+    @property
+    def is_full(self) -> bool:
+        """Whether it holds so much that no more should be written; for good once the connection ends."""
+        return not self.is_clear and (self._is_over or self.buffered_bytes > _FULL_BYTES)
+
     def bind(self, reader: Reader | None) -> None:
-        """Tell `reader`, and nobody else, when the connection is full, has room again or ends."""
+        """Tell `reader`, and nobody else, when the connection holds bytes, is clear again or ends."""
         self._reader = reader
         if self._transport.is_closing():
             self._tell_end()
+        elif self._socket is not None:
+            # While somebody is bound the transport is to tell of the first byte that it holds, and of the last.
+            self._transport.set_write_buffer_limits(None if reader is None else 0)
+            self.is_clear = not self._is_over and not self.buffered_bytes
 
     async def expel(self, last: bytes) -> None:
         """End the connection, with `last` behind what is buffered, and return when its socket is free."""
@@ -84,28 +112,39 @@ class Outlet:
 
     # --- told by the protocol ----------------------------------------------------------------------------------------
 
-    def turn(self, *, is_full: bool) -> None:
-        """The transport's buffer is above its limit, or has room again."""
-        self.is_full = is_full or self._abortion is not None
+    def turn(self, *, is_clear: bool) -> None:
+        """The transport holds bytes, or none any more."""
+        self.is_clear = is_clear and not self._is_over
         if self._reader is not None:
             self._reader.wake()
 
     def finish(self) -> None:
         """The connection ends: nothing more is to be written, and what nobody takes in time is dropped."""
-        self.is_full = True
-        if self._abortion is None and not self._is_lost:
+        self.is_clear = False
+        if not self._is_over:
             self._abortion = asyncio.get_running_loop().call_later(self._linger_s, self._abort)
         self._tell_end()
 
     def lose(self) -> None:
-        """The connection is gone."""
-        self.is_full = self._is_lost = True
+        """The connection is gone, and its descriptor may be another's from now on."""
+        self.is_clear, self._is_lost = False, True
         self.write = _drop
+        if self._socket is not None:
+            self._socket.detach()
         if self._abortion is not None:
             self._abortion.cancel()
         if self._lost is not None and not self._lost.done():
             self._lost.set_result(None)
         self._tell_end()
+
+    @property
+    def _is_over(self) -> bool:
+        return self._is_lost or self._abortion is not None
+
+    def _write_all(self, data: bytes) -> int:
+        """`send` where the transport alone may write to the socket."""
+        self.write(data)
+        return len(data)
 
     def _tell_end(self) -> None:
         if self._reader is not None:
@@ -115,6 +154,25 @@ class Outlet:
         # A reset: after an ordinary close the kernel would go on offering the rest to a reader that takes nothing.
         self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self._transport.abort()
+
+
+class _Borrowed(socket.socket):
+    """The socket of a transport, to write to. It is the transport's: however this one ends, it closes nothing."""
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        self.detach()
+
+
+def _socket_of(transport: asyncio.Transport) -> _Borrowed | None:
+    """What leads to the kernel past `transport`; None where bytes do not go as they are."""
+    own = transport.get_extra_info("socket")
+    if own is None or transport.get_extra_info("sslcontext") is not None:
+        return None
+    borrowed = _Borrowed(own.family, own.type, own.proto, own.fileno())
+    borrowed.setblocking(False)
+    return borrowed
 
 
 def outlet_of(scope: Scope) -> Outlet | None:
@@ -162,11 +220,11 @@ class DirectHttp(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self.outlet.turn(is_full=True)
+        self.outlet.turn(is_clear=False)
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self.outlet.turn(is_full=False)
+        self.outlet.turn(is_clear=True)
 
     def shutdown(self) -> None:
         super().shutdown()
@@ -174,8 +232,8 @@ class DirectHttp(HttpToolsProtocol):
             self.outlet.finish()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
         self.outlet.lose()
+        super().connection_lost(exc)
 
 
 class DirectWebSocket(WebSocketsSansIOProtocol):
@@ -216,15 +274,15 @@ class DirectWebSocket(WebSocketsSansIOProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self.outlet.turn(is_full=True)
+        self.outlet.turn(is_clear=False)
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self.outlet.turn(is_full=False)
+        self.outlet.turn(is_clear=True)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
         self.outlet.lose()
+        super().connection_lost(exc)
 
     def _look_for_end(self) -> None:
         """After a close frame in either direction no other frame may follow."""

@@ -181,11 +181,13 @@ class Basin:
     """An outlet under a test's hand: what is written runs through, or fills it while it is shut."""
 
     def __init__(self, full_above_bytes: int = 1000) -> None:
-        self.is_full = False
-        # What it tells when it is full, and when it has room again.
+        self.is_full, self.is_clear = False, True
+        # What it tells when it holds something, and when it is clear again.
         self.reader: Attachment | None = None
         self.full_above_bytes = full_above_bytes
         self._is_shut = False
+        # How much runs through though it is shut.
+        self.gap_bytes = 0
         self._held, self._through = bytearray(), bytearray()
 
     @property
@@ -198,9 +200,19 @@ class Basin:
         self._held += data
         self._let(0 if self._is_shut else len(self._held))
 
-    def shut(self) -> None:
-        """Hold back whatever is written from now on."""
-        self._is_shut = True
+    def send(self, data: bytes) -> int:
+        """Take what runs through at once. Raises BlockingIOError while it is shut."""
+        assert self.is_clear, "what is held would be overtaken"
+        if self._is_shut and self.gap_bytes == 0:
+            raise BlockingIOError
+        through = data[: self.gap_bytes] if self._is_shut else data
+        self.gap_bytes -= len(through) if self._is_shut else 0
+        self._through += through
+        return len(through)
+
+    def shut(self, gap_bytes: int = 0) -> None:
+        """Hold back whatever is written from now on, behind the first `gap_bytes` that are sent."""
+        self._is_shut, self.gap_bytes = True, gap_bytes
 
     def open(self) -> None:
         """Let everything through, now and later."""
@@ -222,11 +234,10 @@ class Basin:
     def _let(self, size_bytes: int) -> None:
         self._through += self._held[:size_bytes]
         del self._held[:size_bytes]
-        is_full = len(self._held) > self.full_above_bytes
-        if is_full != self.is_full:
-            self.is_full = is_full
-            if self.reader is not None:
-                self.reader.wake()
+        self.is_full, was_clear = len(self._held) > self.full_above_bytes, self.is_clear
+        self.is_clear = not self._held
+        if self.is_clear != was_clear and self.reader is not None:
+            self.reader.wake()
 
 
 class _Ends(NamedTuple):

@@ -8,6 +8,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Final
 
 from monitor.fanout.channels import ACTIVE, Selection, SnapshotWish, Subscription
@@ -172,10 +173,11 @@ class Story:
             await witness.disconnect()
 
     async def fill(self) -> None:
-        """A socket takes nothing for a while, or everything again."""
+        """A socket takes a little or nothing for a while, or everything again."""
         witness = self.chance.choice(self.witnesses)
         if isinstance(witness.connection, Piped):
-            self.chance.choice((witness.connection.outlet.shut, witness.connection.outlet.open))()
+            outlet = witness.connection.outlet
+            self.chance.choice((outlet.shut, partial(outlet.shut, self.chance.randrange(1000)), outlet.open))()
 
     async def change(self) -> None:
         """Somebody selects anew."""

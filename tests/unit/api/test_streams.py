@@ -26,13 +26,16 @@ EVERYTHING = frozenset({Subscription(frozenset({"executions"}))})
 class HalfFullSocket:
     """Takes bytes and never hands them on; not full yet."""
 
-    is_full = False
+    is_full = is_clear = False
 
     def __init__(self) -> None:
         self.buffered_bytes = 0
 
     def write(self, data: bytes) -> None:
         self.buffered_bytes += len(data)
+
+    def send(self, data: bytes) -> int:
+        raise BlockingIOError
 
 
 @pytest.fixture

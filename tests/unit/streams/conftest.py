@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-ON_BOTH_LOOPS = ("test_direct", "test_transports")
+ON_BOTH_LOOPS = ("test_byte_order", "test_direct", "test_transports")
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:

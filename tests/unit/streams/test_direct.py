@@ -5,13 +5,16 @@ pyproject.toml moves.
 """
 
 import asyncio
+import gc
 import inspect
 import logging
 import os
 import socket
+import ssl
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +26,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from monitor.streams.direct import MAX_HEAD_BYTES, DirectHttp, DirectWebSocket, Outlet, outlet_of
+from tests.support.certificates import Authority
 from tests.support.server import PORTABLE, Address, Protocols, listening, until
 
 HEAD = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]}
@@ -60,7 +64,7 @@ class Witness:
 
     def wake(self) -> None:
         assert self.outlet is not None
-        self.woken.append(self.outlet.is_full)
+        self.woken.append(self.outlet.is_clear)
 
     def end(self, reason: str) -> None:
         self.ended.append(reason)
@@ -253,18 +257,163 @@ async def test_refused_handshake_publishes_nothing(app: Connected, address: Addr
 async def test_reader_that_stops_makes_the_outlet_full_until_it_reads(
     kind: str, app: Connected, address: Address
 ) -> None:
-    """Whoever writes is told of both, and uvicorn's own `send` waits meanwhile."""
+    """Whoever writes is told of the first byte that is held and of the last; uvicorn's own `send` waits meanwhile."""
     async with stalled(kind, app, address) as client:
+        assert app.outlet.is_clear
         fill(app.outlet)
-        assert app.outlet.buffered_bytes > 0
+        assert app.outlet.buffered_bytes > 64 * 1024
         sending = asyncio.ensure_future(app.send(MESSAGES[kind]))
         await turns()
         assert not sending.done(), "uvicorn's send does not wait for a full transport any more"
-        while app.outlet.is_full:
+        was_merely_held = False
+        while not app.outlet.is_clear:
+            await asyncio.get_running_loop().sock_recv(client, 4096)
+            await turns()
+            was_merely_held |= not app.outlet.is_full and not app.outlet.is_clear
+        await sending
+        assert (app.witness.woken, was_merely_held) == ([False, True], True)
+
+
+@pytest.mark.parametrize("kind", ["http", "ws"])
+async def test_socket_that_takes_a_part_is_full_from_its_first_byte_on(
+    kind: str, app: Connected, address: Address
+) -> None:
+    """What it has not taken goes to the transport, and nothing is sent past that."""
+    async with stalled(kind, app, address) as client:
+        data = os.urandom(1 << 20)
+        sent_bytes = crammed(app.outlet, data)
+        assert (0 < sent_bytes < len(data), app.outlet.is_clear) == (True, True)
+        app.outlet.write(data[sent_bytes:])
+        assert (app.outlet.is_clear, app.witness.woken) == (False, [False])
+        received = b""
+        while len(received) < len(data):
+            received += await asyncio.get_running_loop().sock_recv(client, 1 << 20)
+        await until(lambda: app.outlet.is_clear)
+        assert app.outlet.send(b"behind") == 6
+        while not received.endswith(b"behind"):
+            received += await asyncio.get_running_loop().sock_recv(client, 1 << 20)
+        assert received == data + b"behind"
+
+
+@pytest.mark.parametrize("kind", ["http", "ws"])
+async def test_outlet_is_not_clear_for_who_comes_later(kind: str, app: Connected, address: Address) -> None:
+    """Between two readers the transport holds some without telling, and uvicorn's `send` does not wait for that."""
+    async with stalled(kind, app, address) as client:
+        app.outlet.bind(None)
+        while not app.outlet.buffered_bytes:
+            app.outlet.write(b"x" * 1000)
+        await asyncio.wait_for(app.send(MESSAGES[kind]), 1)
+        assert app.witness.woken == []
+        app.outlet.bind(app.witness)
+        assert not app.outlet.is_clear
+        while not app.outlet.is_clear:
             await asyncio.get_running_loop().sock_recv(client, 1 << 20)
             await turns()
-        await sending
-        assert app.witness.woken == [True, False]
+
+
+async def test_outlet_is_not_clear_behind_an_answer_that_nobody_has_read() -> None:
+    """A connection may become a WebSocket while its transport is full."""
+    websocket = Connected()
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await websocket(scope, receive, send)
+            return
+        await send(HEAD)
+        await send({"type": "http.response.body", "body": b"x" * 2**20, "more_body": False})
+
+    async with listening(answer, HASTY) as address:
+        reader, writer = await asyncio.open_connection("127.0.0.1", address.port, limit=1024)
+        writer.write(REQUESTS["http"])
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(REQUESTS["ws"])
+        await websocket.arrived.wait()
+        assert (websocket.outlet.is_clear, websocket.outlet.is_full) == (False, True)
+        async with asyncio.timeout(5):
+            while not websocket.outlet.is_clear:
+                await reader.read(1 << 20)
+        websocket.release.set()
+        writer.close()
+
+
+async def test_who_upgrades_behind_an_answer_that_goes_on_is_cut_off(app: Connected, address: Address) -> None:
+    """Nobody would tell the writer of that answer when the connection ends."""
+    before = descriptors()
+    async with stalled("http", app, address) as client:
+        await asyncio.get_running_loop().sock_sendall(client, REQUESTS["ws"])
+        assert await drained(client) == b""
+    assert set(app.witness.ended) == {"gone"}
+    app.outlet.write(b"nobody gets this")
+    app.release.set()
+    await until(lambda: descriptors() <= before)
+
+
+# --- descriptors -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["http", "ws"])
+async def test_descriptor_of_a_lost_connection_is_never_written_to(kind: str, app: Connected, address: Address) -> None:
+    """It may be somebody else's by then."""
+    async with stalled(kind, app, address):
+        stale = app.outlet.send
+        assert app.outlet._socket is not None
+        number = app.outlet._socket.fileno()
+    await until(lambda: app.witness.ended)
+    app.release.set()
+    await turns()
+    with ExitStack() as stack:
+        for _ in range(10):
+            ours, theirs = (stack.enter_context(each) for each in socket.socketpair())
+            theirs.setblocking(False)
+            ours.setblocking(False)
+            if number in (ours.fileno(), theirs.fileno()):
+                break
+        else:
+            raise AssertionError("its descriptor is not free")
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            stale(b"for somebody else")
+        for each in (ours, theirs):
+            with pytest.raises(BlockingIOError):
+                each.recv(1)
+
+
+async def test_outlet_that_is_forgotten_closes_nothing() -> None:
+    """The socket is its transport's."""
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    with theirs:
+        transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
+        outlet = Outlet(transport, 0.05)
+        assert outlet.send(b"one") == 3
+        del outlet
+        gc.collect()
+        transport.write(b"two")
+        assert theirs.recv(6) == b"onetwo"
+        transport.abort()
+        await turns()
+
+
+async def test_nothing_goes_past_tls(app: Connected, tmp_path: Path) -> None:
+    """Behind the transport's back the bytes would not be encrypted."""
+    authority = Authority(tmp_path)
+    trusting = ssl.create_default_context(cafile=authority.file)
+    async with listening(app, HASTY, ssl_context_factory=lambda *_: authority.vouch()) as address:
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", address.port, ssl=trusting, limit=1024, server_hostname="127.0.0.1"
+        )
+        writer.write(REQUESTS["http"])
+        await reader.readuntil(b"\r\n\r\n")
+        assert (app.outlet.is_clear, app.outlet.send(b"secret")) == (True, 6)
+        assert await reader.readexactly(6) == b"secret"
+        while app.outlet.is_clear:
+            assert app.outlet.send(b"x" * 1000) == 1000
+        assert app.outlet.is_full
+        async with asyncio.timeout(5):
+            while not app.outlet.is_clear:
+                assert set(await reader.read(1 << 16)) == {ord("x")}
+        assert app.witness.woken == [False, True]
+        app.release.set()
+        writer.close()
 
 
 async def test_outlets_of_one_connection_are_one(app: Connected, address: Address) -> None:
@@ -286,18 +435,6 @@ async def test_outlets_of_one_connection_are_one(app: Connected, address: Addres
         writer.close()
         await writer.wait_closed()
     assert outlets[0] is outlets[1]
-
-
-async def test_who_upgrades_behind_an_answer_that_goes_on_is_cut_off(app: Connected, address: Address) -> None:
-    """Nobody would tell the writer of that answer when the connection ends."""
-    before = descriptors()
-    async with stalled("http", app, address) as client:
-        await asyncio.get_running_loop().sock_sendall(client, REQUESTS["ws"])
-        assert await drained(client) == b""
-    assert set(app.witness.ended) == {"gone"}
-    app.outlet.write(b"nobody gets this")
-    app.release.set()
-    await until(lambda: descriptors() <= before)
 
 
 # --- the end ---------------------------------------------------------------------------------------------------------
@@ -379,7 +516,7 @@ async def test_nothing_follows_a_close_frame(goodbye: str, is_stuck: bool, app: 
                 await asyncio.get_running_loop().sock_sendall(client, frame)
             await until(lambda: app.witness.ended)
             assert set(app.witness.ended) == {"gone"}
-            app.outlet.turn(is_full=False)
+            app.outlet.turn(is_clear=True)
             assert app.outlet.is_full
             app.release.set()
             await until(lambda: descriptors() <= before + 1)
@@ -463,6 +600,16 @@ def fill(outlet: Outlet) -> None:
             return
         outlet.write(b"\x81\x7e\x03\xe8" + b"x" * 1000)
     raise AssertionError("a reader that does not read never makes its transport full")
+
+
+def crammed(outlet: Outlet, data: bytes) -> int:
+    """Send until the socket takes nothing any more, and return how many bytes it has taken."""
+    sent_bytes = 0
+    while True:
+        try:
+            sent_bytes += outlet.send(data[sent_bytes:])
+        except BlockingIOError:
+            return sent_bytes
 
 
 async def drained(client: socket.socket) -> bytes:
