@@ -125,7 +125,7 @@ class _Attempt:
         # What was said; None until the head of an answer is there.
         self.status: int | None = None
         self.headers: Mapping[str, str] = {}
-        self.body = bytearray()
+        self.body = b""
         self.is_whole = False
 
     @property
@@ -166,7 +166,7 @@ class _Attempt:
 
     def hear(self, count: int) -> int:
         """Return how many of the bytes that came may be taken in: all of them once the answer has begun."""
-        if not self.is_answered:
+        if self._phase != "body":
             count = min(count, MAX_HEAD_BYTES - self._heard_bytes)
         self._heard_bytes += count
         return count
@@ -181,7 +181,7 @@ class _Attempt:
         return Answer(
             self.status,
             None,
-            bytes(self.body[:MAX_ANSWER_BYTES]),
+            self.body[:MAX_ANSWER_BYTES],
             not self.is_whole,
             headers.get("retry-after"),
             control and _printable(control).strip().lower(),
@@ -286,11 +286,11 @@ class _AiohttpSender:
 
 async def _listen(attempt: _Attempt, response: "ClientResponse") -> None:
     """Note what is said, piece by piece: whatever cuts it short takes nothing back."""
-    attempt.status, attempt.headers = response.status, response.headers
+    attempt.status, attempt.headers, content = response.status, response.headers, response.content
     # One byte more than is kept tells whether there are more.
-    while (missing := MAX_ANSWER_BYTES + 1 - len(attempt.body)) and not response.content.at_eof():
-        attempt.body += await response.content.read(missing)
-    attempt.is_whole = bool(missing)
+    while not content.at_eof() and (missing := MAX_ANSWER_BYTES + 1 - len(attempt.body)):
+        attempt.body += await content.read(missing)
+    attempt.is_whole = len(attempt.body) <= MAX_ANSWER_BYTES
 
 
 def _connector(**options: Any) -> "TCPConnector":
