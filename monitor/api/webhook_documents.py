@@ -60,7 +60,7 @@ class _Settings(Document):
     events: list[str] = Field([], max_length=100)
     filters: dict[str, Any] = {}
     name: str | None = Field(None, max_length=100)
-    headers: dict[str, str] = {}
+    headers: dict[str, str] = Field({}, repr=False)
     payload: Literal["full", "thin"] = "full"
     ordering: Ordering = "none"
     on_exhausted: Literal["skip", "halt"] = Field("skip", alias="onExhausted")
@@ -102,7 +102,7 @@ class WebhookDocument(_Settings):
     """The body of `POST /v1/webhooks`."""
 
     url: str
-    secret: str | None = None
+    secret: str | None = Field(None, repr=False)
 
     def wish(self) -> Wish:
         members = {name: value for name, value in super().wish().items() if name != "secret"}
@@ -139,7 +139,7 @@ class RotateDocument(Document):
     """The body of `POST /v1/webhooks/{id}/secret/rotate`."""
 
     overlap_s: int = Field(_DAY_S, ge=0, le=7 * _DAY_S, alias="overlapSeconds")
-    secret: str | None = None
+    secret: str | None = Field(None, repr=False)
 
 
 _D = TypeVar("_D", bound=Document)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
-from monitor.api.webhook_documents import MAX_BODY_BYTES
+from monitor.api.webhook_documents import MAX_BODY_BYTES, RotateDocument, WebhookDocument
 from tests.support.house import JSON, open_house
 from tests.support.webhook_house import WISH, client_of, register
 
@@ -191,6 +191,13 @@ async def test_optional_body_is_read_as_strictly(
         assert (answer.status_code, answer.json()["error"]["code"]) == (broken.status, code)
     else:
         assert answer.status_code == 200
+
+
+def test_nothing_prints_what_is_secret() -> None:
+    """Neither a secret nor a header's value, however a request gets into a log."""
+    webhook = WebhookDocument(url="https://example.com/", secret="whsec_s3cret", headers={"X-Key": "s3cret"})
+    printed = [repr(webhook), repr(RotateDocument(secret="whsec_s3cret"))]
+    assert [it for it in printed if "s3cret" in it] == []
 
 
 async def test_largest_body_is_taken(client: httpx.AsyncClient) -> None:

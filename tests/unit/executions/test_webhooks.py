@@ -315,6 +315,25 @@ async def test_what_an_overflow_set_aside_is_sent_again(
     assert [(state, reason) for _, state, reason in await states(house)] == [("pending", None)] * 3
 
 
+async def test_what_is_answered_as_done_survives_a_loss_of_power(
+    house: House, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every address writes durably."""
+    write, lasting = house.store.write, set[bool]()
+
+    async def noted(work: Any, *, durable: bool = False) -> Any:
+        lasting.add(durable)
+        return await write(work, durable=durable)
+
+    monkeypatch.setattr(house.store, "write", noted)
+    id_ = (await register(client))["id"]
+    await patch(client, id_, name="night")
+    for below in ("pause", "resume", "secret/rotate", "secret/revoke"):
+        await post(client, f"{id_}/{below}")
+    await client.delete(f"/v1/webhooks/{id_}")
+    assert lasting == {True}
+
+
 async def test_whoever_delivers_is_woken(house: House) -> None:
     """A resumed endpoint need not wait for the next event."""
     woken: list[None] = []
