@@ -20,10 +20,11 @@ from monitor.store.base import Reader, Store, Writer
 from monitor.store.memory import MemoryStore
 from tests.support.clocks import settle
 from tests.support.made_up import VARIED
-from tests.support.replay import contents, quiet_pipeline
+from tests.support.replay import contents, deliveries, quiet_pipeline
 from tests.support.server import until
 from tests.support.service import eventually
 from tests.support.traffic import traffic
+from tests.support.webhooks import make_endpoint
 
 T = TypeVar("T")
 
@@ -147,6 +148,25 @@ async def test_two_pipelines_on_one_store_change_nothing_twice() -> None:
     assert await contents(store) == await contents(clean)
     told = [(r.event.execution_id, r.event.id) for outlet in outlets for r in outlet.releases]
     assert len(told) == len(set(told))
+
+
+async def test_case_03_late_commit_of_an_old_owner_owes_nothing_twice() -> None:
+    """What lost its partitions and writes nevertheless is undone as a whole, with the deliveries that it planned."""
+    journal = await filled(ENTRIES)
+    store, clean = await opened(journal), await opened(journal)
+    for each in (store, clean):
+        await each.write(lambda writer: writer.add_endpoint(make_endpoint()))
+    late, owner = (pipeline(journal, store, RecordingOutlet(), max_batch=50) for _ in range(2))
+    consumers = [await journal.consumer(rival._find_offsets) for rival in (late, owner)]
+    await owner.step(consumers[1])
+    before = await deliveries(store)
+    assert before
+    await late.step(consumers[0])
+    assert late._metrics.fenced._value.get() == 1
+    assert await deliveries(store) == before
+    await late.catch_up()
+    await pipeline(journal, clean, RecordingOutlet()).catch_up()
+    assert await deliveries(store) == await deliveries(clean)
 
 
 class FailingStore:
