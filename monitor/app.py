@@ -199,7 +199,14 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
             ),
             deliverer=deliverer,
             replayer=replayer,
-            janitor=Janitor(journal=journal, store=store, clock=clock, keep_s=settings.journal_keep_s),
+            janitor=Janitor(
+                journal=journal,
+                store=store,
+                clock=clock,
+                keep_s=settings.journal_keep_s,
+                webhook_keep_s=settings.webhook_keep_s,
+                on_due=deliverer.wake,
+            ),
             webhooks=Webhooks(
                 store=store,
                 journal=journal,

@@ -1,6 +1,7 @@
 """The janitor: forgets what has served its time. Runs beside the server, once a minute, in small steps."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 import structlog
@@ -9,16 +10,41 @@ from monitor.clock import Clock
 from monitor.errors import Unavailable
 from monitor.journal.base import Bounds, Journal
 from monitor.store.base import Store, Writer
+from monitor.webhooks.notices import Notice, plan_notices
 
 ROUND_S: Final = 60.0
 
+PORTION: Final = 250
+"""Deliveries that one transaction forgets or sets aside: whoever sends waits some milliseconds for it."""
+
+MOST_PENDING: Final = 100_000
+"""Deliveries that may wait in a lane. What tells less than the end of an execution is set aside beyond it."""
+
 
 class Janitor:
-    """Trims the embedded journal to its retention time, never beyond what is folded; releases go with their records."""
+    """Trims the embedded journal to its retention time, never beyond what is folded; releases go with their records.
 
-    def __init__(self, *, journal: Journal, store: Store, clock: Clock, keep_s: int) -> None:
-        """`keep_s`: how long applied records stay, for resuming streams and for rebuilds."""
-        self._journal, self._store, self._clock, self._keep_s = journal, store, clock, keep_s
+    Deliveries go when they have ended and are old; lanes that overflow are relieved, and their owners told.
+    """
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        store: Store,
+        clock: Clock,
+        keep_s: int,
+        webhook_keep_s: int,
+        on_due: Callable[[], None],
+        most_pending: int = MOST_PENDING,
+    ) -> None:
+        """`keep_s`: how long applied records stay, for resuming streams and for rebuilds; `webhook_keep_s`: how long
+        deliveries do. `on_due` wakes who delivers.
+        """
+        self._journal, self._store, self._clock, self._on_due = journal, store, clock, on_due
+        self._keep_s, self._webhook_keep_s, self._most_pending = keep_s, webhook_keep_s, most_pending
+        # Endpoints that overflowed in the last round, and whose owners know: who is behind for hours is told once.
+        self._told: frozenset[int] = frozenset()
         self._log = structlog.get_logger("janitor")
 
     async def run(self) -> None:
@@ -31,13 +57,17 @@ class Janitor:
             await self._clock.sleep(ROUND_S)
 
     async def tidy(self) -> None:
-        """One round: forget applied records that are older than the retention time, then releases without records."""
+        """One round: forget applied records that are older than the retention time, then releases without records;
+        forget deliveries; relieve lanes.
+        """
         if self._journal.exclusive:
             await self._trim()
         # By what the journal says and not by what was trimmed just now: a shared one trims itself, and a process that
         # died in between is made up for.
         held = await self._journal.bounds()
         await self._store.write(lambda writer: _forget_releases(writer, held))
+        await self._forget_deliveries()
+        await self._relieve_lanes()
 
     async def _trim(self) -> None:
         before_us = self._clock.now_us() - self._keep_s * 1_000_000
@@ -48,6 +78,31 @@ class Janitor:
             if cut > held.start:
                 await self._journal.trim(partition, cut)
                 self._log.info("forgot old records", partition=partition, before=cut)
+
+    async def _forget_deliveries(self) -> None:
+        """Portion by portion: writers take turns, so that others come in between."""
+        before_us = self._clock.now_us() - self._webhook_keep_s * 1_000_000
+        forgotten, looked_at = 0, 0
+        while True:
+            count, looked_at = await self._store.write(partial(_forget_deliveries, before_us, looked_at))
+            forgotten += count
+            if not looked_at:
+                break
+        if forgotten:
+            self._log.info("forgot old deliveries", deliveries=forgotten)
+
+    async def _relieve_lanes(self) -> None:
+        """Set aside what is too much for lanes, portion by portion."""
+        backlog = await self._store.read(lambda reader: reader.backlog(None))
+        relief = _Relief(self._most_pending, self._told)
+        if backlog.counts["pending"] > self._most_pending:
+            while await self._store.write(partial(relief.go_on, self._clock.now_us())):
+                pass
+        self._told = relief.told.intersection(relief.held)
+        if relief.held:
+            deliveries = sum(relief.held.values())
+            self._log.warning("lanes overflow", lanes=len(relief.held), deliveries=deliveries)
+            self._on_due()
 
     async def _first_since(self, partition: int, held: Bounds, since_us: int) -> int:
         """The first offset in `held` that was stored at `since_us` or later, by bisection; `held.end` when none was."""
@@ -60,6 +115,39 @@ class Janitor:
             else:
                 high = middle
         return low
+
+
+class _Relief:
+    """One round of setting aside: a lane's owner is told when it is over, in the transaction that ends it."""
+
+    def __init__(self, most_pending: int, told: frozenset[int]) -> None:
+        """`told`: endpoints whose owners know already."""
+        self._most_pending, self.told = most_pending, told
+        # How many were set aside, by endpoint.
+        self.held: dict[int, int] = {}
+
+    def go_on(self, now_us: int, writer: Writer) -> bool:
+        """One portion of every lane that overflows. Returns whether there may be more."""
+        portions = writer.hold_overflow(self._most_pending, now_us, PORTION)
+        for key, count in portions.items():
+            self.held[key] = self.held.get(key, 0) + count
+            if key not in self.told and not self._overflows(writer, key, count):
+                self._tell(writer, key, now_us)
+        return PORTION in portions.values()
+
+    def _overflows(self, writer: Writer, key: int, count: int) -> bool:
+        return count == PORTION and writer.backlog(key).counts["pending"] > self._most_pending
+
+    def _tell(self, writer: Writer, key: int, now_us: int) -> None:
+        self.told |= {key}
+        about = writer.endpoint_of(key)
+        if about is not None:
+            notice = Notice("lane.backlog", about, {"held": self.held[key], "limit": self._most_pending})
+            writer.owe(plan_notices([notice], writer.endpoints(about.team), now_us))
+
+
+def _forget_deliveries(before_us: int, looked_at: int, writer: Writer) -> tuple[int, int]:
+    return writer.forget_deliveries(before_us, looked_at, PORTION)
 
 
 def _forget_releases(writer: Writer, held: Mapping[int, Bounds]) -> None:

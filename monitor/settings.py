@@ -64,6 +64,12 @@ class Settings(BaseModel):
     webhook_allow: tuple[str, ...] = Field(
         (), description="Private networks (CIDR, comma-separated) that webhooks may reach over http and on any port."
     )
+    webhook_keep_s: int = Field(
+        30 * _DAY_S,
+        alias="MONITOR_WEBHOOK_KEEP",
+        ge=60,
+        description="How long deliveries that have ended are kept, with their attempts: as `MONITOR_JOURNAL_KEEP`.",
+    )
     public_url: str = Field(
         "",
         description="Where others reach this service, for links in webhooks: https://host, with a path if it has one.",
@@ -84,7 +90,7 @@ class Settings(BaseModel):
         """The key; None where the data folder holds it."""
         return base64.b64decode(self.key.get_secret_value()) or None
 
-    @field_validator("journal_keep_s", mode="before")
+    @field_validator("journal_keep_s", "webhook_keep_s", mode="before")
     @classmethod
     def _read_duration(cls, said: Any) -> Any:
         if isinstance(said, str) and said[-1:] in _UNITS_S and said[:-1].isdigit():

@@ -5,24 +5,28 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from monitor.access.teams import team_rule
 from monitor.errors import StoreUnavailable
 from monitor.events.model import Entry
-from monitor.janitor import ROUND_S, Janitor
+from monitor.janitor import PORTION, ROUND_S, Janitor
 from monitor.journal import open_sqlite_journal
 from monitor.journal.base import Bounds, Journal
 from monitor.journal.memory import MemoryJournal
-from monitor.store.base import Store
+from monitor.store.base import DeliveryQuery, Store
 from monitor.store.memory import MemoryStore
 from monitor.store.sqlite import open_sqlite_store
+from monitor.webhooks.delivery import Planned
 from tests.support.clocks import ManualClock
 from tests.support.made_up import VARIED
 from tests.support.replay import contents, quiet_pipeline
 from tests.support.traffic import traffic
+from tests.support.webhooks import make_endpoint
 
 KEEP_S = 3600
+DAY_S = 24 * 3600
 ENTRIES = list(traffic(5, 30, mix=VARIED))
 HALF = len(ENTRIES) // 2
 TEAM_OF = team_rule(exclusive=True, trust_body=False)
@@ -54,8 +58,14 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path, journal: Journal
 
 @pytest.fixture
 def janitor(journal: Journal, store: Store, clock: ManualClock) -> Janitor:
-    """One that keeps an hour."""
-    return Janitor(journal=journal, store=store, clock=clock, keep_s=KEEP_S)
+    """One that keeps an hour of records, and a day of deliveries."""
+    return janitor_of(journal, store, clock)
+
+
+def janitor_of(journal: Journal, store: Store, clock: ManualClock, **members: Any) -> Janitor:
+    """One that keeps an hour of records, and a day of deliveries."""
+    told: dict[str, Any] = {"keep_s": KEEP_S, "webhook_keep_s": DAY_S, "on_due": lambda: None}
+    return Janitor(journal=journal, store=store, clock=clock, **told | members)
 
 
 async def take_in(journal: Journal, store: Store, entries: Sequence[Entry]) -> None:
@@ -132,7 +142,7 @@ async def test_releases_follow_a_journal_that_trims_itself(clock: ManualClock) -
     journal, store = SharedJournal(clock=clock), MemoryStore()
     await store.write(lambda writer: writer.bind(journal.incarnation, [0]))
     await take_in(journal, store, ENTRIES)
-    janitor = Janitor(journal=journal, store=store, clock=clock, keep_s=KEEP_S)
+    janitor = janitor_of(journal, store, clock)
     await clock.advance(100 * KEEP_S)
     await janitor.tidy()
     assert (await journal.bounds())[0] == Bounds(0, len(ENTRIES))
@@ -156,10 +166,101 @@ async def test_outage_ends_a_round_and_not_the_janitor(clock: ManualClock) -> No
 
     store.read = failing_once  # type: ignore[method-assign]
     await clock.advance(KEEP_S + 1)
-    running = asyncio.create_task(Janitor(journal=journal, store=store, clock=clock, keep_s=KEEP_S).run())
+    running = asyncio.create_task(janitor_of(journal, store, clock).run())
     await clock.advance(ROUND_S - 1)
     assert ((await journal.bounds())[0], failures) == (Bounds(0, len(ENTRIES)), [])
     await clock.advance(1)
     assert (await journal.bounds())[0] == Bounds(len(ENTRIES), len(ENTRIES))
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+# --- deliveries ------------------------------------------------------------------------------------------------------
+
+
+async def owe(store: Store, clock: ManualClock, count: int, prefix: str, event_type: str = "node.completed") -> None:
+    """So many deliveries to the endpoint of key 1, due now."""
+    now_us = clock.now_us()
+    owed = [
+        Planned(f"{prefix}_{n}", 1, f"ev_{prefix}_{n}", event_type, "default", "exec_1", b"{}", now_us)
+        for n in range(count)
+    ]
+    await store.write(lambda writer: writer.owe(owed))
+
+
+async def states(store: Store, endpoint_key: int = 1) -> dict[str, str]:
+    """The state of every delivery, by id, oldest first."""
+    rows = await store.read(lambda reader: reader.deliveries(DeliveryQuery(endpoint_key), 100_000))
+    return {row.id: row.state for row in reversed(rows)}
+
+
+async def cancel(store: Store, clock: ManualClock, prefix: str) -> None:
+    """End those whose id begins like this."""
+    rows = await store.read(lambda reader: reader.deliveries(DeliveryQuery(1), 100_000))
+    keys = [row.key for row in rows if row.id.startswith(prefix)]
+    await store.write(lambda writer: writer.cancel(keys, "asked", clock.now_us()))
+
+
+async def test_old_deliveries_go_when_they_have_ended(store: Store, clock: ManualClock, janitor: Janitor) -> None:
+    """Case 57: however many there are, and neither those that are pending or held nor those that are young."""
+    await store.write(lambda writer: writer.add_endpoint(make_endpoint()))
+    many = 2 * PORTION + 7
+    await owe(store, clock, many, "ended")
+    await cancel(store, clock, "ended")
+    await owe(store, clock, 2, "held")
+    await store.write(lambda writer: writer.hold_overflow(0, clock.now_us(), 2))
+    await owe(store, clock, 3, "waiting")
+    await clock.advance(DAY_S)
+    await owe(store, clock, 1, "young")
+    await cancel(store, clock, "young")
+    await janitor.tidy()
+    assert len(await states(store)) == many + 6
+    await clock.advance(1)
+    await janitor.tidy()
+    assert await states(store) == {
+        **dict.fromkeys(("held_0", "held_1"), "held"),
+        **dict.fromkeys(("waiting_0", "waiting_1", "waiting_2"), "pending"),
+        "young_0": "cancelled",
+    }
+
+
+async def test_lane_that_overflows_is_relieved_and_its_owner_told(
+    journal: Journal, store: Store, clock: ManualClock
+) -> None:
+    """What tells least is set aside, oldest first; one event says how much, and no second one while it goes on."""
+    await store.write(lambda writer: writer.add_endpoint(make_endpoint(events=("node.*",))))
+    operator = make_endpoint("wh_2", events=("lane.*",))
+    await store.write(lambda writer: writer.add_endpoint(operator))
+    woken: list[None] = []
+    janitor = janitor_of(journal, store, clock, most_pending=10, on_due=lambda: woken.append(None))
+
+    async def told() -> list[str]:
+        return [row.split("_")[0] for row in await states(store, 2)]
+
+    await owe(store, clock, 10, "end", "execution.failed")
+    await janitor.tidy()
+    assert (await told(), woken) == ([], [])
+    for excess in (PORTION, 1, 2 * PORTION + 5):
+        await owe(store, clock, excess, f"node{excess}")
+        await janitor.tidy()
+        found = await states(store)
+        assert {id_ for id_, state in found.items() if state == "pending"} == {f"end_{n}" for n in range(10)}
+        assert len(await told()) == 1
+    [notice] = await store.read(lambda reader: reader.deliveries(DeliveryQuery(2), 10))
+    data = msgspec.json.decode(notice.body)["data"]
+    assert (notice.event_type, data["webhookId"], data["limit"]) == ("lane.backlog", "wh_1", 10)
+    assert (data["held"], len(woken)) == (PORTION, 3)
+    await janitor.tidy()
+    await owe(store, clock, 3, "later")
+    await janitor.tidy()
+    assert len(await told()) == 2
+
+
+async def test_what_must_be_told_is_never_set_aside(journal: Journal, store: Store, clock: ManualClock) -> None:
+    """However many executions end while nobody listens."""
+    await store.write(lambda writer: writer.add_endpoint(make_endpoint()))
+    await owe(store, clock, 50, "end", "execution.failed")
+    await owe(store, clock, 5, "log", "log.appended")
+    await janitor_of(journal, store, clock, most_pending=10).tidy()
+    found = await states(store)
+    assert {id_ for id_, state in found.items() if state == "held"} == {f"log_{n}" for n in range(5)}

@@ -53,6 +53,7 @@ def test_settings_of_test_runs_are_left_alone() -> None:
         ("MONITOR_STORE", "mysql://x"),
         ("MONITOR_JOURNAL_KEEP", "a week"),
         ("MONITOR_WEBHOOK_ALLOW", "10.0.0.0/40"),
+        ("MONITOR_WEBHOOK_KEEP", "59s"),
         ("MONITOR_CREATE_TOPICS", "perhaps"),
         ("MONITOR_PUBLIC_URL", "monitor.example.com"),
         ("MONITOR_PUBLIC_URL", "ftp://monitor.example.com"),
@@ -82,7 +83,8 @@ def test_unusable_value_is_refused_by_name(key: str, value: str) -> None:
 @pytest.mark.parametrize(("said", "seconds"), [("90", 90), ("90s", 90), ("15m", 900), ("2h", 7200), ("7d", 604800)])
 def test_durations_take_a_unit(said: str, seconds: int) -> None:
     """Retention is written as people say it."""
-    assert read_settings({"MONITOR_JOURNAL_KEEP": said}).journal_keep_s == seconds
+    settings = read_settings({"MONITOR_JOURNAL_KEEP": said, "MONITOR_WEBHOOK_KEEP": said})
+    assert (settings.journal_keep_s, settings.webhook_keep_s) == (seconds, seconds)
 
 
 def test_networks_are_a_comma_separated_list() -> None:
