@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +12,9 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
+from monitor.api import deliveries, replays
 from monitor.clock import SystemClock
+from monitor.executions.deliveries import STATUSES
 from monitor.executions.pings import PER_MINUTE
 from monitor.store import MemoryStore, open_sqlite_store
 from monitor.store.base import Writer
@@ -570,3 +573,20 @@ async def test_standing_tells_what_is_stuck_and_why(house: House, receiver: Rece
     assert broken["consecutiveFailures"] == 5
     assert broken["blockedUntil"] > broken["failingSince"] >= broken["lastSuccessAt"]
     assert 0 <= broken["oldestSeconds"] < 30
+
+
+# --- documentation ---------------------------------------------------------------------------------------------------
+
+
+def test_readme_names_every_status_and_address() -> None:
+    """Tables of people are compared with those of the program."""
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
+    section = readme.split("### See what became of it\n")[1].split("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == list(STATUSES)
+    anything: Any = None
+    served = [
+        *deliveries.routes(deliveries=anything, pings=anything, sealer=anything, authenticate=anything),
+        *replays.routes(replays=anything, sealer=anything, authenticate=anything),
+    ]
+    addresses = {f"{method} {route.path}" for route in served for method in (route.methods or ()) if method != "HEAD"}
+    assert set(re.findall(r"`((?:GET|POST) [^`]+)`", section)) == addresses
