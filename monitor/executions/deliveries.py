@@ -16,7 +16,7 @@ from monitor.webhooks.delivery import DeliveryState
 from monitor.webhooks.endpoint import Endpoint
 from monitor.webhooks.lane import Lane
 
-Status = Literal["pending", "sending", "delivered", "failed", "held", "cancelled"]
+Status = Literal["pending", "sending", "held", "delivered", "failed", "cancelled"]
 """As people see it. pending: sent by itself, sooner or later · held: waits for somebody, also behind a webhook that is
 paused or disabled · sending: an attempt is under way.
 """
