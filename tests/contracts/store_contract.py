@@ -23,13 +23,11 @@ from monitor.projections.fold import Changes, ExecutionId, fold
 from monitor.projections.view import Summary, summary
 from monitor.store import Commit, ListQuery, Moved, Page, Reader, Store, Writer
 from monitor.store.base import DeliveryQuery, OffsetRow, Sort
-from monitor.webhooks.delivery import AttemptDetail, Claimed, Outcome, Planned
-from monitor.webhooks.endpoint import Endpoint, Secret
+from monitor.webhooks.delivery import Planned
+from tests.contracts.ledger_contract import NOW_US, SECOND_US, endpoint, planned
 
 INCARNATION = "aabbccddeeff"
 STARTS = [0, 40]
-NOW_US = 1_795_000_000_000_000
-SECOND_US = 1_000_000
 EVERYTHING = Filter()
 
 
@@ -96,11 +94,6 @@ async def view(store: Store, execution_id: str = "exec_1", team: str = "default"
     found = await store.read(lambda reader: reader.execution(team, execution_id))
     assert found is not None
     return found[0]
-
-
-async def add(store: Store, wanted: Endpoint) -> Endpoint:
-    """Register an endpoint."""
-    return await store.write(lambda writer: writer.add_endpoint(wanted))
 
 
 async def key_of(store: Store, execution_id: str = "exec_1", team: str = "default") -> int:
@@ -176,48 +169,6 @@ def history(execution_id: str, chance: random.Random, **members: Any) -> list[di
         )
         for number, (kind, data) in enumerate(drawn)
     ]
-
-
-def endpoint(endpoint_id: str = "wh_1", team: str = "default", **members: Any) -> Endpoint:
-    """An endpoint that wants everything."""
-    drawn: dict[str, Any] = {
-        "url": f"https://{endpoint_id}.example",
-        "events": ("*",),
-        "filter": parse_json({"status": "failed"}),
-    }
-    fixed: dict[str, Any] = {
-        "created_us": NOW_US,
-        "updated_us": NOW_US,
-        "secrets": (Secret(b"\0sealed", NOW_US),),
-        "since": {0: 3, 1: 40},
-    }
-    return Endpoint(key=0, id=endpoint_id, team=team, **(drawn | fixed | members))
-
-
-def planned(delivery_id: str, endpoint_key: int, **members: Any) -> Planned:
-    """A delivery that is due at once."""
-    about: dict[str, Any] = {"event_id": "evt_1", "event_type": "execution.failed", "execution_id": "exec_1"}
-    sent: dict[str, Any] = {"team": "default", "body": b"{}", "due_us": NOW_US}
-    return Planned(id=delivery_id, endpoint_key=endpoint_key, **(about | sent | members))
-
-
-def outcome(claimed: Claimed, **members: Any) -> Outcome:
-    """An attempt that was answered with 200 after a second."""
-    times: dict[str, Any] = {"started_us": NOW_US, "finished_us": NOW_US + SECOND_US}
-    said: dict[str, Any] = {
-        "status": 200,
-        "error": None,
-        "answer": b"ok",
-        "detail": AttemptDetail("https://wh_1.example"),
-    }
-    follows: dict[str, Any] = {"state": "delivered", "reason": None, "due_us": None, "step": claimed.step}
-    place: dict[str, Any] = {
-        "key": claimed.key,
-        "endpoint_key": claimed.endpoint.key,
-        "n": claimed.n,
-        "lease": claimed.lease,
-    }
-    return Outcome(**(place | times | said | follows | members))
 
 
 class StoreContract:
@@ -648,168 +599,20 @@ class StoreContract:
         assert (rows[0].field, rows[0].key, rows[0].partition) == ("data.nodeId", b"key", 0)
         assert await store.read(lambda reader: reader.quarantine(1)) == rows[:1]
 
-    # Endpoints
+    # What a batch owes
 
-    async def test_endpoints_are_kept_by_team(self, store: Store) -> None:
-        """In order of registration, complete, until they are removed; each change shows in the version."""
-        versions = [await store.write(lambda writer: writer.endpoints_version())]
-        stored = [
-            await add(store, it)
-            for it in (endpoint("wh_b"), endpoint("wh_a"), endpoint("wh_b", "red", status="paused"))
-        ]
-        versions.append(await store.write(lambda writer: writer.endpoints_version()))
-        assert [it.key for it in stored] == [1, 2, 3]
-        assert await store.read(lambda reader: reader.endpoints(None)) == stored
-        assert await store.read(lambda reader: reader.endpoints("default")) == stored[:2]
-        assert await store.write(lambda writer: writer.remove_endpoint("red", "wh_a")) is None
-        assert await store.write(lambda writer: writer.remove_endpoint("red", "wh_b")) == 0
-        assert await store.write(lambda writer: writer.remove_endpoint("red", "wh_b")) is None
-        versions.append(await store.write(lambda writer: writer.endpoints_version()))
-        assert await store.read(lambda reader: reader.endpoints("red")) == []
-        assert len(set(versions)) == 3
-        assert (await add(store, endpoint("wh_c"))).key == 4
-
-    # Deliveries
-
-    @pytest.fixture
-    async def lanes(self, store: Store) -> list[int]:
-        """Keys of three endpoints."""
-        names = ["wh_1", "wh_2", "wh_3"]
-        return [(await add(store, endpoint(name))).key for name in names]
-
-    async def test_delivery_is_owed_once(self, store: Store, feed: Feed, lanes: list[int]) -> None:
-        """Planning again, at once or later, owes nothing twice; an endpoint that is gone is owed nothing."""
-        twice = [planned("dlv_1", 1), planned("dlv_1", 1), planned("dlv_2", 2), planned("dlv_9", 9)]
-        await feed.send(event("execution.failed"), deliveries=twice)
-        await feed.send(event("execution.failed"), deliveries=[planned("dlv_1", 1, body=b"other"), planned("dlv_3", 1)])
-        rows = await store.read(lambda reader: reader.deliveries(DeliveryQuery(1), 10))
-        assert [(row.id, row.state, row.attempts, row.body) for row in rows] == [
-            ("dlv_3", "pending", 0, b"{}"),
-            ("dlv_1", "pending", 0, b"{}"),
-        ]
-        assert await store.read(lambda reader: reader.deliveries(DeliveryQuery(1), 1)) == rows[:1]
-        assert [row.id for row in await store.read(lambda reader: reader.deliveries(DeliveryQuery(2), 10))] == ["dlv_2"]
-        assert await store.read(lambda reader: reader.deliveries(DeliveryQuery(9), 10)) == []
-
-    async def test_batch_may_owe_any_number(self, store: Store, feed: Feed, lanes: list[int]) -> None:
-        """Ten thousand deliveries of one batch, planned twice, are owed once each."""
-        many = [planned(f"dlv_{number}", 1 + number % 3, body=b"%d" % (number // 3)) for number in range(10_000)]
-        await feed.send(deliveries=many)
-        await feed.send(deliveries=many)
-        rows = await store.read(
-            lambda reader: [row for key in lanes for row in reader.deliveries(DeliveryQuery(key), 9999)]
-        )
-        assert sorted(row.id for row in rows) == sorted(it.id for it in many)
-        assert {row.id: row.body for row in rows} == {it.id: it.body for it in many}
-
-    async def test_claim_hands_out_what_is_due_once(self, store: Store, feed: Feed, lanes: list[int]) -> None:
-        """A claimed delivery carries what is needed to send it, and is nobody else's until its lease ends."""
-        later = NOW_US + 60 * SECOND_US
-        await feed.send(deliveries=[planned("dlv_1", 1, body=b"[1]"), planned("dlv_2", 1, due_us=later)])
-        assert await store.read(lambda reader: reader.next_look_us()) == NOW_US
-        [claimed] = await claim(store)
-        assert (claimed.id, claimed.endpoint.url, claimed.body) == ("dlv_1", "https://wh_1.example", b"[1]")
-        assert (claimed.n, claimed.step, claimed.lease, claimed.trigger) == (1, 0, "lease_1", "event")
-        assert (claimed.is_probe, claimed.planned_us, claimed.first_us) == (False, NOW_US, NOW_US)
-        assert await claim(store, lease="lease_2") == []
-        assert [(row.n, row.finished_us) for row in await store.read(lambda it: it.attempts("dlv_1"))] == [(1, None)]
-        assert await store.read(lambda reader: reader.next_look_us()) == NOW_US + 30 * SECOND_US
-
-    async def test_finish_records_the_attempt_and_moves_on(self, store: Store, feed: Feed, lanes: list[int]) -> None:
-        """Delivered, failed for good, or due again; each attempt stays on record."""
-        await feed.send(deliveries=[planned(f"dlv_{n}", 1) for n in (1, 2, 3)])
-        first, second, third = await claim(store)
-        again_us = NOW_US + 5 * SECOND_US
-        retried = outcome(second, status=503, error="status", answer=b"\xff", state="pending", due_us=again_us)
-        failed = outcome(third, status=None, error="timeout", answer=b"", state="failed")
-        assert await store.write(lambda writer: writer.finish([outcome(first), retried, failed])) == {1, 2, 3}
-        rows = await store.read(lambda reader: reader.deliveries(DeliveryQuery(1), 10))
-        assert [(row.state, row.due_us) for row in rows] == [
-            ("failed", None),
-            ("pending", again_us),
-            ("delivered", None),
-        ]
-        assert await claim(store) == []
-        [repeated] = await claim(store, now_us=again_us, lease="lease_2")
-        assert (repeated.id, repeated.n) == ("dlv_2", 2)
-        attempts = await store.read(lambda reader: reader.attempts("dlv_2"))
-        assert [(row.n, row.status, row.error, row.answer) for row in attempts] == [
-            (1, 503, "status", b"\xff"),
-            (2, None, None, b""),
-        ]
-        assert attempts[0].finished_us == NOW_US + SECOND_US
-
-    async def test_lost_lease_keeps_its_attempt_and_changes_nothing_else(
-        self, store: Store, feed: Feed, lanes: list[int]
-    ) -> None:
-        """A lease that ended is taken back by the next claim; its late outcome is only recorded."""
-        await feed.send(deliveries=[planned("dlv_1", 1)])
-        [late] = await claim(store)
-        assert await claim(store, now_us=NOW_US + 30 * SECOND_US - 1, lease="lease_2") == []
-        [current] = await claim(store, now_us=NOW_US + 30 * SECOND_US, lease="lease_2")
-        assert current.n == 2
-        assert await store.write(lambda writer: writer.finish([outcome(late)])) == set()
-        assert await store.write(lambda writer: writer.finish([])) == set()
-        assert [row.state for row in await store.read(lambda reader: reader.deliveries(DeliveryQuery(1), 1))] == [
-            "leased"
-        ]
-        assert await store.write(lambda writer: writer.finish([outcome(current), outcome(current)])) == {1}
-        attempts = await store.read(lambda reader: reader.attempts("dlv_1"))
-        assert [(row.n, row.status) for row in attempts] == [(1, 200), (2, 200)]
-
-    async def test_lanes_take_turns(self, store: Store, feed: Feed, lanes: list[int]) -> None:
-        """A lane with a long old queue has its cap in flight and delays nobody; who waited longest comes first."""
-        old = [planned(f"old_{n}", 1, due_us=NOW_US - n * SECOND_US) for n in range(50)]
-        await feed.send(deliveries=[*old, *(planned(f"new_{n}_{key}", key) for key in (2, 3) for n in range(3))])
-        first = await claim(store, limit=4)
-        assert [it.endpoint.key for it in first] == [1, 1, 2, 3]
-        assert [it.id for it in first[:2]] == ["old_49", "old_48"]
-        second = await claim(store, limit=100, now_us=NOW_US + 1, lease="lease_2")
-        assert sorted(it.endpoint.key for it in second) == [1, 1, 1, 1, 1, 1, 2, 2, 3, 3]
-        assert await claim(store, limit=100, lease="lease_3") == []
-        await store.write(lambda writer: writer.finish([outcome(it) for it in (*first, *second)]))
-        await feed.send(deliveries=[planned("last_2", 2), planned("last_1", 1)])
-        served = [await claim(store, limit=1, now_us=NOW_US + 2 + n, lease=f"lease_{4 + n}") for n in range(3)]
-        assert [it.endpoint.key for [it] in served] == [1, 2, 1]
-
-    async def test_paused_endpoint_is_not_served(self, store: Store, feed: Feed) -> None:
-        """What is owed to it waits."""
-        paused = await add(store, endpoint(status="paused"))
-        await feed.send(deliveries=[planned("dlv_1", paused.key)])
-        assert await claim(store) == []
-        assert await store.read(lambda reader: reader.next_look_us()) is None
-
-    async def test_removed_endpoint_is_owed_nothing(self, store: Store, feed: Feed, lanes: list[int]) -> None:
-        """Removing it cancels what waits and what is under way; other lanes go on."""
-        await feed.send(deliveries=[planned("dlv_1", 1), planned("dlv_2", 1), planned("dlv_3", 2)])
-        [held, _] = await claim(store, limit=2)
-        await store.write(lambda writer: writer.remove_endpoint("default", "wh_1"))
-        assert await store.write(lambda writer: writer.finish([outcome(held)])) == set()
-        rows = await store.read(lambda reader: reader.deliveries(DeliveryQuery(1), 10))
-        assert {(row.state, row.due_us) for row in rows} == {("cancelled", None)}
-        assert [row.state for row in await store.read(lambda reader: reader.deliveries(DeliveryQuery(2), 10))] == [
-            "leased"
-        ]
-
-    async def test_stopping_deliverer_gives_its_leases_back(self, store: Store, feed: Feed, lanes: list[int]) -> None:
-        """Its own by their prefix, at once and not when they end; their attempts stay on record."""
-        await feed.send(deliveries=[planned(f"dlv_{n}", 1) for n in range(4)])
-        await claim(store, limit=3, lease="a%:1")
-        await claim(store, limit=1, lease="ab:1")
-        assert await store.write(lambda writer: writer.release_leases("a%:", NOW_US)) == 3
-        again = await claim(store, lease="b:1")
-        assert [(it.id, it.n) for it in again] == [("dlv_0", 2), ("dlv_1", 2), ("dlv_2", 2)]
+    async def test_batch_stores_what_it_owes(self, store: Store, feed: Feed) -> None:
+        """In its own transaction; an event that comes again owes nothing again."""
+        key = (await store.write(lambda writer: writer.add_endpoint(endpoint()))).key
+        await feed.send(event("execution.failed"), deliveries=[planned("dlv_1", key)])
+        await feed.send(event("execution.failed"), deliveries=[planned("dlv_1", key), planned("dlv_2", key)])
+        rows = await store.read(lambda reader: reader.deliveries(DeliveryQuery(key), 10))
+        assert [row.id for row in rows] == ["dlv_2", "dlv_1"]
 
 
 def binding(incarnation: str, starts: Sequence[int]) -> Callable[[Writer], None]:
     """Work that ties a store to a journal."""
     return lambda writer: writer.bind(incarnation, starts)
-
-
-async def claim(store: Store, *, limit: int = 10, now_us: int = NOW_US, lease: str = "lease_1") -> list[Claimed]:
-    """Claim with a lease of half a minute."""
-    until_us = now_us + 30 * SECOND_US
-    return await store.write(lambda writer: writer.claim(now_us=now_us, lease=lease, until_us=until_us, limit=limit))
 
 
 def sort_value(row: Summary, sort: Sort) -> int | None:

@@ -13,7 +13,8 @@ from monitor.store import Store, open_sqlite_store
 from monitor.store.base import DeliveryQuery, Replay
 from monitor.store.memory import MemoryStore
 from monitor.webhooks.delivery import Claimed
-from tests.contracts.store_contract import INCARNATION, NOW_US, SECOND_US, STARTS, endpoint, outcome, planned
+from tests.contracts.ledger_contract import NOW_US, SECOND_US, endpoint, outcome, planned
+from tests.contracts.store_contract import INCARNATION, STARTS
 
 LATER_US = NOW_US + 60 * SECOND_US
 REPLAY = Replay(id="rp_1", team="default", endpoint_key=1, query=DeliveryQuery(1), created_us=NOW_US, matched=9)

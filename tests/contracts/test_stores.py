@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from monitor.store import MemoryStore, Store, open_sqlite_store
+from tests.contracts.ledger_contract import LedgerContract
 from tests.contracts.store_contract import INCARNATION, STARTS, StoreContract
 
 
-class TestMemoryStore(StoreContract):
+class TestMemoryStore(StoreContract, LedgerContract):
     @pytest.fixture
     async def store(self) -> Store:
         store = MemoryStore()
@@ -17,7 +18,7 @@ class TestMemoryStore(StoreContract):
         return store
 
 
-class TestSQLiteStore(StoreContract):
+class TestSQLiteStore(StoreContract, LedgerContract):
     @pytest.fixture
     async def store(self, tmp_path: Path) -> AsyncIterator[Store]:
         store = await open_sqlite_store(tmp_path / "store.db")

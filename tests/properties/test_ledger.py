@@ -25,7 +25,8 @@ from monitor.webhooks.lane import after, enabled, room
 from monitor.webhooks.schedule import decide, outcome_of
 from tests.support.webhooks import NOW_US, make_endpoint
 
-PROGRAMS, LONG_PROGRAMS = 300, 5_000
+PARTS, PROGRAMS, LONG_PROGRAMS = 4, 75, 1_500
+"""Programs of each part: no part takes long, however busy the machine is."""
 S_US: Final = 1_000_000
 
 KINDS: Final[tuple[dict[str, Any], ...]] = (
@@ -231,49 +232,39 @@ class World:
     # What is seen
 
     def compare(self) -> None:
-        """Everything that anybody can see of both."""
-        for endpoint in self.ask("endpoints", None):
-            assert self.ask("endpoint_of", endpoint.key) == self.ask("endpoint", endpoint.team, endpoint.id) == endpoint
-        for name in ("endpoints_version", "next_look_us", "key_check"):
+        """What a step may change, of both."""
+        for name in ("endpoints_version", "next_look_us"):
             self.ask(name)
-        self.ask("replays", None)
-        self.ask("backlog", None)
         for key in range(1, 5):
             self.ask("lane", key)
-            rows = self.ask("deliveries", DeliveryQuery(key), 1000)
-            for row in rows[:3]:
-                assert self.ask("delivery", row.team, row.id) == row
-                self.ask("attempts", row.id)
+            self.ask("endpoint_of", key)
+            self.ask("deliveries", DeliveryQuery(key), 1000)
 
     def compare_questions(self) -> None:
-        """Questions that take longer, for the end."""
-        some_us = (None, NOW_US + 1, NOW_US + 60 * S_US)
-        for key in range(1, 5):
-            self.ask("backlog", key)
-            self.ask("replays", key)
+        """Everything else that anybody can ask; of one endpoint in all ways."""
+        assert [self.ask("endpoint", it.team, it.id) for it in self.ask("endpoints", None)] == self.endpoints()
+        for key in (1, 2, 3, 4):
             for row in self.ask("deliveries", DeliveryQuery(key), 1000):
                 self.ask("attempts", row.id)
-            for query in (
-                *(
-                    DeliveryQuery(key, states=(state,))
-                    for state in ("pending", "held", "leased", "failed", "cancelled")
-                ),
-                *(DeliveryQuery(key, event_types=(name,)) for name in ("node.*", "*", "Node.completed")),
-                *(DeliveryQuery(key, triggers=(trigger,)) for trigger in ("event", "test", "replay")),
-                *(
-                    DeliveryQuery(key, execution_id="x1", since_us=since_us, until_us=NOW_US + 1)
-                    for since_us in some_us
-                ),
-                DeliveryQuery(key, states=(), before_key=5),
-                DeliveryQuery(key, before_key=5),
-            ):
-                found = self.ask("keys_of", query, 2, 3)
-                assert found == sorted(found)
-                assert self.ask("delivery_count", query) >= len(found)
-                self.ask("deliveries", query, 2)
         for replay in self.replays:
             assert self.ask("replay", "default", replay.id) == replay
             self.ask("untried", replay.key)
+        self.ask("backlog", None)
+        self.ask("replays", None)
+        key = 1 + len(self.replays) % 4
+        self.ask("backlog", key)
+        self.ask("replays", key)
+        for query in (
+            *(DeliveryQuery(key, states=(state,)) for state in ("pending", "held", "leased", "failed", "cancelled")),
+            *(DeliveryQuery(key, event_types=(name,)) for name in ("node.*", "Node.completed")),
+            DeliveryQuery(key, triggers=("test", "replay")),
+            DeliveryQuery(key, execution_id="x1", since_us=NOW_US + 1, until_us=NOW_US + 60 * S_US),
+            DeliveryQuery(key, states=("pending", "delivered"), before_key=9),
+        ):
+            found = self.ask("keys_of", query, 2, 3)
+            assert found == sorted(found)
+            assert self.ask("delivery_count", query) >= len(found)
+            self.ask("deliveries", query, 2)
 
     def check_lanes(self) -> None:
         """No lane is forgotten, none has more in flight than it may, and no delivery of an order overtakes another."""
@@ -298,7 +289,7 @@ STEPS: Final = (
     *("owe", "claim", "end"),
 )
 NUMBERS: Final = st.integers(0, 23)
-PROGRAM: Final = st.lists(st.tuples(st.sampled_from(STEPS), NUMBERS, NUMBERS, NUMBERS), min_size=5, max_size=40)
+PROGRAM: Final = st.lists(st.tuples(st.sampled_from(STEPS), NUMBERS, NUMBERS, NUMBERS), min_size=20, max_size=60)
 
 
 def run(program: list[tuple[str, int, int, int]], first_kinds: list[int], writer: Writer) -> None:
@@ -330,7 +321,8 @@ def store(runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -> I
     runner.run(opened.close())
 
 
-def test_both_ledgers_show_the_same(runner: asyncio.Runner, store: Store, long_form: bool) -> None:
+@pytest.mark.parametrize("part", range(PARTS))
+def test_both_ledgers_show_the_same(runner: asyncio.Runner, store: Store, long_form: bool, part: int) -> None:
     """After every step of every program."""
 
     @settings(
@@ -338,7 +330,7 @@ def test_both_ledgers_show_the_same(runner: asyncio.Runner, store: Store, long_f
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
-    @given(program=PROGRAM, first_kinds=st.lists(st.integers(0, 5), min_size=1, max_size=3))
+    @given(program=PROGRAM, first_kinds=st.lists(st.integers(0, 5), min_size=2, max_size=3))
     def programs(program: list[tuple[str, int, int, int]], first_kinds: list[int]) -> None:
         with pytest.raises(Undo):
             runner.run(store.write(partial(run, program, first_kinds)))
