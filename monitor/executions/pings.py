@@ -31,7 +31,7 @@ PER_MINUTE: Final = 10
 _MINUTE_S: Final = 60.0
 _ID_BYTES: Final = 16
 
-_SPARE_S: Final = 30.0
+_SPARE_S: Final = 10.0
 """What a lease holds beyond the attempt: time to record it on a busy machine."""
 
 _encode: Final = msgspec.json.Encoder().encode
