@@ -13,21 +13,23 @@ from monitor.events.types import TYPES
 from monitor.projections.filter import Filter, matches
 from monitor.projections.fold import Release
 from monitor.webhooks.delivery import Planned
-from monitor.webhooks.endpoint import WILDCARDS, Endpoint, Ordering
+from monitor.webhooks.endpoint import Endpoint, Ordering
 from monitor.webhooks.payload import Bodies
 
 
 class _Candidate(NamedTuple):
-    """An endpoint that wants this type and workflow, with what is left of its filter to test."""
+    """An endpoint that may want an event, with what is left of its filter to test."""
 
     endpoint: Endpoint
     filter: Filter
 
 
-class _Route:
-    """Candidates for one event type of one team. Endpoints that name their workflows cost nothing to all others."""
+class _Team:
+    """A team's endpoints. One that names its workflows costs nothing to all others; types are looked into when they
+    come, since every change of an endpoint makes this anew while events wait.
+    """
 
-    __slots__ = ("_by_workflow", "_of_any")
+    __slots__ = ("_by_workflow", "_of_any", "_wanting")
 
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
         self._of_any: list[_Candidate] = []
@@ -39,11 +41,17 @@ class _Route:
                 self._of_any.append(candidate)
             for workflow_id in workflows or ():
                 self._by_workflow.setdefault(workflow_id, []).append(candidate)
+        # Of those that name no workflow, by type, or by wildcard for types outside the catalogue.
+        self._wanting: dict[str, list[_Candidate]] = {}
 
-    def candidates(self, workflow_id: str) -> Sequence[_Candidate]:
-        """Whoever may want an event of this workflow."""
+    def candidates(self, type_: str, workflow_id: str) -> Sequence[_Candidate]:
+        """Whoever wants events of this type and may want this workflow's."""
+        name = type_ if type_ in TYPES else _wildcard(type_)
+        wanting = self._wanting.get(name)
+        if wanting is None:
+            wanting = self._wanting[name] = _wanting(name, self._of_any)
         named = self._by_workflow.get(workflow_id)
-        return self._of_any + named if named else self._of_any
+        return wanting + _wanting(name, named) if named else wanting
 
 
 class Planner:
@@ -54,7 +62,7 @@ class Planner:
         by_team: dict[str, list[Endpoint]] = {}
         for endpoint in endpoints:
             by_team.setdefault(endpoint.team, []).append(endpoint)
-        self._routes = {team: _routes(registered) for team, registered in by_team.items()}
+        self._teams = {team: _Team(registered) for team, registered in by_team.items()}
 
     def plan(self, releases: Iterable[Release], planned: Mapping[int, int], now_us: int) -> list[Planned]:
         """What is owed for `releases`, in their order, due at `now_us`.
@@ -62,15 +70,14 @@ class Planner:
         Records below `planned`, by partition, were planned before: a rebuild folds them again and owes nothing.
         """
         owed: list[Planned] = []
-        if not self._routes:
+        if not self._teams:
             return owed
         for release in releases:
             event = release.event
-            routes = self._routes.get(event.team)
-            if routes is None or event.backfill or event.record.offset < planned.get(event.record.partition, 0):
+            team = self._teams.get(event.team)
+            if team is None or event.backfill or event.record.offset < planned.get(event.record.partition, 0):
                 continue
-            route = routes.get(event.type) or routes.get(_wildcard(event.type))
-            if route is not None and (candidates := route.candidates(release.workflow_id)):
+            if candidates := team.candidates(event.type, release.workflow_id):
                 self._owe(owed, release, candidates, now_us)
         return owed
 
@@ -110,14 +117,10 @@ _ORDER_KEYS: Final[Mapping[Ordering, Callable[[Event], str | None]]] = {
 }
 
 
-def _routes(endpoints: Sequence[Endpoint]) -> dict[str, _Route]:
-    """A route for every type of the catalogue that somebody wants, and one per wildcard for the types outside it."""
-    routes = {}
-    for name in (*TYPES, *WILDCARDS):
-        wanted = {name, _wildcard(name), "*"}
-        if wanting := [endpoint for endpoint in endpoints if not wanted.isdisjoint(endpoint.events)]:
-            routes[name] = _Route(wanting)
-    return routes
+def _wanting(name: str, candidates: Iterable[_Candidate]) -> list[_Candidate]:
+    """Those that asked for a type or wildcard, itself or by a wider one."""
+    wanted = {name, _wildcard(name), "*"}
+    return [it for it in candidates if not wanted.isdisjoint(it.endpoint.events)]
 
 
 def _wildcard(name: str) -> str:
