@@ -161,9 +161,8 @@ class Webhooks:
             return writer.redeliver(keys, "event", due_us=self._clock.now_us())
 
         cancelled = await self._move(who, endpoint_id, dropped, cancel)
+        await self._move(who, endpoint_id, lambda it: DeliveryQuery(it.key, ("held",)), resend)
         endpoint = await self._alter(who, endpoint_id, lambda it: replace(it, status="active", reason=None))
-        await self._move(who, endpoint_id, _held, resend)
-        self._on_due()
         pending = await self._store.read(
             lambda reader: reader.delivery_count(DeliveryQuery(endpoint.key, ("pending", "leased")))
         )

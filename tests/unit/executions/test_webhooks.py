@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -313,6 +314,32 @@ async def test_what_an_overflow_set_aside_is_sent_again(
     resumed = await post(client, f"{id_}/resume")
     assert (resumed["pendingDeliveries"], resumed["cancelledDeliveries"]) == (3, 0)
     assert [(state, reason) for _, state, reason in await states(house)] == [("pending", None)] * 3
+
+
+async def test_halted_order_goes_on_when_it_is_resumed(
+    house: House, clock: ManualClock, client: httpx.AsyncClient
+) -> None:
+    """What has used up its retries gets them anew, and what waits behind it follows."""
+    async with receiving() as receiver, delivering(house, clock) as deliverer:
+        receiver.behave(answering(500), answering(500), answering(200))
+        wish = {"url": receiver.url, "ordering": "strict", "onExhausted": "halt", "retrySchedule": [1]}
+        id_ = (await register(client, **wish))["id"]
+        await house.tell(failed("exec_1"), failed("exec_2"))
+
+        async def attempted(number: int) -> bool:
+            head = (await owed(house))[0]
+            return (head.attempts, head.state) == (number, "pending")
+
+        deliverer.wake()
+        await eventually(partial(attempted, 1))
+        await clock.advance(60)
+        deliverer.wake()
+        await eventually(partial(attempted, 2))
+        assert await states(house) == [("exec_1", "pending", "halted"), ("exec_2", "pending", None)]
+        await post(client, f"{id_}/resume")
+        deliverer.wake()
+        requests = await receiver.received(4)
+    assert [json.loads(it.body)["executionId"] for it in requests] == ["exec_1", "exec_1", "exec_1", "exec_2"]
 
 
 async def test_what_is_answered_as_done_survives_a_loss_of_power(
