@@ -45,6 +45,9 @@ _LEAST_REST_S: Final = 0.001
 LONGEST_REST_S: Final = 30.0
 """However far away the next retry is: the wall clock, which it is told by, may be set meanwhile."""
 
+CLOCK_STEP_S: Final = 2.0
+"""A wall clock that lost more than this against the monotonic one was set back."""
+
 GRACE_S: Final = 5.0
 """What a stop leaves to sends in flight; those that take longer are repeated after the restart."""
 
@@ -98,6 +101,8 @@ class Deliverer:
         self._sends: dict[asyncio.Task[None], float] = {}
         self._ended: list[_Ended] = []
         self._broken_lanes: set[int] = set()
+        # By both clocks, when it last settled.
+        self._settled = (born_us, clock.monotonic_s())
         self._woken = asyncio.Event()
         self._stopping = False
         self._idle = asyncio.Event()
@@ -146,8 +151,9 @@ class Deliverer:
         room = self._room()
         if not room and not self._ended:
             return RECHECK_S if self._sends else LONGEST_REST_S
-        ended = tuple(self._ended)
-        claimed, look_us = await self._write(partial(self._settle, ended, room))
+        ended, times = tuple(self._ended), (self._clock.now_us(), self._clock.monotonic_s())
+        claimed, look_us = await self._write(partial(self._settle, ended, room, self._lost_us(*times)))
+        self._settled = times
         del self._ended[: len(ended)]
         # What was claimed while `stop` was called is given back with the rest.
         for claim in () if self._stopping else claimed:
@@ -169,8 +175,18 @@ class Deliverer:
         rest_s = LONGEST_REST_S if look_us is None else (look_us - self._clock.now_us()) / 1_000_000
         return min(max(rest_s, _LEAST_REST_S), LONGEST_REST_S)
 
-    def _settle(self, ended: Sequence[_Ended], room: int, writer: Writer) -> tuple[list[Claimed], int | None]:
+    def _lost_us(self, now_us: int, now_s: float) -> int:
+        """By how much the wall clock was set back since it last settled; 0 = it was not."""
+        lost_us = self._settled[0] - now_us + round((now_s - self._settled[1]) * 1_000_000)
+        return lost_us if lost_us > CLOCK_STEP_S * 1_000_000 else 0
+
+    def _settle(
+        self, ended: Sequence[_Ended], room: int, lost_us: int, writer: Writer
+    ) -> tuple[list[Claimed], int | None]:
         self._record(ended, writer)
+        if lost_us:
+            self._log.warning("the clock was set back", by_s=lost_us / 1_000_000)
+            writer.set_back(lost_us)
         now_us = self._clock.now_us()
         until_us = now_us + round(LEASE_S * 1_000_000)
         claimed = writer.claim(now_us=now_us, lease=next(self._leases), until_us=until_us, limit=room)
