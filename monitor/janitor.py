@@ -14,8 +14,11 @@ from monitor.webhooks.notices import Notice, plan_notices
 
 ROUND_S: Final = 60.0
 
-PORTION: Final = 250
-"""Deliveries that one transaction forgets or sets aside: whoever sends waits some milliseconds for it."""
+FORGOTTEN_AT_ONCE: Final = 100
+"""Deliveries that one transaction forgets: whoever sends waits some milliseconds for it."""
+
+HELD_AT_ONCE: Final = 1_000
+"""Deliveries that one transaction sets aside; more than of the above, for each of these counts what is pending."""
 
 MOST_PENDING: Final = 100_000
 """Deliveries that may wait in a lane. What tells less than the end of an execution is set aside beyond it."""
@@ -128,15 +131,13 @@ class _Relief:
 
     def go_on(self, now_us: int, writer: Writer) -> bool:
         """One portion of every lane that overflows. Returns whether there may be more."""
-        portions = writer.hold_overflow(self._most_pending, now_us, PORTION)
+        portions = writer.hold_overflow(self._most_pending, now_us, HELD_AT_ONCE)
         for key, count in portions.items():
             self.held[key] = self.held.get(key, 0) + count
-            if key not in self.told and not self._overflows(writer, key, count):
+        for key in self.held.keys() - self.told:
+            if portions.get(key, 0) < HELD_AT_ONCE:
                 self._tell(writer, key, now_us)
-        return PORTION in portions.values()
-
-    def _overflows(self, writer: Writer, key: int, count: int) -> bool:
-        return count == PORTION and writer.backlog(key).counts["pending"] > self._most_pending
+        return HELD_AT_ONCE in portions.values()
 
     def _tell(self, writer: Writer, key: int, now_us: int) -> None:
         self.told |= {key}
@@ -147,7 +148,7 @@ class _Relief:
 
 
 def _forget_deliveries(before_us: int, looked_at: int, writer: Writer) -> tuple[int, int]:
-    return writer.forget_deliveries(before_us, looked_at, PORTION)
+    return writer.forget_deliveries(before_us, looked_at, FORGOTTEN_AT_ONCE)
 
 
 def _forget_releases(writer: Writer, held: Mapping[int, Bounds]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from monitor.access.teams import team_rule
 from monitor.errors import StoreUnavailable
 from monitor.events.model import Entry
-from monitor.janitor import PORTION, ROUND_S, Janitor
+from monitor.janitor import FORGOTTEN_AT_ONCE, HELD_AT_ONCE, ROUND_S, Janitor
 from monitor.journal import open_sqlite_journal
 from monitor.journal.base import Bounds, Journal
 from monitor.journal.memory import MemoryJournal
@@ -204,7 +204,7 @@ async def cancel(store: Store, clock: ManualClock, prefix: str) -> None:
 async def test_old_deliveries_go_when_they_have_ended(store: Store, clock: ManualClock, janitor: Janitor) -> None:
     """Case 57: however many there are, and neither those that are pending or held nor those that are young."""
     await store.write(lambda writer: writer.add_endpoint(make_endpoint()))
-    many = 2 * PORTION + 7
+    many = 2 * FORGOTTEN_AT_ONCE + 7
     await owe(store, clock, many, "ended")
     await cancel(store, clock, "ended")
     await owe(store, clock, 2, "held")
@@ -240,7 +240,7 @@ async def test_lane_that_overflows_is_relieved_and_its_owner_told(
     await owe(store, clock, 10, "end", "execution.failed")
     await janitor.tidy()
     assert (await told(), woken) == ([], [])
-    for excess in (PORTION, 1, 2 * PORTION + 5):
+    for excess in (HELD_AT_ONCE, 1, 2 * HELD_AT_ONCE + 5):
         await owe(store, clock, excess, f"node{excess}")
         await janitor.tidy()
         found = await states(store)
@@ -249,7 +249,7 @@ async def test_lane_that_overflows_is_relieved_and_its_owner_told(
     [notice] = await store.read(lambda reader: reader.deliveries(DeliveryQuery(2), 10))
     data = msgspec.json.decode(notice.body)["data"]
     assert (notice.event_type, data["webhookId"], data["limit"]) == ("lane.backlog", "wh_1", 10)
-    assert (data["held"], len(woken)) == (PORTION, 3)
+    assert (data["held"], len(woken)) == (HELD_AT_ONCE, 3)
     await janitor.tidy()
     await owe(store, clock, 3, "later")
     await janitor.tidy()
