@@ -1,6 +1,8 @@
 """Posting: one attempt at a delivery, from its row to the answer. For the deliverer and for test sends."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Final
 
 import structlog
 from msgspec.structs import replace
@@ -13,13 +15,17 @@ from monitor.webhooks.headers import unpack
 from monitor.webhooks.sender import Sender
 from monitor.webhooks.signing import signed_headers
 
+_OPENED: Final = 4_096
+"""Seals whose content is remembered: opening one takes longer than signing with it."""
+
 
 class Poster:
     """Opens what is sealed, signs and sends."""
 
     def __init__(self, sender: Sender, sealer: Sealer, masking: Masking | None = None) -> None:
         """`masking` are the rules for what receivers say back; None = the default ones."""
-        self._sender, self._sealer, self._masking = sender, sealer, masking or Masking(DEFAULT_RULES)
+        self._sender, self._masking = sender, masking or Masking(DEFAULT_RULES)
+        self._open = lru_cache(_OPENED)(sealer.open)
         self._log = structlog.get_logger("webhooks")
 
     async def post(self, claimed: Claimed, now_us: int) -> Answer:
@@ -35,10 +41,10 @@ class Poster:
 
     def _opened(self, endpoint: Endpoint, now_us: int) -> tuple[list[bytes], Mapping[str, str]]:
         """The keys that sign now, and the endpoint's own headers."""
-        keys = [self._sealer.open(SECRET_PURPOSE, secret.sealed) for secret in live_secrets(endpoint, now_us)]
+        keys = [self._open(SECRET_PURPOSE, secret.sealed) for secret in live_secrets(endpoint, now_us)]
         if endpoint.sealed_headers is None:
             return keys, {}
-        return keys, unpack(self._sealer.open(HEADERS_PURPOSE, endpoint.sealed_headers))
+        return keys, unpack(self._open(HEADERS_PURPOSE, endpoint.sealed_headers))
 
     def _masked(self, answer: Answer, secrets: Sequence[bytes]) -> Answer:
         """Without what a receiver says back of what it was sent, or of its own: the log is read by others."""
