@@ -56,13 +56,13 @@ class Rehearsal:
 
     async def _look(self, team: str, is_sent: Callable[[Release], bool]) -> tuple[int, int, tuple[Release, ...]]:
         cut = await self._store.read(lambda reader: reader.position())
-        position = await self._tail(cut)
+        position = _tail(cut)
         looked_at = matched = 0
         examples: list[Release] = []
         while not position.includes(cut):
             try:
                 page = await self._replay.page(position, cut, PAGE_RECORDS, team)
-            except RetentionCut as gone:  # trimmed meanwhile
+            except RetentionCut as gone:
                 position = position.advanced(gone.partition, min(gone.first, cut.offsets[gone.partition]))
                 continue
             sent = [release for release in page.releases if is_sent(release)]
@@ -71,12 +71,11 @@ class Rehearsal:
             position = page.position
         return looked_at, matched, tuple(examples)
 
-    async def _tail(self, cut: Position) -> Position:
-        """Where the last records before `cut` begin, as many of each partition."""
-        earliest = await self._replay.earliest()
-        most = MOST_RECORDS // len(cut.offsets)
-        begins = (min(end, max(start, end - most)) for start, end in zip(earliest.offsets, cut.offsets, strict=True))
-        return Position(cut.incarnation, tuple(begins))
+
+def _tail(cut: Position) -> Position:
+    """Where the last records before `cut` begin, as many of each partition; some of them may be gone."""
+    most = MOST_RECORDS // len(cut.offsets)
+    return Position(cut.incarnation, tuple(max(0, end - most) for end in cut.offsets))
 
 
 def _stored_us(release: Release) -> tuple[int, int]:
