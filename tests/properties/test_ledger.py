@@ -63,8 +63,9 @@ class Undo(Exception):
 class World:
     """Both ledgers, the time, and what a deliverer holds of them."""
 
-    def __init__(self, sqlite: Writer, memory: MemoryLedger) -> None:
-        self.sqlite, self.memory = sqlite, memory
+    def __init__(self, sqlite: Writer) -> None:
+        self.tables = LedgerTables()
+        self.sqlite, self.memory = sqlite, MemoryLedger(self.tables)
         self.now_us = NOW_US
         self.numbers = count(1)
         self.sends: list[Claimed] = []
@@ -267,19 +268,25 @@ class World:
             self.ask("deliveries", query, 2)
 
     def check_lanes(self) -> None:
-        """No lane is forgotten, none has more in flight than it may, and no delivery of an order overtakes another."""
-        look_us = self.memory.next_look_us()
+        """No lane is forgotten: where something is due and there is room, it is looked at in time."""
         for endpoint in self.endpoints():
+            lane, look_us = self.tables.lanes[endpoint.key]
             rows = self.memory.deliveries(DeliveryQuery(endpoint.key), 1000)
             in_flight = sum(row.state == "leased" for row in rows)
-            lane = self.memory.lane(endpoint.key)
-            for due_us in (row.due_us for row in rows if row.state == "pending"):
-                if due_us is None or endpoint.status != "active":
-                    continue
+            for due_us in (row.due_us for row in rows if row.state == "pending" and row.due_us is not None):
                 at_us = max(due_us, self.now_us)
                 if room(lane, endpoint, in_flight, at_us).free:
                     assert look_us is not None, f"lane {endpoint.key} is forgotten"
                     assert look_us <= at_us, f"lane {endpoint.key} is looked at too late"
+
+    def check_orders(self) -> None:
+        """Of each order and rank only the first one that is open may be due."""
+        first: set[tuple[int, str, int]] = set()
+        for it in self.tables.deliveries.values():
+            if it.order_key is not None and it.row.state in ("pending", "leased"):
+                order = (it.row.endpoint_key, it.order_key, it.rank)
+                assert order not in first or it.row.state == "leased" or it.row.due_us is None
+                first.add(order)
 
 
 STEPS: Final = (
@@ -294,13 +301,14 @@ PROGRAM: Final = st.lists(st.tuples(st.sampled_from(STEPS), NUMBERS, NUMBERS, NU
 
 def run(program: list[tuple[str, int, int, int]], first_kinds: list[int], writer: Writer) -> None:
     """The program on both, from two endpoints on; raises Undo."""
-    world = World(writer, MemoryLedger(LedgerTables()))
+    world = World(writer)
     for kind in first_kinds:
         world.register(kind, 0, 0)
     for step in program:
         world.do(step)
         world.compare()
         world.check_lanes()
+        world.check_orders()
     world.compare_questions()
     raise Undo
 
