@@ -20,7 +20,15 @@ from monitor.store import MemoryStore, open_sqlite_store
 from monitor.store.base import Writer
 from tests.support.clocks import ManualClock
 from tests.support.house import House, open_house
-from tests.support.receiver import LOOPBACK, Receiver, accepting_after, answering, receiving, saying
+from tests.support.receiver import (
+    LOOPBACK,
+    Behaviour,
+    Receiver,
+    accepting_after,
+    answering,
+    receiving,
+    saying,
+)
 from tests.support.service import eventually
 from tests.support.webhook_house import client_of, delivering, failed, register
 
@@ -538,6 +546,44 @@ async def test_team_has_so_many_tests_a_minute(house: House, receiver: Receiver)
         async with client_of(house, "rival", allowed=LOOPBACK, clock=clock) as rival:
             theirs = await register(rival, url=receiver.url)
             assert (await rival.post(f"/v1/webhooks/{theirs['id']}/test")).status_code == 200
+
+
+# --- secrets ---------------------------------------------------------------------------------------------------------
+
+
+def echoing(receiver: Receiver) -> Behaviour:
+    """A refusal that repeats what it was sent, headers and body, as receivers do that are being debugged."""
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = receiver.requests[-1]
+        said = json.dumps({**request.headers, "body": request.body.decode()}).encode()
+        await answering(500, said, location=f"/?{request.headers['x-gateway']}")(reader, writer)
+
+    return echo
+
+
+async def test_nothing_raw_is_stored_shown_or_sent_again(house: House, receiver: Receiver) -> None:
+    """Case 53: neither by the stored body, nor by the log of attempts, a retry or a test, whatever is said back."""
+    receiver.behave(echoing(receiver))
+    raw = ("hunter2-of-the-event", "gateway-password-4711")
+    async with at_work(house) as client:
+        webhook = await register(client, url=receiver.url, headers={"x-gateway": raw[1]}, retrySchedule=[3600])
+        path = f"/v1/webhooks/{webhook['id']}"
+        await tell(house, client, "exec_1", data={"db": {"password": raw[0]}, "text": "kept"})
+        await receiver.received(1)
+        test = await client.post(f"{path}/test")
+        waiting, _ = await in_states(client, webhook, "pending", "failed")
+        await ask(client, waiting, "retry")
+        await receiver.received(3)
+        await in_states(client, webhook, "pending", "failed")
+        shown = [await client.get(f"/v1/webhook-deliveries/{row['id']}") for row in await listed(client, webhook)]
+        shown += [test, await client.get(f"{path}/deliveries"), await client.get(path)]
+    assert [value for value in raw for answer in shown if value in answer.text] == []
+    assert [request for request in receiver.requests if raw[0].encode() in request.body] == []
+    assert {request.headers["x-gateway"] for request in receiver.requests} == {raw[1]}
+    assert json.loads(receiver.requests[0].body)["data"] == {"db": {"password": "***"}, "text": "kept"}
+    secret = webhook["secret"].removeprefix("whsec_")
+    assert [answer for answer in shown if secret in answer.text] == []
 
 
 # --- standing --------------------------------------------------------------------------------------------------------
