@@ -92,6 +92,7 @@ def test_memory_is_told_before_and_after(here: Scene) -> None:
         ([(0, 0, "a"), (0, 1, "b")], "doubled=0, reused=0, foreign=1"),
         ([(1, 0, "a")], "not every delivery came:"),
         ([(0, 0, "a"), (7, 0, "b")], "doubled=0, reused=0, foreign=1"),
+        ([(0, 0, "a"), (0, 2, "b")], "doubled=0, reused=0, foreign=1"),
     ],
 )
 def test_a_miscount_is_noticed(load: Load, requests: list[tuple[int, int, str]], complaint: str) -> None:
