@@ -72,6 +72,15 @@ class _Ended(NamedTuple):
     decision: Decision
 
 
+class _Settled(NamedTuple):
+    """What a transaction of the loop came to."""
+
+    claimed: Sequence[Claimed]
+    look_us: int | None
+    # When it was, by the wall clock in microseconds and by the monotonic one in seconds.
+    times: tuple[int, float]
+
+
 class Deliverer:
     """Sends what the store says is owed."""
 
@@ -151,9 +160,8 @@ class Deliverer:
         room = self._room()
         if not room and not self._ended:
             return RECHECK_S if self._sends else LONGEST_REST_S
-        ended, times = tuple(self._ended), (self._clock.now_us(), self._clock.monotonic_s())
-        claimed, look_us = await self._write(partial(self._settle, ended, room, self._lost_us(*times)))
-        self._settled = times
+        ended = tuple(self._ended)
+        claimed, look_us, self._settled = await self._write(partial(self._settle, ended, room))
         del self._ended[: len(ended)]
         # What was claimed while `stop` was called is given back with the rest.
         for claim in () if self._stopping else claimed:
@@ -180,17 +188,19 @@ class Deliverer:
         lost_us = self._settled[0] - now_us + round((now_s - self._settled[1]) * 1_000_000)
         return lost_us if lost_us > CLOCK_STEP_S * 1_000_000 else 0
 
-    def _settle(
-        self, ended: Sequence[_Ended], room: int, lost_us: int, writer: Writer
-    ) -> tuple[list[Claimed], int | None]:
-        self._record(ended, writer)
-        if lost_us:
+    def _settle(self, ended: Sequence[_Ended], room: int, writer: Writer) -> _Settled:
+        # Looked at in here: while the store kept it waiting, the clock may have been set.
+        now_us, now_s = self._clock.now_us(), self._clock.monotonic_s()
+        if lost_us := self._lost_us(now_us, now_s):
             self._log.warning("the clock was set back", by_s=lost_us / 1_000_000)
+            # What ended before knew nothing of it; what ended since counts from the new time.
+            self._record([it for it in ended if it.outcome.finished_us > now_us], writer)
             writer.set_back(lost_us)
-        now_us = self._clock.now_us()
+            ended = [it for it in ended if it.outcome.finished_us <= now_us]
+        self._record(ended, writer)
         until_us = now_us + round(LEASE_S * 1_000_000)
         claimed = writer.claim(now_us=now_us, lease=next(self._leases), until_us=until_us, limit=room)
-        return claimed, writer.next_look_us()
+        return _Settled(claimed, writer.next_look_us(), (now_us, now_s))
 
     def _hand_back(self, ended: Sequence[_Ended], writer: Writer) -> None:
         self._record(ended, writer)
@@ -198,9 +208,11 @@ class Deliverer:
 
     def _record(self, ended: Sequence[_Ended], writer: Writer) -> None:
         held = writer.finish([it.outcome for it in ended]) if ended else set()
+        # Of two attempts at one delivery only the later one can have held the lease.
+        latest = {it.outcome.key: it.outcome.n for it in sorted(ended, key=lambda it: it.outcome.n)}
         by_endpoint: dict[int, list[_Ended]] = {}
         for it in ended:
-            if it.outcome.key in held:
+            if it.outcome.key in held and it.outcome.n == latest[it.outcome.key]:
                 by_endpoint.setdefault(it.outcome.endpoint_key, []).append(it)
         for endpoint_key, attempts in by_endpoint.items():
             self._move_lane(writer, endpoint_key, attempts)
