@@ -6,7 +6,6 @@ Mixed into the Reader and Writer of the drivers; always inside a transaction.
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -357,10 +356,23 @@ RANKS: Final = (0, 1)
 _NOTHING_DUE: Final[Mapping[str, None]] = {"due_us": None, "lease": None, "lease_until_us": None}
 
 
-@lru_cache(maxsize=4_096)
+_KEPT: Final[dict[int, tuple[bytes, Endpoint]]] = {}
+_MOST_KEPT: Final = 20_000
+
+
 def keyed(key: int, body: bytes) -> Endpoint:
-    """A stored endpoint; the same object for the same bytes, which every claim reads again."""
-    return msgspec.structs.replace(decode_endpoint(body), key=key)
+    """A stored endpoint; the same object for the same bytes, which every claim reads again, and every planner all of.
+
+    Of an endpoint the latest version is kept: they may be large, and their owners may change them without end.
+    """
+    kept = _KEPT.get(key)
+    if kept is not None and kept[0] == body:
+        return kept[1]
+    endpoint = msgspec.structs.replace(decode_endpoint(body), key=key)
+    if len(_KEPT) >= _MOST_KEPT:
+        _KEPT.clear()
+    _KEPT[key] = body, endpoint
+    return endpoint
 
 
 def _attempt(*columns: Any) -> AttemptRow:
