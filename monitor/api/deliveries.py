@@ -3,7 +3,7 @@
 Also how a webhook stands (`stats`), and one real send on demand (`test`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,6 +27,9 @@ from monitor.web.replies import json_reply
 
 DEFAULT_LIMIT: Final = 20
 MAX_LIMIT: Final = 100
+
+MOST_EVENTS: Final = 100
+"""Types and beginnings of types in one question, as in a replay's; databases take some more."""
 
 _FILTERS: Final = ("status", "event", "executionId", "since", "until")
 
@@ -110,12 +113,19 @@ def _take_wanted(query: QueryParams) -> Wanted:
         raise InvalidRequest("'since' is later than 'until'", field="since")
     return Wanted(
         statuses=take_words(query, "status", STATUSES),
-        # Types outside the catalogue are forwarded too: there is no list of words to check against.
-        event_types=[name for said in query.getlist("event") for name in said.split(",") if name],
+        event_types=_take_events(query),
         execution_id=take_one(query, "executionId"),
         since_us=since_us,
         until_us=until_us,
     )
+
+
+def _take_events(query: QueryParams) -> Sequence[str]:
+    """Types outside the catalogue are forwarded too: there is no list of words to check against."""
+    names = [name for said in query.getlist("event") for name in said.split(",") if name]
+    if len(names) > MOST_EVENTS:
+        raise InvalidRequest(f"'event' holds {len(names)} types; at most {MOST_EVENTS} are taken", field="event")
+    return names
 
 
 def _take_time_us(query: QueryParams, name: str) -> int | None:

@@ -251,6 +251,7 @@ async def test_cursor_belongs_to_its_question(house: House) -> None:
         ("since=2026-11-22T10:00:01Z&until=2026-11-22T10:00:00Z", "since", "'since' is later than 'until'"),
         ("limit=101", "limit", "'limit' is a whole number from 1 to 100"),
         ("execution=x", "execution", "did you mean 'executionId'?"),
+        (f"event={'x,' * 1001}", "event", "'event' holds 1001 types; at most 100 are taken"),
     ],
 )
 async def test_wrong_parameter_is_named(house: House, query: str, field: str, said: str) -> None:
