@@ -33,7 +33,7 @@ Status = Annotated[int, Field(ge=300, le=599)]
 class Document(BaseModel):
     """The body of a request."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     @field_validator("*", mode="before")
     @classmethod
