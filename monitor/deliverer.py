@@ -107,7 +107,7 @@ class Deliverer:
         born_us = clock.now_us()
         self._leases = (f"{self._name}{born_us}.{number}" for number in count(1))
         # When each began, by the monotonic clock, oldest first.
-        self._sends: dict[asyncio.Task[None], float] = {}
+        self._sends: dict[asyncio.Task[_Ended], float] = {}
         self._ended: list[_Ended] = []
         self._broken_lanes: set[int] = set()
         # By both clocks, when it last settled.
@@ -267,19 +267,22 @@ class Deliverer:
 
     # --- one delivery ------------------------------------------------------------------------------------------------
 
-    async def _deliver(self, claimed: Claimed) -> None:
+    async def _deliver(self, claimed: Claimed) -> _Ended:
         started_us = self._clock.now_us()
         if claimed.n == 1:
             self._metrics.first_attempt.observe(max(0, started_us - claimed.planned_us) / 1_000_000)
         answer = await self._poster.post(claimed, started_us)
         ended_us = self._clock.now_us()
         decision = decide(claimed, answer, ended_us, self._chance)
-        self._ended.append(_Ended(claimed, outcome_of(claimed, answer, decision, started_us, ended_us), decision))
         self._metrics.deliveries.labels(outcome=_OUTCOME_WORDS[decision.state]).inc()
         self._metrics.attempts.labels(error=decision.error or "none").inc()
+        return _Ended(claimed, outcome_of(claimed, answer, decision, started_us, ended_us), decision)
 
-    def _note_end(self, send: asyncio.Task[None]) -> None:
+    def _note_end(self, send: asyncio.Task[_Ended]) -> None:
+        """All in one step: between two, the loop would ask the store once for what ended, and again for the room."""
         del self._sends[send]
+        if not send.cancelled() and not send.exception():
+            self._ended.append(send.result())
         self._woken.set()
 
 
