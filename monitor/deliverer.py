@@ -6,6 +6,7 @@ has ended and claims what is due: the busier it is, the more each of them does.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count, takewhile
@@ -136,6 +137,7 @@ class Deliverer:
                     if rest_s := await self._turn(group):
                         await self._rest(rest_s)
             await self._write(partial(self._hand_back, tuple(self._ended)))
+            self._count(self._ended)
             self._ended.clear()
         finally:
             self._idle.set()
@@ -163,12 +165,20 @@ class Deliverer:
         ended = tuple(self._ended)
         claimed, look_us, self._settled = await self._write(partial(self._settle, ended, room))
         del self._ended[: len(ended)]
+        self._count(ended)
         # What was claimed while `stop` was called is given back with the rest.
         for claim in () if self._stopping else claimed:
             send = group.create_task(self._deliver(claim), name=f"webhook {claim.id}")
             self._sends[send] = self._clock.monotonic_s()
             send.add_done_callback(self._note_end)
         return self._rest_s(look_us) if len(claimed) < room else 0.0
+
+    def _count(self, ended: Sequence[_Ended]) -> None:
+        """Group by group: for each attempt it would cost as much as signing."""
+        for state, count_ in Counter(it.decision.state for it in ended).items():
+            self._metrics.deliveries.labels(outcome=_OUTCOME_WORDS[state]).inc(count_)
+        for error, count_ in Counter(it.decision.error for it in ended).items():
+            self._metrics.attempts.labels(error=error or "none").inc(count_)
 
     def _room(self) -> int:
         """How many sends may begin: those that only wait for their receivers hold up nobody."""
@@ -274,8 +284,6 @@ class Deliverer:
         answer = await self._poster.post(claimed, started_us)
         ended_us = self._clock.now_us()
         decision = decide(claimed, answer, ended_us, self._chance)
-        self._metrics.deliveries.labels(outcome=_OUTCOME_WORDS[decision.state]).inc()
-        self._metrics.attempts.labels(error=decision.error or "none").inc()
         return _Ended(claimed, outcome_of(claimed, answer, decision, started_us, ended_us), decision)
 
     def _note_end(self, send: asyncio.Task[_Ended]) -> None:
