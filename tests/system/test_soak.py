@@ -276,7 +276,7 @@ def posting(client: httpx.AsyncClient) -> Feed:
                 return False
             return answer.status_code == 200
 
-        await eventually(is_acknowledged, within_s=30)
+        await eventually(is_acknowledged, within_s=SETTLED_WITHIN_S)
 
     return post
 

@@ -123,7 +123,7 @@ class Client:
         async def is_gone() -> bool:
             return self._connecting is None and self._connection is None
 
-        await eventually(is_gone)
+        await eventually(is_gone, within_s=60)
 
     def cut(self) -> None:
         """Lose the connection and come back at once."""
