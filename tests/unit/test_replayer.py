@@ -1,8 +1,9 @@
 """Replays are fed in portions behind everything live, survive every crash, and cost nothing when there are none."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -273,6 +274,61 @@ async def test_what_was_called_off_meanwhile_stays_so(store: Store, clock: Manua
         assert sorted(await send(store, clock, 10)) == ["dlv_0", "dlv_2", "late"]
         assert (await work.ended(id_)).replay.queued == 2
     assert await attempts_by_id(store) == {"dlv_0": 2, "dlv_1": 1, "dlv_2": 2, "late": 1}
+
+
+async def test_what_ends_after_it_was_asked_for_is_not_replayed(store: Store, clock: ManualClock) -> None:
+    """A job is about the past: otherwise it would follow its own tail."""
+    await ended_deliveries(store, clock, 2)
+    id_ = await Work(store, clock).start()
+    await ended_deliveries(store, clock, 2, prefix="later")
+    async with at_work(store, clock) as work:
+        await work.untried(2)
+        await send(store, clock, 10)
+        assert (await work.ended(id_)).replay.queued == 2
+    assert await attempts_by_id(store) == {"dlv_0": 2, "dlv_1": 2, "later_0": 1, "later_1": 1}
+
+
+class HastyStore(MemoryStore):
+    """A store in which others are quicker: right behind the next answer to a look, they do what a test says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.meanwhile: Callable[[], Awaitable[Any]] | None = None
+
+    async def read(self, work: Any) -> Any:
+        """The answer, which is outdated when it comes."""
+        answer = await super().read(work)
+        if self.meanwhile is not None and isinstance(work, partial):
+            meanwhile, self.meanwhile = self.meanwhile, None
+            await meanwhile()
+        return answer
+
+
+async def test_job_that_is_cancelled_under_way_queues_nothing(clock: ManualClock) -> None:
+    """Between looking and queueing it may have ended: what was seen before counts no more."""
+    store = HastyStore()
+    await store.write(lambda writer: writer.add_endpoint(make_endpoint()))
+    await ended_deliveries(store, clock, 3)
+    async with at_work(store, clock) as work:
+        store.meanwhile = lambda: work.replays.cancel(WHO, f"rp_{'ab' * 12}")
+        id_ = await work.start()
+        assert (await work.ended(id_)).replay.state == "cancelled"
+        await clock.advance(SLOWEST_S)
+        assert await claim(store, clock) == []
+        assert (await work.progress(id_)).replay.state == "cancelled"
+
+
+async def test_delivery_that_is_retried_under_way_is_left_alone(clock: ManualClock) -> None:
+    """Somebody wants it sooner than the job does."""
+    store = HastyStore()
+    await store.write(lambda writer: writer.add_endpoint(make_endpoint()))
+    await ended_deliveries(store, clock, 3)
+    due_us = clock.now_us()
+    async with at_work(store, clock) as work:
+        store.meanwhile = lambda: store.write(lambda writer: writer.redeliver([2], "retry", due_us=due_us))
+        await work.start()
+        await work.untried(2)
+        assert await send(store, clock, 10) == ["dlv_1", "dlv_0", "dlv_2"]
 
 
 class CountedStore(MemoryStore):
