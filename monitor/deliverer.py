@@ -8,7 +8,7 @@ has ended and claims what is due: the busier it is, the more each of them does.
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from itertools import count, takewhile
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -224,13 +224,21 @@ class Deliverer:
         for it in ended:
             if it.outcome.key in held and it.outcome.n == latest[it.outcome.key]:
                 by_endpoint.setdefault(it.outcome.endpoint_key, []).append(it)
+        # Read once, if at all: hundreds of receivers may fail at the same moment.
+        hearers_in = cache(lambda team: [it for it in writer.endpoints(team) if it.is_operator])
         for endpoint_key, attempts in by_endpoint.items():
-            self._move_lane(writer, endpoint_key, attempts)
+            self._move_lane(writer, endpoint_key, attempts, hearers_in)
         if lost := len(ended) - len(held):
             self._metrics.lost_leases.inc(lost)
             self._log.warning("attempts ended after their lease, or after their endpoint was removed", attempts=lost)
 
-    def _move_lane(self, writer: Writer, endpoint_key: int, attempts: Sequence[_Ended]) -> None:
+    def _move_lane(
+        self,
+        writer: Writer,
+        endpoint_key: int,
+        attempts: Sequence[_Ended],
+        hearers_in: Callable[[str], Sequence[Endpoint]],
+    ) -> None:
         """Let a lane and its endpoint follow what became of attempts, and tell who wants to know."""
         endpoint, before = writer.endpoint_of(endpoint_key), writer.lane(endpoint_key)
         if endpoint is None:
@@ -252,7 +260,7 @@ class Deliverer:
             writer.update_endpoint(disabled)
             notices.append(Notice("endpoint.disabled", endpoint, {"reason": disables}))
         if notices:
-            writer.owe(plan_notices(notices, writer.endpoints(endpoint.team), now_us))
+            writer.owe(plan_notices(notices, hearers_in(endpoint.team), now_us))
 
     async def _write(self, work: Callable[[Writer], T]) -> T:
         """What `work` answers. While the store does not, it is asked again; sends in flight go on meanwhile."""

@@ -1,13 +1,19 @@
 """What a receiver answers is obeyed, and its owner hears of what was given up: once, and never about itself."""
 
+import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from typing import Any
 
 import pytest
 
 from monitor.store.base import Store
+from monitor.store.ledger import LedgerReads
+from monitor.store.memory_ledger import MemoryLedger
 from tests.support.clocks import NOON_US, ManualClock
 from tests.support.delivering import (
+    FailingStore,
     delivering,
     idle,
     leap,
@@ -19,7 +25,8 @@ from tests.support.delivering import (
     rows,
     stored,
 )
-from tests.support.receiver import Receiver, answering, receiving, saying
+from tests.support.receiver import Behaviour, Receiver, answering, receiving, saying
+from tests.support.service import eventually
 
 DAY_S = 86_400
 TEN_YEARS_S = 10 * 365 * DAY_S
@@ -211,3 +218,46 @@ async def test_two_that_hear_of_each_other_stay_silent(store: Store, clock: Manu
             assert [(notice["type"], notice["webhookId"]) for notice in notices] == [
                 ("delivery.exhausted", endpoint.id)
             ] * 2
+
+
+async def test_many_that_fail_at_once_read_the_hearers_once(
+    store: Store, receiver: Receiver, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who wants to know is looked up once for all that is recorded together: events wait for that transaction."""
+    told, unsteady, asked = asyncio.Event(), FailingStore(store), list[str | None]()
+    for ledger in (MemoryLedger, LedgerReads):
+        monkeypatch.setattr(ledger, "endpoints", _noting(ledger.endpoints, asked))
+    hearer = await register(store, receiver.url, "wh_hearer", events=("endpoint.*",))
+    async with receiving() as gone:
+        gone.behave(_going_after(told))
+        endpoints = [await register(store, gone.url, f"wh_{number}") for number in range(20)]
+        await owe(store, clock, endpoints, "ev_1")
+        async with delivering(unsteady, clock) as deliverer:
+            await gone.received(20)
+            unsteady.fails = True
+            told.set()
+
+            async def are_unrecorded() -> bool:
+                return deliverer.statistics().unrecorded == 20
+
+            await eventually(are_unrecorded)
+            unsteady.fails = False
+            await recorded(store, hearer, *["delivered"] * 20, passing=clock)
+    # What had ended when the store failed is recorded first, and then all the rest.
+    assert 1 <= len(asked) <= 2
+
+
+def _noting(ask: Callable[..., Any], asked: list[str | None]) -> Callable[..., Any]:
+    def noting(self: Any, team: str | None, **page: Any) -> Any:
+        asked.append(team)
+        return ask(self, team, **page)
+
+    return noting
+
+
+def _going_after(told: asyncio.Event) -> Behaviour:
+    async def go(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await told.wait()
+        await answering(410)(reader, writer)
+
+    return go
