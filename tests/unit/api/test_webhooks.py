@@ -273,7 +273,7 @@ async def test_removed_webhook_is_gone(house: House, client: httpx.AsyncClient) 
         ("POST", "/secret/revoke", None),
     ],
 )
-async def test_webhook_of_another_team_is_not_found(
+async def test_case_54_webhook_of_another_team_is_not_found(
     house: House, client: httpx.AsyncClient, method: str, below: str, body: Any
 ) -> None:
     """Case 54: neither shown nor touched, and not told apart from one that is none."""

@@ -64,7 +64,9 @@ async def rotate(client: httpx.AsyncClient, id_: str, **body: Any) -> dict[str, 
     return rotated
 
 
-async def test_old_and_new_sign_while_they_overlap(house: House, clock: ManualClock, client: httpx.AsyncClient) -> None:
+async def test_case_40_old_and_new_sign_while_they_overlap(
+    house: House, clock: ManualClock, client: httpx.AsyncClient
+) -> None:
     """Case 40: before a rotation the old one signs, during the overlap both do, after it the new one alone."""
     async with receiving() as receiver, delivering(house, clock) as deliverer:
         registered = await register(client, url=receiver.url)
@@ -84,7 +86,7 @@ async def test_old_and_new_sign_while_they_overlap(house: House, clock: ManualCl
         assert await next_signers(4) == secrets[1:]
 
 
-async def test_fourth_live_key_is_refused(clock: ManualClock, client: httpx.AsyncClient) -> None:
+async def test_case_40_fourth_live_key_is_refused(clock: ManualClock, client: httpx.AsyncClient) -> None:
     """Case 40: until one expires, which the answer tells; or until the older ones are revoked."""
     id_ = (await register(client))["id"]
     for overlap_s in (50, 100):
@@ -162,7 +164,7 @@ async def test_own_secret_replaces_the_present_one(client: httpx.AsyncClient) ->
         (7, "'secret': Input should be a valid string"),
     ],
 )
-async def test_secret_that_is_none_is_refused(client: httpx.AsyncClient, secret: Any, said: str) -> None:
+async def test_case_43_secret_that_is_none_is_refused(client: httpx.AsyncClient, secret: Any, said: str) -> None:
     """Case 43: too short, too long, not base64 or empty; the answer names the member and does not repeat it."""
     id_ = (await register(client))["id"]
     wish = {"url": "https://example.com/", "events": ["*"], "secret": secret}

@@ -81,7 +81,7 @@ async def patch(client: httpx.AsyncClient, id_: str, **changes: Any) -> dict[str
 # --- changing --------------------------------------------------------------------------------------------------------
 
 
-async def test_next_attempt_uses_the_new_url_and_secret(
+async def test_case_46_next_attempt_uses_the_new_url_and_secret(
     house: House, clock: ManualClock, client: httpx.AsyncClient
 ) -> None:
     """Case 46: each attempt goes where the endpoint is then, signed as it is then; its row keeps the URL it used."""
@@ -122,7 +122,7 @@ async def test_own_headers_are_sent_as_they_are_now(house: House, client: httpx.
     assert sent == {"x-key": "one", "x-new": "three"}
 
 
-async def test_queued_deliveries_stay_when_the_filter_changes(house: House, client: httpx.AsyncClient) -> None:
+async def test_case_47_queued_deliveries_stay_when_the_filter_changes(house: House, client: httpx.AsyncClient) -> None:
     """Case 47: what comes after the answer follows the new filter, and that alone."""
     id_ = (await register(client))["id"]
     await house.tell(failed("exec_1"), failed("exec_2", workflowId="wf_other"))
@@ -131,7 +131,7 @@ async def test_queued_deliveries_stay_when_the_filter_changes(house: House, clie
     assert await states(house) == [("exec_1", "pending", None), ("exec_4", "pending", None)]
 
 
-async def test_what_is_appended_after_the_answer_follows_it(house: House, client: httpx.AsyncClient) -> None:
+async def test_case_47_what_is_appended_after_the_answer_follows_it(house: House, client: httpx.AsyncClient) -> None:
     """Case 47: however a registration or a change races with commits, none is missed."""
 
     async def registered() -> str:
@@ -187,7 +187,9 @@ async def test_new_url_gets_a_chance_at_once(house: House, client: httpx.AsyncCl
 
 
 @pytest.mark.parametrize("how", ["paused", "disabled"])
-async def test_events_while_nothing_is_sent_are_sent_later(house: House, client: httpx.AsyncClient, how: str) -> None:
+async def test_case_50_events_while_nothing_is_sent_are_sent_later(
+    house: House, client: httpx.AsyncClient, how: str
+) -> None:
     """Case 50: they are held, counted and recovered in their order."""
     async with receiving() as receiver, delivering(house) as deliverer:
         id_ = (await register(client, url=receiver.url, maxInFlight=1))["id"]
@@ -205,7 +207,7 @@ async def test_events_while_nothing_is_sent_are_sent_later(house: House, client:
     assert [json.loads(request.body)["executionId"] for request in requests] == ["exec_1", "exec_2"]
 
 
-async def test_gone_receiver_is_disabled_and_resumed(
+async def test_case_24_gone_receiver_is_disabled_and_resumed(
     house: House, clock: ManualClock, client: httpx.AsyncClient
 ) -> None:
     """Case 24: the answer shows why, what is owed is held, and goes out once its owner resumed it."""

@@ -53,7 +53,7 @@ def test_nothing_changes_that_is_not_named() -> None:
         ("X-Schlüssel", "a"),
     ],
 )
-def test_header_that_is_not_theirs_is_refused(name: str, value: str) -> None:
+def test_case_44_header_that_is_not_theirs_is_refused(name: str, value: str) -> None:
     """Case 44: names that steer the request, and whatever would break it; no value is repeated."""
     field, said = refusal({"headers": {"X-Fine": "s3cret", name: value}})
     assert field == f"headers.{name}"
