@@ -78,8 +78,12 @@ _NEVER: Final = tuple(
             "fd00:ec2::/32",  # Amazon, by IPv6
             "fd20:ce::254/128",  # Google, by IPv6
             "100.100.100.200/32",  # Alibaba
+            "fd00:100::100:200/128",  # Alibaba, by IPv6
             "168.63.129.16/32",  # Azure
             "192.0.0.192/32",  # Oracle
+            "fd00:c1::a9fe:a9fe/128",  # Oracle, by IPv6
+            "fd00:a9fe:a9fe::1/128",  # Akamai, by IPv6
+            "fd00:42::42/128",  # Scaleway, by IPv6
         ),
     )
 )
