@@ -17,7 +17,7 @@ PER_S: Final = 500
 
 _WARM_UP_S: Final = 1.0
 _NEW_ENDPOINTS: Final = 5
-_REGISTERED_PER_S: Final = 1000
+_ONE_EVENT: Final = (1000, 0.001)
 _CLOSED_S: Final = 6.0
 """By then idle connections are closed."""
 
@@ -84,7 +84,7 @@ def _first_delivery_s(ours: Party, endpoint: int) -> float:
     sender, load = ours
     began_s = time.monotonic()
     register(sender, _own_workflows(load, [endpoint]))
-    seen = load.rate(1000, 0.001)
+    seen = load.rate(*_ONE_EVENT)
     load.rest()
     return seen.ended_us / 1e6 - began_s
 
@@ -104,12 +104,12 @@ class Memory(NamedTuple):
 
 
 def memory(ours: Party, endpoints: int, idle_s: float = _CLOSED_S) -> Memory:
-    """What so many endpoints take that each got an event of its own workflow, and nothing for `idle_s`."""
+    """What so many endpoints take that each got the same event, and nothing for `idle_s`."""
     sender, load = ours
     before_mb, began_s = resident_mb(sender), time.monotonic()
-    register(sender, _own_workflows(load, range(endpoints)))
+    register(sender, (Wish(load.url(endpoint)) for endpoint in range(endpoints)))
     register_s, registered_mb = time.monotonic() - began_s, resident_mb(sender)
-    load.endpoints(endpoints, "turns")
-    load.rate(_REGISTERED_PER_S, endpoints / _REGISTERED_PER_S)
+    load.endpoints(endpoints, "all")
+    load.rate(*_ONE_EVENT)
     load.rest(idle_s)
     return Memory(before_mb, registered_mb, resident_mb(sender), register_s)

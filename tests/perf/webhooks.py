@@ -216,7 +216,7 @@ def _measure_backlog(report: Report, scale: Scale, here: Scene) -> None:
 
 
 def _measure_memory(report: Report, scale: Scale, here: Scene) -> None:
-    report.progress(f"{scale.registered} endpoints are registered, and get an event each")
+    report.progress(f"{scale.registered} endpoints are registered, and get one event")
     used = _webhooks_faults.memory(here.ours(), scale.registered)
     report.figure(
         "memory.idle",
