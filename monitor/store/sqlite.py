@@ -21,7 +21,7 @@ from monitor.sqlite_errors import may_pass, unusable
 from monitor.store.base import Reader, Writer
 from monitor.store.queries import Queries
 from monitor.store.sqlite_write import SQLiteWriter
-from monitor.store.tables import METADATA, SCHEMA_VERSION, meta
+from monitor.store.tables import SCHEMA_VERSION, make_tables, meta
 
 T = TypeVar("T")
 
@@ -182,7 +182,7 @@ def _prepare(connection: Connection, path: Path) -> None:
     """Make the tables of a new file; refuse one that is not this version's."""
     found = set(inspect(connection).get_table_names())
     if not found:
-        METADATA.create_all(connection)
+        make_tables(connection)
         versions = {"schema_version": SCHEMA_VERSION, "fold_version": FOLD_VERSION}
         connection.execute(insert(meta).values(id=1, endpoints_version=0, **versions))
         return

@@ -10,6 +10,7 @@ from typing import Any, Final
 from sqlalchemy import (
     BigInteger,
     Column,
+    Connection,
     Index,
     Integer,
     LargeBinary,
@@ -20,7 +21,7 @@ from sqlalchemy import (
     literal_column,
     text,
 )
-from sqlalchemy.schema import SchemaItem
+from sqlalchemy.schema import CreateIndex, CreateTable, SchemaItem
 
 SCHEMA_VERSION: Final = 2
 
@@ -308,3 +309,22 @@ replays = _table(
 )
 Index("replays_by_id", replays.c.team, replays.c.id, unique=True)
 Index("replays_by_endpoint", replays.c.endpoint_key)
+
+
+# --- making them -----------------------------------------------------------------------------------------------------
+
+
+def make_tables(connection: Connection) -> None:
+    """Make every table, and then the indexes, those of some rows alone last.
+
+    Of two indexes that seem to serve equally well SQLite takes the one that was made last, and without its statistics
+    one of a hundred rows seems as good as one of a million. `METADATA.create_all` makes them in random order.
+    """
+    for table in METADATA.sorted_tables:
+        connection.execute(CreateTable(table))
+    for index in sorted((index for table in METADATA.sorted_tables for index in table.indexes), key=_place):
+        connection.execute(CreateIndex(index))
+
+
+def _place(index: Index) -> tuple[bool, str]:
+    return index.dialect_options["sqlite"]["where"] is not None, str(index.name)

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, create_engine, insert
 
+from monitor.store.base import DeliveryQuery
 from monitor.store.sqlite_write import SQLiteWriter
-from monitor.store.tables import METADATA, meta
+from monitor.store.tables import make_tables, meta
 from monitor.webhooks.lane import Lane
 from tests.contracts.ledger_contract import NOW_US, SECOND_US, endpoint, outcome, planned
 
@@ -36,7 +37,7 @@ def connection() -> Iterator[Connection]:
     """An empty store in memory, inside a transaction."""
     engine = create_engine("sqlite://")
     with engine.begin() as opened:
-        METADATA.create_all(opened)
+        make_tables(opened)
         opened.execute(insert(meta).values(id=1, schema_version=0, fold_version=0, endpoints_version=0))
         opened.exec_driver_sql("INSERT INTO delivery_bodies (key, body) VALUES (1, x'7b7d')")
         yield opened
@@ -177,3 +178,24 @@ def test_nothing_that_runs_often_goes_through_a_table(connection: Connection) ->
         *("deliveries_due", "deliveries_leased", "deliveries_by_lease_end", "deliveries_in_order", "deliveries_by_id"),
         "lanes_to_look_at",
     }
+
+
+def test_indexes_of_some_rows_are_made_last(connection: Connection) -> None:
+    """SQLite takes the latest of those that look equally good: which one serves is not left to chance."""
+    made = driver_of(connection).execute("SELECT sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL")
+    are_partial = [" WHERE " in sql for (sql,) in made]
+    assert (len(set(are_partial)), are_partial) == (2, sorted(are_partial))
+
+
+def test_few_are_found_past_the_many_that_have_ended(connection: Connection) -> None:
+    """What is held and what is being sent is counted and listed without looking at what has long been delivered."""
+    (key,) = lanes(connection)
+    fill(connection, key, due_us=NOW_US, state="delivered")
+    writer = SQLiteWriter(connection)
+
+    def ask() -> None:
+        assert writer.backlog(key).counts == {"pending": 0, "leased": 0, "held": 0}
+        assert writer.keys_of(DeliveryQuery(key, ("held",)), 0, 1000) == []
+        assert writer.delivery_count(DeliveryQuery(key, ("leased",))) == 0
+
+    assert steps_of(connection, ask) < 100
