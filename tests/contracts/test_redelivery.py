@@ -109,8 +109,8 @@ async def test_order_holds_for_what_is_sent_again(store: Store) -> None:
     assert sent == ["dlv_1", "dlv_2", "dlv_3"]
 
 
-async def test_live_events_do_not_wait_for_replayed_ones(store: Store) -> None:
-    """Case 48: two queues of an order, the replayed one behind; neither holds up the other, each keeps its order."""
+async def test_case_48_live_events_do_not_wait_for_replayed_ones(store: Store) -> None:
+    """Two queues of an order, the replayed one behind; neither holds up the other, each keeps its order."""
     await owe(store, "old_1", "old_2", order_key="exec_1")
     for _ in range(2):
         await end(store, await claim(store))
@@ -176,8 +176,8 @@ async def test_deliveries_are_found_by_every_test(store: Store) -> None:
 # --- tests -----------------------------------------------------------------------------------------------------------
 
 
-async def test_test_is_leased_at_once_and_fills_its_lane(store: Store) -> None:
-    """Case 18: it waits for nobody, and as long as it takes there is less room for others."""
+async def test_case_18_test_is_leased_at_once_and_fills_its_lane(store: Store) -> None:
+    """It waits for nobody, and as long as it takes there is less room for others."""
     await store.write(lambda writer: writer.add_endpoint(endpoint("wh_2", max_in_flight=1)))
     await store.write(lambda writer: writer.owe([planned("live", 2)]))
     until_us = NOW_US + 30 * SECOND_US
@@ -275,8 +275,8 @@ async def test_overflow_is_set_aside_and_the_end_of_executions_is_not(store: Sto
     assert await names_claimed(store) == ["end_1", "end_2", "end_3"]
 
 
-async def test_what_has_ended_is_forgotten_in_portions(store: Store) -> None:
-    """Case 57: with attempts and bodies, when it is old; what is pending, held or young stays."""
+async def test_case_57_what_has_ended_is_forgotten_in_portions(store: Store) -> None:
+    """With attempts and bodies, when it is old; what is pending, held or young stays."""
     await owe(store, "dlv_1", "dlv_2", body=b"shared")
     await owe(store, "node", event_type="node.completed")
     await owe(store, "halted", "waiting", order_key="x")

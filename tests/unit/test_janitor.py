@@ -214,8 +214,10 @@ async def cancel(store: Store, clock: ManualClock, prefix: str) -> None:
     await store.write(lambda writer: writer.cancel(keys, "asked", clock.now_us()))
 
 
-async def test_old_deliveries_go_when_they_have_ended(store: Store, clock: ManualClock, janitor: Janitor) -> None:
-    """Case 57: however many there are, and neither those that are pending or held nor those that are young."""
+async def test_case_57_old_deliveries_go_when_they_have_ended(
+    store: Store, clock: ManualClock, janitor: Janitor
+) -> None:
+    """However many there are, and neither those that are pending or held nor those that are young."""
     await store.write(lambda writer: writer.add_endpoint(make_endpoint()))
     many = 2 * FORGOTTEN_AT_ONCE + 7
     await owe(store, clock, many, "ended")

@@ -189,8 +189,8 @@ async def test_job_is_fed_in_portions_to_its_end(store: Store, clock: ManualCloc
     assert set((await attempts_by_id(store)).values()) == {2}
 
 
-async def test_live_deliveries_go_first(store: Store, clock: ManualClock) -> None:
-    """Case 48: however much is replayed, what happens meanwhile does not wait for it."""
+async def test_case_48_live_deliveries_go_first(store: Store, clock: ManualClock) -> None:
+    """However much is replayed, what happens meanwhile does not wait for it."""
     await ended_deliveries(store, clock, MANY)
     async with at_work(store, clock) as work:
         await work.start()
@@ -201,8 +201,8 @@ async def test_live_deliveries_go_first(store: Store, clock: ManualClock) -> Non
     assert (sent[:96], sent[96]) == ([it.id for it in live], "dlv_0")
 
 
-async def test_job_goes_on_after_a_crash(store: Store, clock: ManualClock) -> None:
-    """Case 48: from where it stood, leaving out nothing and repeating nothing, without being asked."""
+async def test_case_48_job_goes_on_after_a_crash(store: Store, clock: ManualClock) -> None:
+    """From where it stood, leaving out nothing and repeating nothing, without being asked."""
     await ended_deliveries(store, clock, MANY)
     async with at_work(store, clock) as work:
         id_ = await work.start()
@@ -217,8 +217,8 @@ async def test_job_goes_on_after_a_crash(store: Store, clock: ManualClock) -> No
     assert set((await attempts_by_id(store)).values()) == {2}
 
 
-async def test_cancelled_job_takes_back_what_waits(store: Store, clock: ManualClock) -> None:
-    """Case 48: what was sent counts as sent, what was not is as it was, and nothing more is queued."""
+async def test_case_48_cancelled_job_takes_back_what_waits(store: Store, clock: ManualClock) -> None:
+    """What was sent counts as sent, what was not is as it was, and nothing more is queued."""
     await ended_deliveries(store, clock, MANY)
     async with at_work(store, clock) as work:
         id_ = await work.start()

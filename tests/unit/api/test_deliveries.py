@@ -173,8 +173,8 @@ HOSTILE = (
 
 
 @pytest.mark.parametrize("answer", HOSTILE, ids=["bytes", "headers", "nul", "long", "large"])
-async def test_log_is_json_whatever_was_answered(house: House, receiver: Receiver, answer: bytes) -> None:
-    """Case 30: the attempt failed, or what it was told stands there harmless; the address answers proper JSON."""
+async def test_case_30_log_is_json_whatever_was_answered(house: House, receiver: Receiver, answer: bytes) -> None:
+    """The attempt failed, or what it was told stands there harmless; the address answers proper JSON."""
     receiver.behave(saying(answer))
     async with client_of(house, allowed=LOOPBACK) as client:
         webhook = await register(client, url=receiver.url)
@@ -272,8 +272,8 @@ ADDRESSES = (
 
 
 @pytest.mark.parametrize(("method", "address"), ADDRESSES)
-async def test_another_team_finds_nothing(house: House, method: str, address: str) -> None:
-    """Case 54: neither seen nor changed, and not told apart from what is none."""
+async def test_case_54_another_team_finds_nothing(house: House, method: str, address: str) -> None:
+    """Neither seen nor changed, and not told apart from what is none."""
     async with client_of(house) as client, client_of(house, "rival") as rival:
         webhook = await register(client)
         await tell(house, client, "exec_1")
@@ -291,8 +291,8 @@ async def test_another_team_finds_nothing(house: House, method: str, address: st
 
 
 @pytest.mark.parametrize("status", ["paused", "disabled"])
-async def test_what_waits_behind_a_webhook_is_held(house: House, receiver: Receiver, status: str) -> None:
-    """Case 50: shown, counted and found as held; it leaves when the webhook is served again."""
+async def test_case_50_what_waits_behind_a_webhook_is_held(house: House, receiver: Receiver, status: str) -> None:
+    """Shown, counted and found as held; it leaves when the webhook is served again."""
     async with at_work(house) as client:
         webhook = await register(client, url=receiver.url)
         await set_status(house, webhook, status)
@@ -339,8 +339,8 @@ def _impatient(writer: Writer) -> Any:
 # --- again, and off --------------------------------------------------------------------------------------------------
 
 
-async def test_retried_delivery_is_the_same(house: House, receiver: Receiver) -> None:
-    """Case 41: id and body stay; the attempt has a time and a signature of its own."""
+async def test_case_41_retried_delivery_is_the_same(house: House, receiver: Receiver) -> None:
+    """Id and body stay; the attempt has a time and a signature of its own."""
     async with at_work(house) as client:
         webhook = await register(client, url=receiver.url)
         await tell(house, client, "exec_1")
@@ -377,8 +377,8 @@ async def test_failed_and_waiting_deliveries_are_retried_at_once(house: House, r
         await in_states(client, webhook, "delivered", "delivered")
 
 
-async def test_sending_and_cancelled_deliveries_are_not_retried(house: House, receiver: Receiver) -> None:
-    """Case 49: 409 that says why."""
+async def test_case_49_sending_and_cancelled_deliveries_are_not_retried(house: House, receiver: Receiver) -> None:
+    """409 that says why."""
     told = asyncio.Event()
     receiver.behave(accepting_after(told))
     async with at_work(house) as client:
@@ -417,8 +417,8 @@ async def test_deliveries_are_called_off(house: House, receiver: Receiver) -> No
     assert [json.loads(request.body)["executionId"] for request in receiver.requests] == ["exec_1", "exec_3"]
 
 
-async def test_manual_retries_respect_the_cap(house: House, receiver: Receiver) -> None:
-    """Case 18: with room for one send, retries wait for each other, and for a test that is under way."""
+async def test_case_18_manual_retries_respect_the_cap(house: House, receiver: Receiver) -> None:
+    """With room for one send, retries wait for each other, and for a test that is under way."""
     told, retried = asyncio.Event(), asyncio.Event()
     async with at_work(house) as client:
         webhook = await register(client, url=receiver.url, maxInFlight=1)
@@ -439,8 +439,8 @@ async def test_manual_retries_respect_the_cap(house: House, receiver: Receiver) 
         await in_states(client, webhook, "delivered", "delivered", "delivered")
 
 
-async def test_removed_webhook_leaves_no_trouble(house: House, receiver: Receiver) -> None:
-    """Case 45: what waits is cancelled and counted, the answer to what is under way is on record, nothing repeats."""
+async def test_case_45_removed_webhook_leaves_no_trouble(house: House, receiver: Receiver) -> None:
+    """What waits is cancelled and counted, the answer to what is under way is on record, nothing repeats."""
     told = asyncio.Event()
     receiver.behave(accepting_after(told))
     async with at_work(house) as client:
@@ -563,8 +563,8 @@ def echoing(receiver: Receiver) -> Behaviour:
     return echo
 
 
-async def test_nothing_raw_is_stored_shown_or_sent_again(house: House, receiver: Receiver) -> None:
-    """Case 53: neither by the stored body, nor by the log of attempts, a retry or a test, whatever is said back."""
+async def test_case_53_nothing_raw_is_stored_shown_or_sent_again(house: House, receiver: Receiver) -> None:
+    """Neither by the stored body, nor by the log of attempts, a retry or a test, whatever is said back."""
     receiver.behave(echoing(receiver))
     raw = ("hunter2-of-the-event", "gateway-password-4711")
     async with at_work(house) as client:

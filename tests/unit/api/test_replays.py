@@ -99,8 +99,8 @@ async def test_dry_run_only_counts(house: House, receiver: Receiver) -> None:
     assert (jobs["data"], told(receiver)) == ([], ["exec_1", "exec_2"])
 
 
-async def test_replay_sends_once_more(house: House, receiver: Receiver) -> None:
-    """Case 41: the same ids and bodies, signed anew; the job tells how far it is, to its end."""
+async def test_case_41_replay_sends_once_more(house: House, receiver: Receiver) -> None:
+    """The same ids and bodies, signed anew; the job tells how far it is, to its end."""
     async with at_work(house) as client:
         webhook = await register(client, url=receiver.url, maxInFlight=1)
         await tell(house, client, webhook, "exec_1", "exec_2", "exec_3")
@@ -207,8 +207,8 @@ async def test_replays_are_paged(house: House) -> None:
         ("POST", "/v1/webhook-replays/{replay}/cancel"),
     ],
 )
-async def test_another_team_finds_nothing(house: House, method: str, address: str) -> None:
-    """Case 54: neither seen nor changed, and not told apart from what is none."""
+async def test_case_54_another_team_finds_nothing(house: House, method: str, address: str) -> None:
+    """Neither seen nor changed, and not told apart from what is none."""
     async with client_of(house) as client, client_of(house, "rival") as rival:
         webhook = await register(client)
         started = (await replay(client, webhook)).json()
