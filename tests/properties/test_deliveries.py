@@ -58,7 +58,7 @@ def complaints_of(
 
 
 @pytest.mark.timeout(1800)
-def test_every_schedule_keeps_the_rules(long_form: bool) -> None:
+def test_case_56_every_schedule_keeps_the_rules(long_form: bool) -> None:
     """Case 56: kills, stalls, doubles, outages, clocks, owners and receivers, in any order; each happened often."""
     schedules = SCHEDULES * (LONG_TIMES if long_form else 1)
     complaints, happened = complaints_of(range(schedules), lambda _: in_memory)

@@ -49,7 +49,7 @@ IN_FIVE_MINUTES = format_datetime(datetime.fromtimestamp(NOON_US / 1_000_000, UT
         ([], 5),
     ],
 )
-async def test_retry_after_is_obeyed(
+async def test_case_25_retry_after_is_obeyed(
     store: Store, receiver: Receiver, clock: ManualClock, headers: list[str], after_s: float
 ) -> None:
     """Case 25: seconds, a date, or else the schedule; a day at most; the first of two. It holds for the whole lane."""
@@ -69,7 +69,9 @@ async def test_retry_after_is_obeyed(
         await recorded(store, endpoint, "delivered", "delivered")
 
 
-async def test_unavailable_receiver_is_asked_on_schedule(store: Store, receiver: Receiver, clock: ManualClock) -> None:
+async def test_case_26_unavailable_receiver_is_asked_on_schedule(
+    store: Store, receiver: Receiver, clock: ManualClock
+) -> None:
     """Case 26: 503 without Retry-After comes again after five seconds, then after five minutes."""
     endpoint = await register(store, receiver.url)
     await owe(store, clock, [endpoint], "ev_1")
@@ -84,7 +86,9 @@ async def test_unavailable_receiver_is_asked_on_schedule(store: Store, receiver:
         await recorded(store, endpoint, "delivered")
 
 
-async def test_schedule_that_is_used_up_is_told_once(store: Store, receiver: Receiver, clock: ManualClock) -> None:
+async def test_case_26_schedule_that_is_used_up_is_told_once(
+    store: Store, receiver: Receiver, clock: ManualClock
+) -> None:
     """Case 26: ten times 500 and it has failed, while all others of its lane arrive; one operator event says so."""
     hearer = await register(store, receiver.url, "wh_hearer", events=("delivery.exhausted",))
     async with receiving() as broken:
@@ -120,15 +124,23 @@ async def test_schedule_that_is_used_up_is_told_once(store: Store, receiver: Rec
 # --- what it says of itself ------------------------------------------------------------------------------------------
 
 
-async def test_gone_receiver_is_not_asked_again(store: Store, receiver: Receiver, clock: ManualClock) -> None:
+async def test_case_24_gone_receiver_is_not_asked_again(store: Store, receiver: Receiver, clock: ManualClock) -> None:
     """Case 24: 410, though several heard it, disables once; what is owed is held, and the owner hears of it once."""
     hearer = await register(store, receiver.url, "wh_hearer", events=("endpoint.*",))
     async with receiving() as gone:
         endpoint = await register(store, gone.url)
         await owe(store, clock, [endpoint], "ev_1", "ev_2", "ev_3")
-        gone.behave(answering(410))
+        told = asyncio.Event()
+
+        async def say_later(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await told.wait()
+            await answering(410)(reader, writer)
+
+        gone.behave(answering(410), say_later)
         async with delivering(store, clock) as deliverer:
             await recorded(store, hearer, "delivered")
+            leap(clock, 1)
+            told.set()
             await idle(clock, deliverer)
             await owe(store, clock, [endpoint], "ev_4")
             deliverer.wake()
@@ -154,7 +166,7 @@ async def test_gone_receiver_is_not_asked_again(store: Store, receiver: Receiver
         ((500, "please-stop"), ("pending", None, "active")),
     ],
 )
-async def test_receiver_says_how_to_go_on(
+async def test_case_27_receiver_says_how_to_go_on(
     store: Store, receiver: Receiver, clock: ManualClock, said: tuple[int, str], follows: tuple[str | None, ...]
 ) -> None:
     """Case 27: `webhook-delivery` ends a delivery that failed, or disables; what was accepted is delivered anyhow."""
@@ -168,7 +180,9 @@ async def test_receiver_says_how_to_go_on(
     assert (row.state, row.reason, (await stored(store, endpoint)).status) == follows
 
 
-async def test_owner_may_ignore_what_receivers_say(store: Store, receiver: Receiver, clock: ManualClock) -> None:
+async def test_case_27_owner_may_ignore_what_receivers_say(
+    store: Store, receiver: Receiver, clock: ManualClock
+) -> None:
     """Case 27: where the endpoint says so, the header is an answer's business and no order."""
     endpoint = await register(store, receiver.url, obeys_receiver=False)
     await owe(store, clock, [endpoint], "ev_1")
@@ -200,7 +214,7 @@ async def test_endpoint_that_fails_for_days_is_disabled(store: Store, receiver: 
     ]
 
 
-async def test_two_that_hear_of_each_other_stay_silent(store: Store, clock: ManualClock) -> None:
+async def test_case_55_two_that_hear_of_each_other_stay_silent(store: Store, clock: ManualClock) -> None:
     """Case 55: operator endpoints that fail cause no operator events, however long they do."""
     async with receiving() as broken:
         broken.behave(answering(500))

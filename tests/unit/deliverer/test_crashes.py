@@ -29,7 +29,9 @@ HOUR_S = 3600
 # --- crashes ---------------------------------------------------------------------------------------------------------
 
 
-async def test_claim_of_a_dead_deliverer_is_taken_over(store: Store, receiver: Receiver, clock: ManualClock) -> None:
+async def test_case_05_claim_of_a_dead_deliverer_is_taken_over(
+    store: Store, receiver: Receiver, clock: ManualClock
+) -> None:
     """Case 5: after the lease, not before; the same id, and the interrupted attempt stays on record."""
     endpoint = await register(store, receiver.url)
     (owed,) = await owe(store, clock, [endpoint], "ev_1")
@@ -53,7 +55,7 @@ async def test_deliverer_that_returns_goes_on_at_once(store: Store, receiver: Re
     assert [one.n for one in attempts] == [1, 2]
 
 
-async def test_late_end_changes_nothing(store: Store, receiver: Receiver, clock: ManualClock) -> None:
+async def test_case_06_late_end_changes_nothing(store: Store, receiver: Receiver, clock: ManualClock) -> None:
     """Case 6: a send that outlives its lease is recorded, but the delivery is the new owner's."""
     endpoint = await register(store, receiver.url, timeout_s=HASTY_S)
     await owe(store, clock, [endpoint], "ev_1")
@@ -72,7 +74,9 @@ async def test_late_end_changes_nothing(store: Store, receiver: Receiver, clock:
     assert [(one.n, one.error) for one in attempts] == [(1, "timeout"), (2, None)]
 
 
-async def test_removed_endpoint_ends_without_effect(store: Store, receiver: Receiver, clock: ManualClock) -> None:
+async def test_case_45_removed_endpoint_ends_without_effect(
+    store: Store, receiver: Receiver, clock: ManualClock
+) -> None:
     """Case 45: what is under way may end, what is owed is cancelled, the loop goes on."""
     endpoint, other = (
         await register(store, receiver.url, timeout_s=HASTY_S),
@@ -90,7 +94,7 @@ async def test_removed_endpoint_ends_without_effect(store: Store, receiver: Rece
     assert [row.state for row, _ in await rows(store, endpoint)] == ["cancelled"]
 
 
-async def test_stop_lets_a_send_end(store: Store, receiver: Receiver, clock: ManualClock) -> None:
+async def test_case_11_stop_lets_a_send_end(store: Store, receiver: Receiver, clock: ManualClock) -> None:
     """Case 11: what ends within the grace is recorded, and nothing new is begun."""
     endpoint = await register(store, receiver.url)
     told = asyncio.Event()
@@ -108,7 +112,7 @@ async def test_stop_lets_a_send_end(store: Store, receiver: Receiver, clock: Man
     assert (states, len(receiver.requests)) == (["delivered", "pending"], 1)
 
 
-async def test_stop_in_the_middle_of_hundreds_leaves_no_lease(
+async def test_case_11_stop_in_the_middle_of_hundreds_leaves_no_lease(
     store: Store, receiver: Receiver, clock: ManualClock
 ) -> None:
     """Case 11: of 200 in flight half end in time, the others are given back; the next deliverer takes them at once."""
@@ -138,7 +142,7 @@ async def test_stop_in_the_middle_of_hundreds_leaves_no_lease(
     assert interrupted == [*[2] * MAX_IN_FLIGHT, 1]
 
 
-async def test_stop_gives_back_what_does_not_end(store: Store, receiver: Receiver, clock: ManualClock) -> None:
+async def test_case_11_stop_gives_back_what_does_not_end(store: Store, receiver: Receiver, clock: ManualClock) -> None:
     """Case 11: after a stop nothing is leased, and the next deliverer takes it at once."""
     endpoint = await register(store, receiver.url)
     await owe(store, clock, [endpoint], "ev_1")
@@ -152,7 +156,9 @@ async def test_stop_gives_back_what_does_not_end(store: Store, receiver: Receive
         await recorded(store, endpoint, "delivered")
 
 
-async def test_outage_of_the_store_loses_no_attempt(store: Store, receiver: Receiver, clock: ManualClock) -> None:
+async def test_case_07_outage_of_the_store_loses_no_attempt(
+    store: Store, receiver: Receiver, clock: ManualClock
+) -> None:
     """Case 7: what ended meanwhile is recorded when the store is back, without a second send."""
     failing = FailingStore(store)
     endpoint = await register(store, receiver.url)
@@ -170,7 +176,7 @@ async def test_outage_of_the_store_loses_no_attempt(store: Store, receiver: Rece
     assert ([one.status for one in attempts], len(receiver.requests)) == ([200], 1)
 
 
-async def test_late_end_counts_for_nobody(store: Store, receiver: Receiver, clock: ManualClock) -> None:
+async def test_case_06_late_end_counts_for_nobody(store: Store, receiver: Receiver, clock: ManualClock) -> None:
     """Case 6: where both attempts at a delivery end in one transaction, only the one that holds the lease counts."""
     failing = FailingStore(store)
     hearer = await register(store, receiver.url, "wh_hearer", events=("delivery.exhausted",))
@@ -202,7 +208,7 @@ async def test_late_end_counts_for_nobody(store: Store, receiver: Receiver, cloc
     assert (lane.failures, notice["attempts"]) == (1, 2)
 
 
-async def test_clock_that_is_put_forward_repeats_what_is_in_flight(
+async def test_case_10_clock_that_is_put_forward_repeats_what_is_in_flight(
     store: Store, receiver: Receiver, clock: ManualClock
 ) -> None:
     """Case 10: an hour later all leases have ended. Each send is repeated once, under the right time; no storm."""
@@ -225,7 +231,7 @@ async def test_clock_that_is_put_forward_repeats_what_is_in_flight(
     assert stamps_s == [*[clock.now_us() // 1_000_000 - HOUR_S] * count, *[clock.now_us() // 1_000_000] * 2 * count]
 
 
-async def test_clock_that_is_put_back_freezes_nobody(store: Store, receiver: Receiver) -> None:
+async def test_case_10_clock_that_is_put_back_freezes_nobody(store: Store, receiver: Receiver) -> None:
     """Case 10: an hour earlier, what happens leaves at once, and what is in flight is neither lost nor repeated."""
     clock = AdjustableClock()
     endpoint = await register(store, receiver.url)
@@ -245,7 +251,7 @@ async def test_clock_that_is_put_back_freezes_nobody(store: Store, receiver: Rec
     assert int(receiver.requests[1].headers["webhook-timestamp"]) == clock.now_us() // 1_000_000
 
 
-async def test_what_ends_after_the_clock_was_put_back_is_waited_for(store: Store, receiver: Receiver) -> None:
+async def test_case_10_what_ends_after_the_clock_was_put_back_is_waited_for(store: Store, receiver: Receiver) -> None:
     """Case 10: what a receiver asks for counts from the time that it was asked, by the clock as it is then."""
     clock = AdjustableClock()
     endpoint = await register(store, receiver.url)

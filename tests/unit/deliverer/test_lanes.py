@@ -63,7 +63,7 @@ def in_turns(*behaviours: Behaviour) -> Callable[[], Behaviour]:
 # --- one lane among others -------------------------------------------------------------------------------------------
 
 
-async def test_slow_receiver_holds_up_no_other(store: Store, receiver: Receiver, clock: ManualClock) -> None:
+async def test_case_12_slow_receiver_holds_up_no_other(store: Store, receiver: Receiver, clock: ManualClock) -> None:
     """Case 12: a lane takes its share of the room and no more, however much is owed to it."""
     async with receiving() as slow:
         slow.behave(hanging)
@@ -99,7 +99,9 @@ async def test_hundreds_that_hang_delay_others_by_moments(store: Store, receiver
             assert lanes * MAX_IN_FLIGHT == deliverer.statistics().in_flight < MOST_IN_FLIGHT
 
 
-async def test_cap_holds_for_what_somebody_wants_again(store: Store, receiver: Receiver, clock: ManualClock) -> None:
+async def test_case_18_cap_holds_for_what_somebody_wants_again(
+    store: Store, receiver: Receiver, clock: ManualClock
+) -> None:
     """Case 18: a lane of one serves a manual retry when its turn comes."""
     endpoint = await register(store, receiver.url, max_in_flight=1)
     await owe(store, clock, [endpoint], "ev_1")
@@ -122,7 +124,9 @@ async def test_cap_holds_for_what_somebody_wants_again(store: Store, receiver: R
 # --- breakers --------------------------------------------------------------------------------------------------------
 
 
-async def test_hour_of_outage_costs_hardly_an_attempt(store: Store, receiver: Receiver, clock: ManualClock) -> None:
+async def test_case_14_hour_of_outage_costs_hardly_an_attempt(
+    store: Store, receiver: Receiver, clock: ManualClock
+) -> None:
     """Case 14: the breaker opens, under 2 % of the attempts are used up, the lane is drained slowly and in order."""
     executions, events = 10, 12
     endpoint = await register(store, receiver.url, ordering="execution")
@@ -148,7 +152,9 @@ async def test_hour_of_outage_costs_hardly_an_attempt(store: Store, receiver: Re
     assert all(at_once <= min(2**accepted, MAX_IN_FLIGHT) for accepted, at_once in busy.seen)
 
 
-async def test_receiver_that_flaps_is_never_disabled(store: Store, receiver: Receiver, clock: ManualClock) -> None:
+async def test_case_16_receiver_that_flaps_is_never_disabled(
+    store: Store, receiver: Receiver, clock: ManualClock
+) -> None:
     """Case 16: a success within five days is enough, however many failures stand around it."""
     endpoint = await register(store, receiver.url, retry_delays_s=(HOUR_S,))
     turn = in_turns(answering(500), answering(200))
@@ -172,7 +178,9 @@ async def test_receiver_that_flaps_is_never_disabled(store: Store, receiver: Rec
 
 # A thousand rows in each snapshot are no reason to wait for the store in memory.
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
-async def test_rate_is_kept_and_waiting_costs_nothing(store: Store, receiver: Receiver, clock: ManualClock) -> None:
+async def test_case_17_rate_is_kept_and_waiting_costs_nothing(
+    store: Store, receiver: Receiver, clock: ManualClock
+) -> None:
     """Case 17: of 1,000 that wait, a burst leaves at once and then ten a second; none of them was tried twice."""
     rate, owed = Rate(10.0, 20), 1000
     endpoint = await register(store, receiver.url, rate=rate, max_in_flight=32)
@@ -195,7 +203,9 @@ async def test_rate_is_kept_and_waiting_costs_nothing(store: Store, receiver: Re
 # --- orders and pauses -----------------------------------------------------------------------------------------------
 
 
-async def test_order_of_an_execution_waits_for_its_first(store: Store, receiver: Receiver, clock: ManualClock) -> None:
+async def test_case_51_order_of_an_execution_waits_for_its_first(
+    store: Store, receiver: Receiver, clock: ManualClock
+) -> None:
     """Case 51: the first event fails twice; later ones of its execution wait for it, other executions flow."""
     endpoint = await register(store, receiver.url, ordering="execution")
     receiver.behave(answering(500), answering(200))
@@ -214,7 +224,7 @@ async def test_order_of_an_execution_waits_for_its_first(store: Store, receiver:
 
 
 @pytest.mark.parametrize("status", ["paused", "disabled"])
-async def test_what_happens_meanwhile_is_kept(
+async def test_case_50_what_happens_meanwhile_is_kept(
     store: Store, receiver: Receiver, clock: ManualClock, status: str
 ) -> None:
     """Case 50: events of a paused or disabled endpoint wait, counted, and leave when it is resumed."""

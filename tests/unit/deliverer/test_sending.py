@@ -49,7 +49,9 @@ async def test_backlog_beyond_every_bound_is_worked_off(store: Store, receiver: 
 # --- again -----------------------------------------------------------------------------------------------------------
 
 
-async def test_refused_delivery_comes_again_the_same(store: Store, receiver: Receiver, clock: ManualClock) -> None:
+async def test_case_41_refused_delivery_comes_again_the_same(
+    store: Store, receiver: Receiver, clock: ManualClock
+) -> None:
     """Case 41: same id, same bytes, a timestamp and a signature of its own."""
     endpoint = await register(store, receiver.url)
     await owe(store, clock, [endpoint], "ev_1")
@@ -68,7 +70,7 @@ async def test_refused_delivery_comes_again_the_same(store: Store, receiver: Rec
 
 
 @pytest.mark.parametrize("status", [302, 307])
-async def test_redirect_is_a_failure(store: Store, receiver: Receiver, clock: ManualClock, status: int) -> None:
+async def test_case_23_redirect_is_a_failure(store: Store, receiver: Receiver, clock: ManualClock, status: int) -> None:
     """Case 23: it is recorded, not followed."""
     endpoint = await register(store, receiver.url)
     await owe(store, clock, [endpoint], "ev_1")
@@ -80,7 +82,7 @@ async def test_redirect_is_a_failure(store: Store, receiver: Receiver, clock: Ma
     assert (len(receiver.requests), row.due_us) == (1, clock.now_us() + 5_000_000)
 
 
-async def test_hanging_receiver_is_a_timeout(store: Store, receiver: Receiver, clock: ManualClock) -> None:
+async def test_case_19_hanging_receiver_is_a_timeout(store: Store, receiver: Receiver, clock: ManualClock) -> None:
     """Case 19: the attempt ends at the deadline and says so."""
     endpoint = await register(store, receiver.url, timeout_s=HASTY_S)
     await owe(store, clock, [endpoint], "ev_1")
