@@ -37,6 +37,8 @@ _READER_CACHE_KIB: Final = 4 * 1024
 # 16 MiB of log between checkpoints: a page that changes in every batch is copied into the file once for many batches.
 _CHECKPOINT_PAGES: Final = 4_000
 
+_ANEW: Final = "build the store anew from the journal, without the registered webhooks and what is owed to them"
+
 
 class SQLiteStore:
     """Implements the Store port; made by `open_sqlite_store`."""
@@ -104,7 +106,7 @@ def _open(path: Path) -> SQLiteStore:
         if driver:
             driver.close()
         if isinstance(error, sqlite3.Error | DBAPIError):
-            way_out = "build the store anew from the journal"
+            way_out = _ANEW
             raise unusable(path, _driver_error(error), kind="store", way_out=way_out) from error
         raise
     readers = _engine(
@@ -194,11 +196,10 @@ def _prepare(connection: Connection, path: Path) -> None:
     if schema_version != SCHEMA_VERSION:
         raise StartupError(
             f"{path} was written by another version of this program (layout {schema_version}, this one reads "
-            f"{SCHEMA_VERSION}); start that version, or move the file away to build the store anew from the journal."
+            f"{SCHEMA_VERSION}); start that version, or move the file away to {_ANEW}."
         )
     if fold_version != FOLD_VERSION:
         raise StartupError(
             f"{path} was folded by other rules (version {fold_version}, these are {FOLD_VERSION}); "
-            "start the version that folded it, or move it away and a new one is folded from the journal, without "
-            "the registered webhooks."
+            f"start the version that folded it, or move the file away to {_ANEW}."
         )

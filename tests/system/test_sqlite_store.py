@@ -170,8 +170,8 @@ async def test_reopened_store_holds_what_was_stored(store: Store, tmp_path: Path
 @pytest.mark.parametrize(
     ("statement", "cure"),
     [
-        ("UPDATE meta SET schema_version = 99", "start that version"),
-        ("UPDATE meta SET fold_version = 99", "a new one is folded from the journal"),
+        ("UPDATE meta SET schema_version = 99", "start that version, .* without the registered webhooks"),
+        ("UPDATE meta SET fold_version = 99", "start the version that folded it, .* without the registered webhooks"),
         ("DROP TABLE offsets", "move it away"),
     ],
 )
