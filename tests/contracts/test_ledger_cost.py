@@ -121,8 +121,8 @@ OTHERS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("other", OTHERS)
-def test_long_queue_costs_other_lanes_nothing(connection: Connection, other: str) -> None:
-    """Case 13: beside 200,000 rows of a lane that is dead, waits, is strict, or has long ended."""
+def test_case_13_long_queue_costs_other_lanes_nothing(connection: Connection, other: str) -> None:
+    """Beside 200,000 rows of a lane that is dead, waits, is strict, or has long ended."""
     live, beside = lanes(connection, 2)
     writer = SQLiteWriter(connection)
     round_trip(connection, live, NOW_US)()
@@ -148,8 +148,8 @@ def test_long_queue_costs_its_own_lane_nothing(connection: Connection, own: str)
     assert steps_of(connection, round_trip(connection, key, NOW_US + 2 * SECOND_US)) <= 1.1 * alone
 
 
-def test_idle_lanes_cost_nothing(connection: Connection) -> None:
-    """Case 15: ten thousand of them that have had one event each are not gone through by anything that runs often."""
+def test_case_15_idle_lanes_cost_nothing(connection: Connection) -> None:
+    """Ten thousand of them that have had one event each are not gone through by anything that runs often."""
     (live,) = lanes(connection)
     round_trip(connection, live, NOW_US)()
     alone = steps_of(connection, round_trip(connection, live, NOW_US + SECOND_US))

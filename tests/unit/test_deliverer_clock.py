@@ -40,8 +40,8 @@ class RefusingPoster(Poster):
 
 
 @pytest.mark.parametrize("step_us", [-HOUR_US, HOUR_US, 0, round(-0.9 * CLOCK_STEP_S * 1_000_000)])
-async def test_retries_come_in_time_whatever_the_wall_clock_does(step_us: int) -> None:
-    """Case 10: five seconds after the first attempt, or when the deliverer next looks at the clock; none doubled."""
+async def test_case_10_retries_come_in_time_whatever_the_wall_clock_does(step_us: int) -> None:
+    """Five seconds after the first attempt, or when the deliverer next looks at the clock; none doubled."""
     clock, store = SettableClock(), MemoryStore()
     poster = RefusingPoster(clock)
     endpoint = await store.write(lambda writer: writer.add_endpoint(make_endpoint(retry_delays_s=(5,))))

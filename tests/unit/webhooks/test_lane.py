@@ -89,8 +89,8 @@ def test_breaker_opens_at_five_failures_in_a_row() -> None:
 
 
 @pytest.mark.parametrize(("span_us", "breaker"), [(WINDOW_US, "open"), (WINDOW_US + WINDOW, "closed")])
-def test_breaker_opens_when_half_of_a_minute_fails(span_us: int, breaker: str) -> None:
-    """Case 16: every other attempt of the last twenty, if these took no longer than a minute."""
+def test_case_16_breaker_opens_when_half_of_a_minute_fails(span_us: int, breaker: str) -> None:
+    """Every other attempt of the last twenty, if these took no longer than a minute."""
     said: list[tuple[Verdict, int]] = [
         ("ok" if n % 2 else "failed", NOW_US + n * span_us // (WINDOW - 1)) for n in range(WINDOW + 1)
     ]
@@ -188,8 +188,8 @@ def test_resumed_lane_starts_slowly_and_forgets() -> None:
 # --- what a receiver asks for ----------------------------------------------------------------------------------------
 
 
-def test_throttling_is_no_failure() -> None:
-    """Case 25: a hundred times 429 opens no breaker and disables nobody; the lane waits as long as it was asked to."""
+def test_case_25_throttling_is_no_failure() -> None:
+    """A hundred times 429 opens no breaker and disables nobody; the lane waits as long as it was asked to."""
     lane = Lane()
     for n in range(100):
         turn = after(lane, ENDPOINT, "throttled", NOW_US + n + HOUR_US, NOW_US + n)
@@ -238,8 +238,8 @@ def served(endpoint: Endpoint, lane: Lane, from_us: int, to_us: int) -> tuple[li
 
 
 @pytest.mark.parametrize(("per_s", "burst"), [(10.0, 10), (10.0, 1), (0.3, 3), (1 / 3600, 1), (333.0, 40)])
-def test_rate_is_kept_to_the_send_for_hours(per_s: float, burst: int) -> None:
-    """Case 17: the burst at once, then one send for every token, none lost to rounding."""
+def test_case_17_rate_is_kept_to_the_send_for_hours(per_s: float, burst: int) -> None:
+    """The burst at once, then one send for every token, none lost to rounding."""
     hours = 0.1 if per_s > 100 else 3
     sends, _ = served(make_endpoint(rate=Rate(per_s, burst)), Lane(), NOW_US, NOW_US + round(hours * HOUR_US))
     assert sends[:burst] == [NOW_US] * burst
@@ -279,8 +279,8 @@ def test_bucket_waits_for_a_token_only_when_it_lacks_one() -> None:
 
 
 @pytest.mark.parametrize("step_us", [HOUR_US, -HOUR_US])
-def test_clock_that_jumps_makes_no_storm_and_no_freeze(step_us: int) -> None:
-    """Case 10: after a jump of an hour the bucket gives its burst at most, and goes on at its rate."""
+def test_case_10_clock_that_jumps_makes_no_storm_and_no_freeze(step_us: int) -> None:
+    """After a jump of an hour the bucket gives its burst at most, and goes on at its rate."""
     limited = make_endpoint(rate=Rate(1.0, 2))
     _, lane = served(limited, Lane(), NOW_US, NOW_US + 60 * S_US)
     there_us = NOW_US + 60 * S_US + step_us
@@ -289,8 +289,8 @@ def test_clock_that_jumps_makes_no_storm_and_no_freeze(step_us: int) -> None:
     assert sends[-1] >= there_us + 58 * S_US
 
 
-def test_lane_that_is_set_back_waits_no_longer() -> None:
-    """Case 10: whatever a lane waits for comes an hour earlier by a clock that was set back by one, and not more."""
+def test_case_10_lane_that_is_set_back_waits_no_longer() -> None:
+    """Whatever a lane waits for comes an hour earlier by a clock that was set back by one, and not more."""
     lanes = [
         broken(),
         replace(broken(), failures=DISABLE_FAILURES, tokens=0.5, tokens_us=NOW_US),
@@ -336,8 +336,8 @@ def test_endpoint_is_disabled_after_five_days_and_twenty_failures(failures: int,
     assert after(failing(failures), ENDPOINT, "failed", 0, NOW_US + for_us).disables is disables
 
 
-def test_one_success_starts_the_days_anew() -> None:
-    """Case 16: an endpoint that answers now and then is never disabled."""
+def test_case_16_one_success_starts_the_days_anew() -> None:
+    """An endpoint that answers now and then is never disabled."""
     lane = Lane()
     for n in range(400):
         turn = after(lane, ENDPOINT, "ok" if n % 100 == 99 else "failed", 0, NOW_US + n * HOUR_US)

@@ -57,8 +57,8 @@ def test_teams_hear_of_their_own() -> None:
     assert planned(DISABLED, hearer={"team": "red"}) == []
 
 
-def test_trouble_of_those_who_hear_is_told_to_nobody() -> None:
-    """Case 55: two of them would keep each other busy for ever; it does not help to want executions as well."""
+def test_case_55_trouble_of_those_who_hear_is_told_to_nobody() -> None:
+    """Two of them would keep each other busy for ever; it does not help to want executions as well."""
     other = make_endpoint("wh_other", key=3, events=("lane.backlog", "execution.*"))
     assert plan_notices([DISABLED._replace(about=HEARER)], [HEARER, other], NOW_US) == []
     assert plan_notices([DISABLED._replace(about=other)], [HEARER, other], NOW_US) == []

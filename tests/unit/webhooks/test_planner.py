@@ -127,14 +127,14 @@ def test_imported_history_is_not_sent() -> None:
 
 
 @pytest.mark.parametrize("status", ["paused", "disabled"])
-def test_endpoint_that_is_switched_off_is_owed_too(status: Any) -> None:
-    """Case 50: what happens meanwhile waits for whoever resumes it."""
+def test_case_50_endpoint_that_is_switched_off_is_owed_too(status: Any) -> None:
+    """What happens meanwhile waits for whoever resumes it."""
     assert len(Planner([make_endpoint(status=status)], BODIES).plan([make_release()], {}, NOW_US)) == 1
 
 
 @pytest.mark.parametrize(("ordering", "key"), [("none", None), ("execution", "exec_1"), ("strict", "")])
-def test_order_is_part_of_what_is_owed(ordering: Any, key: str | None) -> None:
-    """Case 51: deliveries of one order wait for each other."""
+def test_case_51_order_is_part_of_what_is_owed(ordering: Any, key: str | None) -> None:
+    """Deliveries of one order wait for each other."""
     (owed,) = Planner([make_endpoint(ordering=ordering)], BODIES).plan([make_release()], {}, NOW_US)
     assert owed.order_key == key
 

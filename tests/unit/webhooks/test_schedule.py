@@ -89,29 +89,29 @@ def test_every_status_has_its_rule(status: int, verdict: str, error: str | None)
     ],
 )
 @pytest.mark.parametrize("is_probe", [False, True])
-def test_receiver_that_wants_no_more_disables_its_endpoint(
+def test_case_24_and_27_receiver_that_wants_no_more_disables_its_endpoint(
     answer: Answer, error: str, disables: str, *, is_probe: bool
 ) -> None:
-    """Cases 24 and 27: the delivery is held with its endpoint, at the step where it stood."""
+    """The delivery is held with its endpoint, at the step where it stood."""
     held = decide(claimed(3, is_probe=is_probe), answer, NOW_US, middle)
     assert held == Decision("pending", None, error, NOW_US, 3, "failed", disables=disables)
 
 
-def test_receiver_that_takes_the_last_one_is_disabled() -> None:
-    """Case 27: it has this one, and wants no other."""
+def test_case_27_receiver_that_takes_the_last_one_is_disabled() -> None:
+    """It has this one, and wants no other."""
     ended = decide(claimed(), Answer(200, control="disable"), NOW_US, middle)
     assert ended == Decision("delivered", None, None, None, 0, "ok", disables="receiver")
 
 
 @pytest.mark.parametrize("status", [500, 400, 302, 429])
-def test_receiver_may_call_one_delivery_off(status: int) -> None:
-    """Case 27: whatever the status of the refusal; the endpoint stays, and a schedule that is long says nothing."""
+def test_case_27_receiver_may_call_one_delivery_off(status: int) -> None:
+    """Whatever the status of the refusal; the endpoint stays, and a schedule that is long says nothing."""
     ended = decide(claimed(2), Answer(status, control="abort-message"), NOW_US, middle)
     assert ended == Decision("failed", "aborted", "aborted", None, 2, "failed")
 
 
-def test_calling_off_what_was_taken_means_nothing() -> None:
-    """Case 27: 2xx is a delivery."""
+def test_case_27_calling_off_what_was_taken_means_nothing() -> None:
+    """2xx is a delivery."""
     ended = decide(claimed(), Answer(200, control="abort-message"), NOW_US, middle)
     assert ended == Decision("delivered", None, None, None, 0, "ok")
 
@@ -164,8 +164,8 @@ def test_test_is_sent_once_and_decides_nothing(answer: Answer) -> None:
         (f"Mon, 01 Jan 2024 00:00:00 +{'9' * 30}", 0),
     ],
 )
-def test_retry_after_is_read_as_written(header: str | None, asked_s: float) -> None:
-    """Case 25: seconds or a date, at most a day; the past and nonsense ask for nothing."""
+def test_case_25_retry_after_is_read_as_written(header: str | None, asked_s: float) -> None:
+    """Seconds or a date, at most a day; the past and nonsense ask for nothing."""
     assert retry_after_s(header, NOW_US) == asked_s
 
 
@@ -175,8 +175,8 @@ def test_retry_after_only_postpones() -> None:
     assert due == [NOW_US + 7_200_000_000, NOW_US + 1_800_000_000]
 
 
-def test_retry_after_is_for_the_whole_lane() -> None:
-    """Case 25: also that of a 503, which is a failure all the same; a day is the most."""
+def test_case_25_retry_after_is_for_the_whole_lane() -> None:
+    """Also that of a 503, which is a failure all the same; a day is the most."""
     busy = decide(claimed(), Answer(503, retry_after="120"), NOW_US, middle)
     assert busy == Decision("pending", None, "status", NOW_US + 120 * 1_000_000, 1, "failed", NOW_US + 120 * 1_000_000)
     throttled = decide(claimed(), Answer(429, retry_after="99999999"), NOW_US, middle)
@@ -212,8 +212,8 @@ def run(answer: Answer, *, took_s: int = 1, **members: Any) -> tuple[list[int], 
         at_us, step = decision.due_us, decision.step
 
 
-def test_ten_refusals_exhaust_a_delivery() -> None:
-    """Case 26: 500 ten times over 75 hours."""
+def test_case_26_ten_refusals_exhaust_a_delivery() -> None:
+    """500 ten times over 75 hours."""
     begun_s, last = run(Answer(500), took_s=0)
     assert begun_s == list(accumulate(DELAYS_S))
     assert last == Decision("failed", "exhausted", "status", None, 10, "failed")
@@ -251,8 +251,8 @@ def test_time_before_the_first_attempt_is_no_time() -> None:
     assert decide(claimed(first_us=NOW_US + month_us), Answer(500), NOW_US + month_us, middle).state == "pending"
 
 
-def test_probe_uses_up_no_step() -> None:
-    """Case 14: it is due again at once, as soon as its lane is, be it the last step; days end it all the same."""
+def test_case_14_probe_uses_up_no_step() -> None:
+    """It is due again at once, as soon as its lane is, be it the last step; days end it all the same."""
     for step in (0, 9):
         again = decide(claimed(step, is_probe=True), Answer(500), NOW_US, middle)
         assert again == Decision("pending", None, "status", NOW_US, step, "failed")

@@ -119,8 +119,8 @@ async def test_word_of_the_receiver_is_passed_on(
     assert (await sender.send(receiver.url, {}, b"{}", PATIENT_S)).control == control
 
 
-async def test_first_of_several_retry_after_counts(sender: Sender, receiver: Receiver) -> None:
-    """Case 25: a header that is there twice is read once, and as it was written."""
+async def test_case_25_first_of_several_retry_after_counts(sender: Sender, receiver: Receiver) -> None:
+    """A header that is there twice is read once, and as it was written."""
     receiver.behave(saying(b"HTTP/1.1 429 X\r\nretry-after: -5 s\r\nRetry-After: 9\r\ncontent-length: 0\r\n\r\n"))
     answer = await sender.send(receiver.url, {}, b"{}", PATIENT_S)
     assert (answer.retry_after, answer.headers) == ("-5 s", {"retry-after": "-5 s"})
