@@ -5,6 +5,7 @@ survives a loss of power. Called by the native face, which does the spelling.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 from msgspec.structs import replace
@@ -18,6 +19,7 @@ from monitor.executions.wishes import Wish, Wishes, checked_key
 from monitor.journal.base import Journal
 from monitor.projections.filter import Filter
 from monitor.store.base import DeliveryQuery, Reader, Store, Writer
+from monitor.webhooks.delivery import DeliveryState
 from monitor.webhooks.endpoint import SECRET_PURPOSE, Endpoint, Secret
 from monitor.webhooks.lane import enabled
 from monitor.webhooks.signing import KEY_BYTES, secret_of
@@ -27,6 +29,8 @@ _ID_BYTES: Final = 12
 
 PORTION: Final = 1000
 """Deliveries that one transaction moves: those of others wait some milliseconds."""
+
+_HELD: Final[tuple[DeliveryState, ...]] = ("held",)
 
 
 class Registered(NamedTuple):
@@ -154,14 +158,14 @@ class Webhooks:
         def dropped(endpoint: Endpoint) -> DeliveryQuery:
             return _held(endpoint)._replace(until_us=keep_since_us)
 
-        def cancel(writer: Writer, keys: Sequence[int]) -> int:
+        def cancel(keys: Sequence[int], writer: Writer) -> int:
             return writer.cancel(keys, "not_resumed", self._clock.now_us())
 
-        def resend(writer: Writer, keys: Sequence[int]) -> int:
-            return writer.redeliver(keys, "event", due_us=self._clock.now_us())
+        def resend(keys: Sequence[int], writer: Writer) -> int:
+            return writer.redeliver(keys, "event", due_us=self._clock.now_us(), states=_HELD)
 
         cancelled = await self._move(who, endpoint_id, dropped, cancel)
-        await self._move(who, endpoint_id, lambda it: DeliveryQuery(it.key, ("held",)), resend)
+        await self._move(who, endpoint_id, lambda it: DeliveryQuery(it.key, _HELD), resend)
         endpoint = await self._alter(who, endpoint_id, lambda it: replace(it, status="active", reason=None))
         pending = await self._store.read(
             lambda reader: reader.delivery_count(DeliveryQuery(endpoint.key, ("pending", "leased")))
@@ -170,10 +174,18 @@ class Webhooks:
 
     async def remove(self, who: Principal, endpoint_id: str) -> int:
         """Remove an endpoint and cancel what is owed to it: how much that was. Raises WebhookNotFound."""
-        cancelled = await self._store.write(lambda writer: writer.remove_endpoint(who.team, endpoint_id), durable=True)
-        if cancelled is None:
+
+        def owed(endpoint: Endpoint) -> DeliveryQuery:
+            return DeliveryQuery(endpoint.key, ("pending", "leased", "held"))
+
+        def cancel(keys: Sequence[int], writer: Writer) -> int:
+            return writer.cancel(keys, "removed", self._clock.now_us())
+
+        cancelled = await self._move(who, endpoint_id, owed, cancel)
+        rest = await self._store.write(lambda writer: writer.remove_endpoint(who.team, endpoint_id), durable=True)
+        if rest is None:
             raise _not_found(endpoint_id)
-        return cancelled
+        return cancelled + rest
 
     # --- steps -------------------------------------------------------------------------------------------------------
 
@@ -201,26 +213,26 @@ class Webhooks:
         who: Principal,
         endpoint_id: str,
         chosen: Callable[[Endpoint], DeliveryQuery],
-        move: Callable[[Writer, Sequence[int]], int],
+        move: Callable[[Sequence[int], Writer], int],
     ) -> int:
-        """Move the deliveries that are `chosen` of an endpoint as it stands, in portions. Returns how many."""
-        count, after_key = 0, 0
+        """Move the deliveries that are `chosen` of an endpoint as it stands, in portions. Returns how many.
 
-        def work(writer: Writer) -> tuple[int, int]:
-            query = chosen(find_endpoint(writer, who, endpoint_id))
-            keys = writer.keys_of(query, after_key, PORTION)
-            return move(writer, keys), keys[-1] if keys else 0
+        Looking for them may take long, and is done outside of any transaction that others wait for.
+        """
+        count = 0
+        keys: Sequence[int] = (0,)
 
-        while True:
-            moved, after_key = await self._store.write(work, durable=True)
-            count += moved
-            if not after_key:
-                return count
+        def find(reader: Reader) -> Sequence[int]:
+            return reader.keys_of(chosen(find_endpoint(reader, who, endpoint_id)), keys[-1], PORTION)
+
+        while keys := await self._store.read(find):
+            count += await self._store.write(partial(move, keys), durable=True)
+        return count
 
 
 def _held(endpoint: Endpoint) -> DeliveryQuery:
     """What waits for somebody to resume the endpoint. While it is served: what overflowed, or has halted its order."""
-    return DeliveryQuery(endpoint.key, ("held",) if endpoint.status == "active" else ("pending", "held"))
+    return DeliveryQuery(endpoint.key, _HELD if endpoint.status == "active" else ("pending", "held"))
 
 
 def find_endpoint(reader: Reader, who: Principal, endpoint_id: str) -> Endpoint:

@@ -186,10 +186,12 @@ class LedgerWrites(LedgerReads, ABC):
         if key is None:
             return None
         self._connection.execute(delete(tables.lanes).where(_L.endpoint_key == key))
-        owed = _D.state.in_(("pending", "leased", "held"))
-        cancelled = update(tables.deliveries).where(_D.endpoint_key == key, owed)
-        cancelled = cancelled.values(state="cancelled", reason="removed", **_NOTHING_DUE)
-        count = self._connection.execute(cancelled).rowcount
+        count = 0
+        # Each by the index of its own: together they would be looked for among all that has ended.
+        for is_owed in ((PENDING, _D.rank.in_(RANKS)), (LEASED,), (HELD, _D.state == "held")):
+            cancelled = update(tables.deliveries).where(_D.endpoint_key == key, *is_owed)
+            cancelled = cancelled.values(state="cancelled", reason="removed", **_NOTHING_DUE)
+            count += self._connection.execute(cancelled).rowcount
         self._raise_version()
         return count
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from monitor.events.codec import format_time
 from monitor.executions import webhooks
 from monitor.store import MemoryStore, open_sqlite_store
 from monitor.store.base import DeliveryQuery, DeliveryRow
+from monitor.store.ledger import LedgerWrites
+from monitor.store.memory_ledger import MemoryLedger
 from monitor.webhooks.lane import Lane
 from monitor.webhooks.signing import key_of, signed_headers
 from tests.support.clocks import ManualClock
@@ -394,3 +396,27 @@ async def test_wrong_resumption_is_refused(client: httpx.AsyncClient, body: Any,
     assert (answer.status_code, error["code"], error["field"]) == (422, "INVALID_WEBHOOK", field)
     assert error["message"].startswith(said)
     assert (await client.get(f"/v1/webhooks/{id_}")).json() == paused
+
+
+async def test_what_is_owed_is_cancelled_in_portions(
+    house: House, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Removing a webhook with a long queue holds up nobody: events of others come in between."""
+    portions: list[int] = []
+    for ledger in (MemoryLedger, LedgerWrites):
+        monkeypatch.setattr(ledger, "cancel", noting(ledger.cancel, portions))
+    monkeypatch.setattr(webhooks, "PORTION", 2)
+    id_ = (await register(client))["id"]
+    await house.tell(*(failed(f"exec_{number}") for number in range(5)))
+    removed = await client.delete(f"/v1/webhooks/{id_}")
+    assert (removed.json(), list(filter(None, portions))) == ({"id": id_, "cancelledDeliveries": 5}, [2, 2, 1])
+
+
+def noting(cancel: Callable[..., int], portions: list[int]) -> Callable[..., int]:
+    """`cancel`, which notes how many deliveries it is to end."""
+
+    def noted(self: Any, keys: Sequence[int], *told: Any) -> int:
+        portions.append(len(keys))
+        return cancel(self, keys, *told)
+
+    return noted
