@@ -322,10 +322,10 @@ class LedgerWrites(LedgerReads, ABC):
         heads: list[int] = []
         for some in _portions(keys):
             orders = select(_D.endpoint_key, _D.order_key).where(_D.key.in_(some), _D.order_key.is_not(None))
-            order = orders.distinct().subquery().c
-            same = (_D.endpoint_key == order.endpoint_key, _D.order_key == order.order_key, _D.rank == rank)
-            first = select(func.min(_D.key)).where(*same, text(OPEN)).scalar_subquery()
-            heads += [key for key in self._connection.scalars(select(first)) if key is not None]
+            order = orders.distinct().subquery()
+            same = (_D.endpoint_key == order.c.endpoint_key, _D.order_key == order.c.order_key, _D.rank == rank)
+            first = select(func.min(_D.key)).where(*same, text(OPEN)).correlate(order).scalar_subquery()
+            heads += [key for key in self._connection.scalars(select(first).select_from(order)) if key is not None]
         return heads
 
     def _follow(self, moved: Collection[tuple[int, str | None]], now_us: int) -> None:

@@ -109,6 +109,21 @@ async def test_order_holds_for_what_is_sent_again(store: Store) -> None:
     assert sent == ["dlv_1", "dlv_2", "dlv_3"]
 
 
+async def test_order_holds_where_several_are_sent_again(store: Store) -> None:
+    """Of every order whoever came first meanwhile waits for what is sent again, however many orders there are."""
+    orders = [f"exec_{number}" for number in range(3)]
+    for name in ("early", "late"):
+        for order in orders:
+            await owe(store, f"{name}_{order}", order_key=order)
+        if name == "early":
+            await end(store, await claim(store))
+    assert await store.write(lambda writer: writer.redeliver([1, 2, 3], "retry", due_us=LATER_US)) == 3
+    for name in ("early", "late"):
+        claimed = await claim(store, LATER_US)
+        assert sorted(it.id for it in claimed) == [f"{name}_{order}" for order in orders]
+        await end(store, claimed)
+
+
 async def test_case_48_live_events_do_not_wait_for_replayed_ones(store: Store) -> None:
     """Two queues of an order, the replayed one behind; neither holds up the other, each keeps its order."""
     await owe(store, "old_1", "old_2", order_key="exec_1")
