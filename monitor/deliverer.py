@@ -35,6 +35,9 @@ PATIENCE_S: Final = 1.0
 MOST_IN_FLIGHT: Final = 1024
 """Sends in flight, with those that only wait: hundreds of receivers that hang at once delay nobody else."""
 
+_LANES_AT_EASE: Final = 16
+"""As many slow receivers leave half of the room to others, ten times as many still a tenth of it."""
+
 LEASE_S: Final = 60.0
 """How long a claim holds: the longest send (30 s), and time to record it on a busy machine."""
 
@@ -188,6 +191,13 @@ class Deliverer:
         waiting = sum(1 for _ in takewhile(lambda began_s: began_s < since_s, self._sends.values()))
         return max(0, min(self._concurrency - len(self._sends) + waiting, MOST_IN_FLIGHT - len(self._sends)))
 
+    def _share(self) -> int:
+        """How many sends a lane may have: the less room is left, the fewer.
+
+        Receivers that answer, but late, open no breaker; however many of them there are, others find room.
+        """
+        return max(1, (MOST_IN_FLIGHT - len(self._sends)) // _LANES_AT_EASE)
+
     def _rest_s(self, look_us: int | None) -> float:
         """Seconds until there is something to do."""
         rest_s = LONGEST_REST_S if look_us is None else (look_us - self._clock.now_us()) / 1_000_000
@@ -209,7 +219,8 @@ class Deliverer:
             ended = [it for it in ended if it.outcome.finished_us <= now_us]
         self._record(ended, writer)
         until_us = now_us + round(LEASE_S * 1_000_000)
-        claimed = writer.claim(now_us=now_us, lease=next(self._leases), until_us=until_us, limit=room)
+        lease = next(self._leases)
+        claimed = writer.claim(now_us=now_us, lease=lease, until_us=until_us, limit=room, share=self._share())
         return _Settled(claimed, writer.next_look_us(), (now_us, now_s))
 
     def _hand_back(self, ended: Sequence[_Ended], writer: Writer) -> None:

@@ -5,6 +5,7 @@ Promises: whatever passes can be served as it was asked for; a member that would
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, TypedDict, cast
+from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
@@ -60,6 +61,8 @@ class Wishes:
         members = cast("dict[str, Any]", {**wish})
         if "url" in wish:
             self._targets.check_url(wish["url"])
+            if _origin(wish["url"]) != _origin(endpoint.url):
+                endpoint = _without_headers(endpoint, wish)
         if "events" in wish:
             members["events"] = _checked_events(wish["events"])
         if "filters" in wish:
@@ -93,6 +96,21 @@ def checked_key(secret: str) -> bytes:
         return key_of(secret)
     except ValueError as error:
         raise InvalidWebhook(f"'secret' {error}", field="secret") from None
+
+
+def _without_headers(endpoint: Endpoint, wish: Wish) -> Endpoint:
+    """The endpoint for another host. Values that nobody can read are not sent there unless they are given again."""
+    if endpoint.header_names and "headers" not in wish:
+        names = ", ".join(endpoint.header_names)
+        raise InvalidWebhook(
+            f"'headers' ({names}) were meant for another host; give them again, or {{}}", field="headers"
+        )
+    return replace(endpoint, sealed_headers=None, header_names=())
+
+
+def _origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc.lower()
 
 
 def _checked_events(events: Sequence[str]) -> tuple[str, ...]:

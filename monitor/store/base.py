@@ -24,7 +24,7 @@ from monitor.projections.fold import Changes, ExecutionId, Release
 from monitor.projections.loglines import LogLine
 from monitor.projections.view import Summary
 from monitor.webhooks.delivery import AttemptDetail, Claimed, DeliveryState, Outcome, Planned, Trigger
-from monitor.webhooks.endpoint import Endpoint
+from monitor.webhooks.endpoint import MOST_IN_FLIGHT, Endpoint
 from monitor.webhooks.lane import Lane
 
 T = TypeVar("T")
@@ -388,8 +388,12 @@ class Writer(Reader, Protocol):
         """Store deliveries that are not there yet, to endpoints that still are, beside a commit's."""
         ...
 
-    def claim(self, *, now_us: int, lease: str, until_us: int, limit: int) -> list[Claimed]:
+    def claim(
+        self, *, now_us: int, lease: str, until_us: int, limit: int, share: int = MOST_IN_FLIGHT
+    ) -> list[Claimed]:
         """Lease due deliveries, lanes in turns, each as far as it has room (`lane.room`); attempts count as started.
+
+        `limit` in all, and no lane beyond `share` in flight.
 
         A lane that waited longest comes first. Leases that have ended by `now_us` are taken back first: their attempts
         stay, as `interrupted`, and use up nothing of the schedule. A test that was interrupted has failed: whoever

@@ -10,7 +10,7 @@ import msgspec
 from monitor.store.base import REDELIVERABLE, AttemptRow, Backlog, DeliveryQuery, DeliveryRow, Replay
 from monitor.store.ledger import ENDED, RANKS, SHED_FIRST
 from monitor.webhooks.delivery import Claimed, DeliveryState, Outcome, Planned, Trigger
-from monitor.webhooks.endpoint import Endpoint
+from monitor.webhooks.endpoint import MOST_IN_FLIGHT, Endpoint
 from monitor.webhooks.lane import Lane, begun, room, set_back
 
 
@@ -211,16 +211,18 @@ class MemoryLedger:
 
     # Claims
 
-    def claim(self, *, now_us: int, lease: str, until_us: int, limit: int) -> list[Claimed]:
+    def claim(
+        self, *, now_us: int, lease: str, until_us: int, limit: int, share: int = MOST_IN_FLIGHT
+    ) -> list[Claimed]:
         self._take_back(lambda it: it.lease_until_us <= now_us, now_us)
         claimed: list[Claimed] = []
         while len(claimed) < limit and (keys := self._lanes_to_look_at(now_us, limit - len(claimed))):
-            queues = {key: self._due(key, now_us) for key in keys}
+            queues = {key: self._due(key, now_us, share) for key in keys}
             chosen = _in_turns(queues, limit - len(claimed))
             for key, sent in chosen.items():
                 is_probe = self.lane(key).breaker != "closed"
                 claimed += [self._lease(it, lease, until_us, now_us, is_probe=is_probe) for it in sent]
-                self._note_visit(key, len(sent), now_us)
+                self._note_visit(key, len(sent), now_us, share)
         return claimed
 
     def _lanes_to_look_at(self, now_us: int, limit: int) -> list[int]:
@@ -230,10 +232,10 @@ class MemoryLedger:
     def _in_flight(self, endpoint_key: int) -> int:
         return self.delivery_count(DeliveryQuery(endpoint_key, ("leased",)))
 
-    def _due(self, endpoint_key: int, now_us: int) -> list[_Delivery]:
+    def _due(self, endpoint_key: int, now_us: int, share: int) -> list[_Delivery]:
         """What the lane has room for: live before replayed, earliest first."""
         endpoint = self._ledger.endpoints[endpoint_key]
-        free = room(self.lane(endpoint_key), endpoint, self._in_flight(endpoint_key), now_us).free
+        free = room(self.lane(endpoint_key), endpoint, self._in_flight(endpoint_key), now_us, share).free
         due = [it for it in self._waiting(endpoint_key) if (it.row.due_us or 0) <= now_us]
         return sorted(due, key=lambda it: (it.rank, it.row.due_us, it.row.key))[:free]
 
@@ -249,10 +251,10 @@ class MemoryLedger:
         place = (row.key, row.id, self._ledger.endpoints[row.endpoint_key], row.body, n, row.step, lease, row.trigger)
         return Claimed(*place, is_probe, row.planned_us, first_us)
 
-    def _note_visit(self, key: int, taken: int, now_us: int) -> None:
+    def _note_visit(self, key: int, taken: int, now_us: int, share: int) -> None:
         endpoint = self._ledger.endpoints[key]
         lane = begun(self.lane(key), endpoint, taken, now_us)
-        free, look_us, _ = room(lane, endpoint, self._in_flight(key), now_us)
+        free, look_us, _ = room(lane, endpoint, self._in_flight(key), now_us, share)
         if free:
             left_us = [it.row.due_us for it in self._waiting(key) if it.row.due_us is not None]
             look_us = max(now_us, min(left_us)) if left_us else None

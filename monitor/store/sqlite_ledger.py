@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from monitor.store.ledger import OPEN, RANKS, LedgerWrites, decode_lane, encode, keyed
 from monitor.webhooks.delivery import Claimed, Outcome, Planned, Trigger
-from monitor.webhooks.endpoint import Endpoint
+from monitor.webhooks.endpoint import MOST_IN_FLIGHT, Endpoint
 from monitor.webhooks.lane import Lane, begun, room
 
 _KNOWN: Final = """
@@ -224,22 +224,26 @@ class SQLiteLedger(LedgerWrites):
 
     # Claims
 
-    def claim(self, *, now_us: int, lease: str, until_us: int, limit: int) -> list[Claimed]:
+    def claim(
+        self, *, now_us: int, lease: str, until_us: int, limit: int, share: int = MOST_IN_FLIGHT
+    ) -> list[Claimed]:
         self._take_back("lease_until_us <= ?", now_us, now_us)
         claimed: list[Claimed] = []
-        while len(claimed) < limit and (visits := self._visit(now_us, limit - len(claimed))):
+        while len(claimed) < limit and (visits := self._visit(now_us, limit - len(claimed), share)):
             chosen = _in_turns([visit.due for visit in visits], limit - len(claimed))
             pairs = [(key, visit) for visit, keys in zip(visits, chosen, strict=True) for key in keys]
             claimed += self._lease(pairs, lease, until_us, now_us)
-            self._note_visits(visits, [len(keys) for keys in chosen], now_us)
+            self._note_visits(visits, [len(keys) for keys in chosen], now_us, share)
         return claimed
 
-    def _visit(self, now_us: int, limit: int) -> list[_Visit]:
+    def _visit(self, now_us: int, limit: int, share: int) -> list[_Visit]:
         found = self._driver.execute(_LANES, (now_us, limit)).fetchall()
-        return [self._look_into(keyed(key, body), decode_lane(lane), held, now_us) for key, lane, body, held in found]
+        return [
+            self._look_into(keyed(key, body), decode_lane(lane), held, now_us, share) for key, lane, body, held in found
+        ]
 
-    def _look_into(self, endpoint: Endpoint, lane: Lane, in_flight: int, now_us: int) -> _Visit:
-        free, _, is_probe = room(lane, endpoint, in_flight, now_us)
+    def _look_into(self, endpoint: Endpoint, lane: Lane, in_flight: int, now_us: int, share: int) -> _Visit:
+        free, _, is_probe = room(lane, endpoint, in_flight, now_us, share)
         queued = self._driver.execute(_QUEUES, (endpoint.key, free + 1)).fetchall() if free else []
         due = [key for key, due_us in queued if due_us <= now_us][:free]
         return _Visit(endpoint, lane, in_flight, is_probe, due, queued)
@@ -256,12 +260,12 @@ class SQLiteLedger(LedgerWrites):
             for (key, id_, n, step, trigger, planned_us, first_us, body), (_, visit) in zip(found, chosen, strict=True)
         ]
 
-    def _note_visits(self, visits: Sequence[_Visit], taken: Sequence[int], now_us: int) -> None:
+    def _note_visits(self, visits: Sequence[_Visit], taken: Sequence[int], now_us: int, share: int) -> None:
         """Say when to look into the lanes again: what is left is due now, or later, or waits for a send to end."""
         looks, lanes = list[tuple[int | None, int]](), list[tuple[bytes, int]]()
         for visit, count in zip(visits, taken, strict=True):
             lane = begun(visit.lane, visit.endpoint, count, now_us)
-            free, look_us, _ = room(lane, visit.endpoint, visit.in_flight + count, now_us)
+            free, look_us, _ = room(lane, visit.endpoint, visit.in_flight + count, now_us, share)
             if free:
                 sent = set(visit.due[:count])
                 left_us = [due_us for key, due_us in visit.next_us if key not in sent]

@@ -14,7 +14,7 @@ import msgspec
 
 from monitor.events.codec import format_time
 from monitor.webhooks.delivery import Verdict
-from monitor.webhooks.endpoint import Endpoint
+from monitor.webhooks.endpoint import MOST_IN_FLIGHT, Endpoint
 
 _S: Final = 1_000_000
 _DAY_US: Final = 86_400 * _S
@@ -33,6 +33,9 @@ LONGEST_PAUSE_US: Final = 600 * _S
 DISABLE_AFTER_US: Final = 5 * _DAY_US
 DISABLE_FAILURES: Final = 20
 """Without a success for so long, and with so many failures, an endpoint is disabled. One success starts anew."""
+
+SHARE_AGAIN_US: Final = _S // 2
+"""How soon a lane that holds its share of all room is looked at again."""
 
 WARN_AT: Final = (50, 70, 90)
 """Percent of DISABLE_AFTER_US at which the owner is warned."""
@@ -95,15 +98,19 @@ class Turn(NamedTuple):
     disables: bool
 
 
-def room(lane: Lane, endpoint: Endpoint, in_flight: int, now_us: int) -> Room:
-    """How many sends may begin when `in_flight` are under way."""
+def room(lane: Lane, endpoint: Endpoint, in_flight: int, now_us: int, share: int = MOST_IN_FLIGHT) -> Room:
+    """How many sends may begin when `in_flight` are under way, and no lane may have more than `share`."""
     if endpoint.status != "active":
         return Room(0, None, is_probe=False)
     if lane.blocked_until_us > now_us:
         return Room(0, lane.blocked_until_us, is_probe=False)
     if lane.breaker != "closed":
         return Room(max(0, 1 - in_flight), None, is_probe=True)
-    free = max(0, min(endpoint.max_in_flight, lane.ramp or endpoint.max_in_flight) - in_flight)
+    own = max(0, min(endpoint.max_in_flight, lane.ramp or endpoint.max_in_flight) - in_flight)
+    free = min(own, max(0, share - in_flight))
+    if own and not free:
+        # Room comes back when others' sends end, of which this lane hears nothing.
+        return Room(0, now_us + SHARE_AGAIN_US, is_probe=False)
     if endpoint.rate is None or not free:
         return Room(free, None, is_probe=False)
     tokens = _tokens(lane, endpoint, now_us)

@@ -13,7 +13,8 @@ from tests.support.webhook_house import client_of, register
 
 TOKENS = st.text("abcdefghij0123456789-", min_size=1, max_size=8).map(lambda it: f"X-{it}")
 CHANGES: dict[str, st.SearchStrategy[Any]] = {
-    "url": st.from_regex(r"https://[a-z]{1,8}\.example\.com(:8443)?/[a-z/]{0,9}(\?[a-z]=[0-9])?", fullmatch=True),
+    # Of one host: to another one headers do not move by themselves.
+    "url": st.from_regex(r"https://example\.com/[a-z/]{0,9}(\?[a-z]=[0-9])?", fullmatch=True),
     "events": st.lists(st.sampled_from([*WILDCARDS, "execution.failed", "node.started"]), min_size=1, unique=True),
     "filters": st.fixed_dictionaries(
         {},

@@ -64,7 +64,7 @@ VERIFIERS: Final[dict[str, Callable[[Sequence[Asked]], list[bool]]]] = {
 }
 
 
-def _told(command: Sequence[str], asked: Sequence[Asked]) -> list[bool]:
+def _told(command: list[str], asked: Sequence[Asked]) -> list[bool]:
     lines = [one._asdict() | {"body": base64.b64encode(one.body).decode()} for one in asked]
     said = subprocess.run(
         dying_with_us(command),

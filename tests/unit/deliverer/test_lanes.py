@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from monitor.deliverer import CONCURRENCY, MOST_IN_FLIGHT, PATIENCE_S, RECHECK_S
 from monitor.store.base import Store, Writer
 from monitor.webhooks.endpoint import MAX_IN_FLIGHT, Rate
+from monitor.webhooks.endpoint import MOST_IN_FLIGHT as MOST_OF_ONE
 from monitor.webhooks.lane import enabled
 from tests.support.clocks import ManualClock, settle
 from tests.support.delivering import (
@@ -97,6 +98,31 @@ async def test_hundreds_that_hang_delay_others_by_moments(store: Store, receiver
             # All others hang too by now: no bound was lifted, only moved.
             await slow.received(lanes * MAX_IN_FLIGHT)
             assert lanes * MAX_IN_FLIGHT == deliverer.statistics().in_flight < MOST_IN_FLIGHT
+
+
+async def test_case_12_slow_receivers_never_take_all_room(
+    store: Store, receiver: Receiver, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Receivers that take half a minute and as many requests as they can get leave room for others from the start."""
+    monkeypatch.setattr("monitor.deliverer.MOST_IN_FLIGHT", 64)
+    async with receiving() as slow:
+        slow.behave(hanging)
+        greedy = [
+            await register(store, slow.url, f"wh_{at}", timeout_s=30.0, max_in_flight=MOST_OF_ONE) for at in range(8)
+        ]
+        await owe(store, clock, greedy, *map(str, range(MOST_OF_ONE)))
+        async with delivering(store, clock) as deliverer:
+            await slow.received(64 // 2)
+            for _ in range(5):
+                await clock.advance(1)
+                await settle()
+            assert deliverer.statistics().in_flight == 64 // 2
+            healthy = await register(store, receiver.url, "wh_healthy")
+            await owe(store, clock, [healthy], *map(str, range(20)))
+            deliverer.wake()
+            owed_us = clock.now_us()
+            await recorded(store, healthy, *["delivered"] * 20, passing=clock)
+            assert clock.now_us() - owed_us < 30_000_000
 
 
 async def test_case_18_cap_holds_for_what_somebody_wants_again(

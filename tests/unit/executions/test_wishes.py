@@ -70,6 +70,17 @@ def test_masked_header_keeps_its_value() -> None:
     assert (none.sealed_headers, none.header_names) == (None, ())
 
 
+@pytest.mark.parametrize("url", ["https://elsewhere.example/hook", "https://example.com:8443/hook"])
+def test_headers_do_not_move_to_another_host_by_themselves(url: str) -> None:
+    """Who may change a URL could read them there; given again, or given up, they are as they are said."""
+    endpoint = WISHES.fulfilled(make_endpoint(url=URL), {"headers": {"X-Key": "s3cret"}})
+    assert refusal({"url": url}, endpoint)[0] == "headers"
+    assert refusal({"url": url, "headers": {"X-Key": MASKED}}, endpoint)[0] == "headers.X-Key"
+    assert headers_of(WISHES.fulfilled(endpoint, {"url": url, "headers": {"X-Key": "new"}})) == {"X-Key": "new"}
+    assert headers_of(WISHES.fulfilled(endpoint, {"url": url, "headers": {}})) == {}
+    assert headers_of(WISHES.fulfilled(endpoint, {"url": f"{URL}/other"})) == {"X-Key": "s3cret"}
+
+
 def test_mask_alone_is_no_value() -> None:
     """Nobody is sent asterisks for a password."""
     assert refusal({"headers": {"X-One": MASKED}})[0] == "headers.X-One"

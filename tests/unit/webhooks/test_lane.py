@@ -51,6 +51,16 @@ def free(lane: Lane, at_us: int, in_flight: int = 0, **members: Any) -> int:
     return room(lane, make_endpoint(**members), in_flight, at_us).free
 
 
+def test_lane_holds_its_share_of_all_room_and_no_more() -> None:
+    """However much it may have of its own; it is looked at again soon, since others' ends tell it nothing."""
+    at_most = [room(Lane(), ENDPOINT, in_flight, NOW_US, share=3).free for in_flight in range(5)]
+    assert at_most == [3, 2, 1, 0, 0]
+    held = room(Lane(), ENDPOINT, 3, NOW_US, share=3)
+    assert held.look_us is not None
+    assert NOW_US < held.look_us <= NOW_US + S_US
+    assert room(Lane(), ENDPOINT, ENDPOINT.max_in_flight, NOW_US, share=3).look_us is None
+
+
 def broken() -> Lane:
     """A lane whose breaker opened at NOW_US."""
     return lane_after(Lane(), "failed", BREAK_AFTER)
