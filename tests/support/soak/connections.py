@@ -165,6 +165,8 @@ class Library:
         self._reads = asyncio.Event()
         self._reads.set()
         self._reading = asyncio.create_task(self._read())
+        # Not the task's own last step: one that is cancelled before its first takes none.
+        self._reading.add_done_callback(lambda _: client.lose(self))
         client.open(self)
 
     async def _read(self) -> None:
@@ -177,8 +179,6 @@ class Library:
             self._client.diary.counts[f"ended by {type(error).__name__}"] += 1
         except Exception as error:  # noqa: BLE001 - as above
             self._client.diary.complaints.append(repr(error))
-        finally:
-            self._client.lose(self)
 
     def send(self, message: dict[str, Any]) -> None:
         raise NotImplementedError
