@@ -10,8 +10,8 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from functools import partial
 from ipaddress import ip_address
-from queue import SimpleQueue
-from threading import Thread
+from queue import Empty, SimpleQueue
+from threading import Semaphore, Thread
 from typing import TYPE_CHECKING, Any, Final
 
 from monitor.webhooks.targets import BlockedAddress, Targets
@@ -19,8 +19,8 @@ from monitor.webhooks.targets import BlockedAddress, Targets
 if TYPE_CHECKING:
     from aiohttp.abc import ResolveResult
 
-_RESOLVER_THREADS: Final = 16
-"""Looking a name up blocks a thread. It does so once per name at a time, so that a slow zone holds up few others."""
+MOST_LOOKUPS: Final = 128
+"""At a time. Each blocks a thread, for half a minute where a zone does not answer; equal names share one."""
 
 
 class Gate:
@@ -61,28 +61,40 @@ class Lookups(Executor):
 
     def __init__(self) -> None:
         self._calls: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
-        for number in range(_RESOLVER_THREADS):
-            Thread(target=self._work, name=f"webhook-names-{number}", daemon=True).start()
+        self._threads = 0
+        # As many permits as threads wait for a call.
+        self._idle = Semaphore(0)
 
     def submit(self, call: Callable[..., Any], /, *args: Any, **options: Any) -> Future[Any]:
-        """As the library's executors."""
+        """As the library's executors. A thread is started when all others are at work."""
         future: Future[Any] = Future()
         self._calls.put((future, partial(call, *args, **options)))
+        if not self._idle.acquire(blocking=False) and self._threads < MOST_LOOKUPS:
+            self._threads += 1
+            Thread(target=self._work, name=f"webhook-names-{self._threads}", daemon=True).start()
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002 - the port's words
         """Let each thread end after what it is at."""
-        for _ in range(_RESOLVER_THREADS):
+        for _ in range(self._threads):
             self._calls.put(None)
 
     def _work(self) -> None:
-        while (task := self._calls.get()) is not None:
+        while (task := self._next()) is not None:
             future, call = task
             if future.set_running_or_notify_cancel():
                 try:
                     future.set_result(call())
                 except Exception as error:  # noqa: BLE001 - the rim: whoever asked is told
                     future.set_exception(error)
+
+    def _next(self) -> tuple[Future[Any], Callable[[], Any]] | None:
+        """The next call; None ends the thread. It counts as idle only while it has to wait."""
+        try:
+            return self._calls.get_nowait()
+        except Empty:
+            self._idle.release()
+            return self._calls.get()
 
 
 def _look_up(host: str, port: int, family: int) -> "list[ResolveResult]":
