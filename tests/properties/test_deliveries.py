@@ -95,7 +95,7 @@ MISTAKES: Final = {
     ),
     "an order is ignored": Mistake(MemoryLedger._owe, "None if waits else it.due_us", "it.due_us"),
     "the next of an order is not woken": Mistake(MemoryLedger.finish, "self._wake(held.values(), latest_us)", "pass"),
-    "a cap is ignored": Mistake(lane.room, "- in_flight)\n    if endpoint.rate", ")\n    if endpoint.rate"),
+    "a cap is ignored": Mistake(lane.room, "- in_flight)\n    free = ", ")\n    free = "),
     "a rate is ignored": Mistake(lane.room, "if endpoint.rate is None or not free", "if True"),
     "leases are not fenced": Mistake(MemoryLedger.finish, "and found.lease == it.lease", ""),
     "an ended lease is not taken back": Mistake(MemoryLedger.claim, "it.lease_until_us <= now_us", "False"),

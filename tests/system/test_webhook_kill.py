@@ -26,7 +26,7 @@ EXECUTIONS, EVENTS = 5, 8
 
 ORDERINGS: Final = ("none", "execution")
 
-UNSENT: Final = frozenset({"in_planning", "planned", "in_claim", "claimed", "finished"})
+UNSENT: Final = frozenset({"in_planning", "planned", "in_claim", "claimed"})
 """Where no send of what is repeated had begun: the receivers are told nothing twice."""
 
 WITHIN_S = 60.0

@@ -91,9 +91,9 @@ class Watched:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._writer, name)
 
-    def claim(self, *, now_us: int, lease: str, until_us: int, limit: int) -> list[Claimed]:
+    def claim(self, *, now_us: int, lease: str, until_us: int, limit: int, share: int) -> list[Claimed]:
         """The store's."""
-        found = self._writer.claim(now_us=now_us, lease=lease, until_us=until_us, limit=limit)
+        found = self._writer.claim(now_us=now_us, lease=lease, until_us=until_us, limit=limit, share=share)
         now_s = self._world.clock.monotonic_s()
         self.told.append(partial(self._world.referee.claimed, found, now_us, now_s, until_us))
         return found
