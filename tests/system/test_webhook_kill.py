@@ -32,10 +32,10 @@ UNSENT: Final = frozenset({"in_planning", "planned", "in_claim", "claimed"})
 WITHIN_S = 60.0
 
 
-@pytest.mark.parametrize("count", [1, 4])
+@pytest.mark.parametrize("count", [1, pytest.param(4, marks=pytest.mark.long)])
 @pytest.mark.parametrize("point", POINTS)
 async def test_killed_at_a_named_instruction(tmp_path: Path, point: str, count: int) -> None:
-    """The first time that it comes there, and the fourth."""
+    """The first time that it comes there, and in the long form the fourth."""
     service = Service(tmp_path / "data", webhook_allow=",".join(LOOPBACK))
     async with receiving() as receiver:
         try:
