@@ -103,12 +103,13 @@ class Parts:
         """Bring those metrics up to date that are measured by looking. Raises Unavailable."""
         _observe_streams(self.hub.statistics(), self.metrics)
         _observe_webhooks(self.deliverer.statistics(), self.metrics)
+        # In this order: what counts as applied here is, where it is owed to anybody, in the backlog that is read next.
+        await self.pipeline.observe()
         backlog = await self.store.read(lambda reader: reader.backlog(None))
         for state, count in backlog.counts.items():
             self.metrics.owed.labels(state=state).set(count)
         oldest_us = self.clock.now_us() if backlog.oldest_us is None else backlog.oldest_us
         self.metrics.oldest_owed.set(max(0, self.clock.now_us() - oldest_us) / 1_000_000)
-        await self.pipeline.observe()
 
     def health(self) -> Health:
         """Whether work may be sent here."""

@@ -125,7 +125,7 @@ class Service:
 
 
 async def eventually(
-    condition: Callable[[], Awaitable[Any]], *, within_s: float = 10.0, what: Callable[[], str] = str
+    condition: Callable[[], Awaitable[Any]], *, within_s: float = 60.0, what: Callable[[], str] = str
 ) -> Any:
     """The first true answer of `condition`, asked again and again; fails with `what()` after `within_s` seconds."""
     deadline = time.monotonic() + within_s

@@ -308,7 +308,7 @@ async def overtaken(store: Store, before: Position, *, partitions: int) -> None:
         now = await position(store)
         return sum(new > old for new, old in zip(now.offsets, before.offsets, strict=True)) >= partitions
 
-    await eventually(have_moved, within_s=20)
+    await eventually(have_moved)
 
 
 def commits_fenced(metrics: Metrics) -> float:

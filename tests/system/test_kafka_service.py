@@ -155,7 +155,7 @@ async def settled(client: httpx.AsyncClient) -> None:
     async def is_folded() -> bool:
         return await metric(client, 'monitor_lag_records{partition="0"}') == 0
 
-    await eventually(is_folded, within_s=20)
+    await eventually(is_folded)
 
 
 async def metric(client: httpx.AsyncClient, name: str) -> float | None:

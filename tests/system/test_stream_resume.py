@@ -184,7 +184,7 @@ def posting(client: httpx.AsyncClient) -> Feed:
                 return False
             return answer.status_code == 200
 
-        await eventually(is_acknowledged, within_s=20)
+        await eventually(is_acknowledged)
 
     return post
 
@@ -231,7 +231,7 @@ async def reconnected(subscriber: Subscriber, position: str) -> Connection:
         except (OSError, WebSocketException):
             return None
 
-    found: Connection = await eventually(connection, within_s=20)
+    found: Connection = await eventually(connection)
     return found
 
 
