@@ -54,6 +54,7 @@ from monitor.telemetry.metrics import Metrics
 from monitor.web import native
 from monitor.web.auth import authenticate
 from monitor.web.loopback import LoopbackOnly
+from monitor.web.operations import Operation, routed
 from monitor.web.problems import exception_handlers
 from monitor.web.traffic import CountRequests
 from monitor.webhooks.payload import Bodies
@@ -237,22 +238,28 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
         )
 
 
+def operations_of(parts: Parts) -> list[Operation]:
+    """The route table: every operation that asks for credentials."""
+    reads = Reads(parts.store, parts.hub)
+    sealer, clock = parts.sealer, parts.clock
+    return [
+        *ingest.operations(intake=parts.intake, sealer=sealer),
+        *executions.operations(reads=reads, clock=clock, sealer=sealer),
+        *data.operations(reads=reads, sealer=sealer),
+        *webhooks.operations(webhooks=parts.webhooks, secrets=parts.webhook_secrets, sealer=sealer),
+        *deliveries.operations(deliveries=parts.deliveries, pings=parts.pings, sealer=sealer),
+        *replays.operations(replays=parts.replays, sealer=sealer),
+        *streams.operations(hub=parts.hub, sealer=sealer),
+    ]
+
+
 def create_app(parts: Parts) -> ASGIApp:
     """The application: streams in front, so that nothing lies between a frame and its socket; then the routes."""
-    reads = Reads(parts.store, parts.hub)
     sealer, clock = parts.sealer, parts.clock
     routes = [
         *page.routes(),
         *operations.routes(health=parts.health, observe=parts.observe, metrics=parts.metrics),
-        *ingest.routes(intake=parts.intake, sealer=sealer, authenticate=authenticate),
-        *executions.routes(reads=reads, clock=clock, sealer=sealer, authenticate=authenticate),
-        *data.routes(reads=reads, sealer=sealer, authenticate=authenticate),
-        *webhooks.routes(
-            webhooks=parts.webhooks, secrets=parts.webhook_secrets, sealer=sealer, authenticate=authenticate
-        ),
-        *deliveries.routes(deliveries=parts.deliveries, pings=parts.pings, sealer=sealer, authenticate=authenticate),
-        *replays.routes(replays=parts.replays, sealer=sealer, authenticate=authenticate),
-        *streams.routes(hub=parts.hub, sealer=sealer, authenticate=authenticate),
+        *routed(operations_of(parts), authenticate),
     ]
     web = CountRequests(Starlette(routes=routes, exception_handlers=exception_handlers(clock)), parts.metrics)
     live = Streams(

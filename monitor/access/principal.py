@@ -1,11 +1,9 @@
 """Who asks: every desk function, subscription and endpoint belongs to a principal, and through it to one team."""
 
 from dataclasses import dataclass
-from typing import Literal
 
+from monitor.access.roles import ROLES, Role, Scope
 from monitor.events.model import DEFAULT_TEAM
-
-Role = Literal["viewer", "operator", "builder", "admin"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +13,12 @@ class Principal:
     team: str
     name: str
     role: Role
+    # Narrower than the role's where a token says so; None = all of the role's.
+    scopes: frozenset[Scope] | None = None
+
+    def may(self, scope: Scope) -> bool:
+        """Whether it has `scope`: by its role, and by its token."""
+        return scope in ROLES[self.role] and (self.scopes is None or scope in self.scopes)
 
 
 LOCAL = Principal(team=DEFAULT_TEAM, name="local", role="admin")

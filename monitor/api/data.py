@@ -3,34 +3,50 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
-from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from monitor.access.positions import position_token
+from monitor.access.principal import Principal
 from monitor.access.sealing import Sealer
 from monitor.errors import InvalidRequest
-from monitor.events.codec import parse_time_us
 from monitor.events.position import Position
 from monitor.executions.reads import Reads
 from monitor.projections.loglines import LEVELS
 from monitor.web import native
-from monitor.web.auth import Authenticate
-from monitor.web.params import check_names, take_limit, take_one, take_position, take_word, take_words
-from monitor.web.paths import IdRoute
+from monitor.web.operations import Operation
+from monitor.web.params import MIN_POSITION, Limit, Text, Time, Word, Words
 from monitor.web.replies import read_reply
 
-_FORMATS: Final = ("json",)
+_NODE: Final = Text("nodeId", "Of this node alone.")
+_FORMAT: Final = Word("format", ("json",), "Form of the answer.")
+_LEVEL: Final = Words("level", LEVELS, "Lines of these levels.")
+_FROM: Final = Time("from", "Lines from this time on, to the millisecond.")
+_TO: Final = Time("to", "Lines up to and including this time, to the millisecond.")
+_LIMIT: Final = Limit(default=100, most=1000)
+_DATA_QUERY: Final = (_NODE, _FORMAT, MIN_POSITION)
+_LOG_QUERY: Final = (_LEVEL, _NODE, _FROM, _TO, _LIMIT, MIN_POSITION)
 
 
-def routes(*, reads: Reads, sealer: Sealer, authenticate: Authenticate) -> list[Route]:
-    """The routes of this file."""
-    face = _Face(reads, sealer, authenticate)
+def operations(*, reads: Reads, sealer: Sealer) -> list[Operation]:
+    """The operations of this file."""
+    face = _Face(reads, sealer)
     return [
-        IdRoute("/v1/executions/{id}/data", face.data),
-        IdRoute("/v1/executions/{id}/nodes/{nodeId}/data", face.node_data),
-        IdRoute("/v1/executions/{id}/logs", face.logs),
+        Operation("GET", "/v1/executions/{id}/data", face.data, "executions:data", query=_DATA_QUERY),
+        Operation(
+            "GET",
+            "/v1/executions/{id}/nodes/{nodeId}/data",
+            face.node_data,
+            "executions:data",
+            query=(MIN_POSITION,),
+        ),
+        Operation(
+            "GET",
+            "/v1/executions/{id}/logs",
+            face.logs,
+            "executions:read",
+            query=_LOG_QUERY,
+        ),
     ]
 
 
@@ -38,14 +54,12 @@ def routes(*, reads: Reads, sealer: Sealer, authenticate: Authenticate) -> list[
 class _Face:
     reads: Reads
     sealer: Sealer
-    authenticate: Authenticate
 
-    async def data(self, request: Request) -> Response:
+    async def data(self, request: Request, who: Principal) -> Response:
         """Input and output of every node, or of the one that `nodeId` names; `moreNodes` counts what was too large."""
-        who, query, execution_id = self.authenticate(request.scope), request.query_params, request.path_params["id"]
-        check_names(query, ("nodeId", "format", "minPosition"))
-        take_word(query, "format", _FORMATS)
-        at_least, node_id = take_position(query, self.sealer), take_one(query, "nodeId")
+        query, execution_id = request.query_params, request.path_params["id"]
+        _FORMAT.take(query)
+        at_least, node_id = MIN_POSITION.take(query, self.sealer), _NODE.take(query)
         more_nodes = 0
         if node_id is None:
             read, position = await self.reads.data(who, execution_id, at_least)
@@ -57,34 +71,32 @@ class _Face:
         left_out = {"moreNodes": more_nodes} if more_nodes else {}
         return self._reply({"executionId": execution_id, "nodes": nodes, **left_out}, position)
 
-    async def node_data(self, request: Request) -> Response:
+    async def node_data(self, request: Request, who: Principal) -> Response:
         """Input and output of one node."""
-        who, query = self.authenticate(request.scope), request.query_params
-        check_names(query, ("minPosition",))
+        query = request.query_params
         execution_id, node_id = request.path_params["id"], request.path_params["nodeId"]
-        run, position = await self.reads.node(who, execution_id, node_id, take_position(query, self.sealer))
+        run, position = await self.reads.node(who, execution_id, node_id, MIN_POSITION.take(query, self.sealer))
         return self._reply(native.node_data(run), position)
 
-    async def logs(self, request: Request) -> Response:
+    async def logs(self, request: Request, who: Principal) -> Response:
         """The first lines of the log, oldest first; `level` takes several, separated by commas.
 
         `from` and `to` are both included, in the milliseconds that answers show: a time that stands in an answer, or
         in a stream's `stream.log-gap`, finds its line.
         """
-        who, query, execution_id = self.authenticate(request.scope), request.query_params, request.path_params["id"]
-        check_names(query, ("level", "nodeId", "from", "to", "limit", "minPosition"))
-        from_ms, to_ms = _take_time_ms(query, "from"), _take_time_ms(query, "to")
-        if from_ms is not None and to_ms is not None and from_ms > to_ms:
+        query, execution_id = request.query_params, request.path_params["id"]
+        from_us, to_us = _millisecond(_FROM.take(query)), _millisecond(_TO.take(query))
+        if from_us is not None and to_us is not None and from_us > to_us:
             raise InvalidRequest("'from' is later than 'to'", field="from")
         lines, position = await self.reads.lines(
             who,
             execution_id,
-            take_position(query, self.sealer),
-            levels=take_words(query, "level", LEVELS) or None,
-            node_id=take_one(query, "nodeId"),
-            limit=take_limit(query, default=100, most=1000),
-            from_us=None if from_ms is None else from_ms * 1000,
-            to_us=None if to_ms is None else to_ms * 1000 + 999,
+            MIN_POSITION.take(query, self.sealer),
+            levels=_LEVEL.take(query) or None,
+            node_id=_NODE.take(query),
+            limit=_LIMIT.take(query),
+            from_us=from_us,
+            to_us=None if to_us is None else to_us + 999,
         )
         shown = [native.log_line(line) for line in lines]
         return self._reply({"executionId": execution_id, "logs": shown}, position)
@@ -93,9 +105,5 @@ class _Face:
         return read_reply(document, position_token(self.sealer, position))
 
 
-def _take_time_ms(query: QueryParams, name: str) -> int | None:
-    said = take_one(query, name)
-    try:
-        return None if said is None else parse_time_us(said) // 1000
-    except ValueError as error:
-        raise InvalidRequest(f"'{name}' {error}", field=name) from None
+def _millisecond(at_us: int | None) -> int | None:
+    return None if at_us is None else at_us // 1000 * 1000

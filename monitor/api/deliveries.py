@@ -11,41 +11,45 @@ import msgspec
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
+from monitor.access.principal import Principal
 from monitor.access.sealing import Sealer
 from monitor.errors import InvalidRequest
-from monitor.events.codec import format_time, parse_time_us
+from monitor.events.codec import format_time
 from monitor.executions.deliveries import STATUSES, Deliveries, Shown, Standing, Wanted
 from monitor.executions.pings import Pings
 from monitor.store.base import AttemptRow
-from monitor.web.auth import Authenticate
 from monitor.web.cursors import cursor_token, open_cursor
-from monitor.web.params import check_names, take_limit, take_one, take_words
-from monitor.web.paths import IdRoute
+from monitor.web.operations import Operation
+from monitor.web.params import CURSOR, Limit, Text, Time, Words
 from monitor.web.replies import json_reply
 
-DEFAULT_LIMIT: Final = 20
-MAX_LIMIT: Final = 100
+_LIMIT: Final = Limit(default=20, most=100)
 
 MOST_EVENTS: Final = 100
 """Types and beginnings of types in one question, as in a replay's; databases take some more."""
 
-_FILTERS: Final = ("status", "event", "executionId", "since", "until")
+_STATUS: Final = Words("status", STATUSES, "Of these statuses.")
+_EVENT: Final = Text("event", "Of these types, or beginnings of types such as node.*; separated by commas.")
+_EXECUTION: Final = Text("executionId", "Of this execution.")
+_SINCE: Final = Time("since", "Planned at this time or later.")
+_UNTIL: Final = Time("until", "Planned before this time.")
+_FILTERS: Final = (_STATUS, _EVENT, _EXECUTION, _SINCE, _UNTIL)
+_QUERY: Final = (*_FILTERS, _LIMIT, CURSOR)
 
 _NOT_KEPT: Final = {"cache-control": "no-store"}
 
 
-def routes(*, deliveries: Deliveries, pings: Pings, sealer: Sealer, authenticate: Authenticate) -> list[Route]:
-    """The routes of this file."""
-    face = _Face(deliveries, pings, sealer, authenticate)
+def operations(*, deliveries: Deliveries, pings: Pings, sealer: Sealer) -> list[Operation]:
+    """The operations of this file."""
+    face = _Face(deliveries, pings, sealer)
     return [
-        IdRoute("/v1/webhooks/{id}/deliveries", face.listing, methods=["GET"]),
-        IdRoute("/v1/webhooks/{id}/stats", face.standing, methods=["GET"]),
-        IdRoute("/v1/webhooks/{id}/test", face.test, methods=["POST"]),
-        IdRoute("/v1/webhook-deliveries/{id}", face.single, methods=["GET"]),
-        IdRoute("/v1/webhook-deliveries/{id}/retry", face.retry, methods=["POST"]),
-        IdRoute("/v1/webhook-deliveries/{id}/cancel", face.cancel, methods=["POST"]),
+        Operation("GET", "/v1/webhooks/{id}/deliveries", face.listing, "webhooks:read", query=_QUERY),
+        Operation("GET", "/v1/webhooks/{id}/stats", face.standing, "webhooks:read"),
+        Operation("POST", "/v1/webhooks/{id}/test", face.test, "webhooks:write"),
+        Operation("GET", "/v1/webhook-deliveries/{id}", face.single, "webhooks:read"),
+        Operation("POST", "/v1/webhook-deliveries/{id}/retry", face.retry, "webhooks:write"),
+        Operation("POST", "/v1/webhook-deliveries/{id}/cancel", face.cancel, "webhooks:write"),
     ]
 
 
@@ -54,15 +58,13 @@ class _Face:
     deliveries: Deliveries
     pings: Pings
     sealer: Sealer
-    authenticate: Authenticate
 
-    async def listing(self, request: Request) -> Response:
+    async def listing(self, request: Request, who: Principal) -> Response:
         """A page of deliveries, newest first, each with its attempts in short."""
-        who, query, endpoint_id = self.authenticate(request.scope), request.query_params, request.path_params["id"]
-        check_names(query, (*_FILTERS, "limit", "cursor"))
-        limit = take_limit(query, default=DEFAULT_LIMIT, most=MAX_LIMIT)
-        wanted, cursor = _take_wanted(query), take_one(query, "cursor")
-        question = ("deliveries", who.team, endpoint_id, *(",".join(query.getlist(name)) for name in _FILTERS))
+        query, endpoint_id = request.query_params, request.path_params["id"]
+        limit = _LIMIT.take(query)
+        wanted, cursor = _take_wanted(query), CURSOR.take(query)
+        question = ("deliveries", who.team, endpoint_id, *(",".join(query.getlist(it.name)) for it in _FILTERS))
         before_key = None if cursor is None else open_cursor(self.sealer, question, cursor)[1]
         page = await self.deliveries.listed(who, endpoint_id, wanted, limit, before_key)
         last = page.rows[-1].delivery.key if page.has_more else None
@@ -73,34 +75,24 @@ class _Face:
         }
         return _reply({"data": [_row(shown) for shown in page.rows], "pagination": pagination})
 
-    async def single(self, request: Request) -> Response:
+    async def single(self, request: Request, who: Principal) -> Response:
         """A delivery with its body, and every attempt with what was answered."""
-        who = self.authenticate(request.scope)
-        check_names(request.query_params, ())
         return _reply(_delivery(await self.deliveries.single(who, request.path_params["id"])))
 
-    async def retry(self, request: Request) -> Response:
+    async def retry(self, request: Request, who: Principal) -> Response:
         """A delivery that is due now."""
-        who = self.authenticate(request.scope)
-        check_names(request.query_params, ())
         return _reply(_delivery(await self.deliveries.retry(who, request.path_params["id"])), 202)
 
-    async def cancel(self, request: Request) -> Response:
+    async def cancel(self, request: Request, who: Principal) -> Response:
         """A delivery that is called off."""
-        who = self.authenticate(request.scope)
-        check_names(request.query_params, ())
         return _reply(_delivery(await self.deliveries.cancel(who, request.path_params["id"])))
 
-    async def test(self, request: Request) -> Response:
+    async def test(self, request: Request, who: Principal) -> Response:
         """What became of a test send: a delivery with its only attempt."""
-        who = self.authenticate(request.scope)
-        check_names(request.query_params, ())
         return _reply(_delivery(await self.pings.ping(who, request.path_params["id"])))
 
-    async def standing(self, request: Request) -> Response:
+    async def standing(self, request: Request, who: Principal) -> Response:
         """How a webhook is doing."""
-        who = self.authenticate(request.scope)
-        check_names(request.query_params, ())
         return _reply(_standing(await self.deliveries.standing(who, request.path_params["id"])))
 
 
@@ -108,13 +100,13 @@ class _Face:
 
 
 def _take_wanted(query: QueryParams) -> Wanted:
-    since_us, until_us = _take_time_us(query, "since"), _take_time_us(query, "until")
+    since_us, until_us = _SINCE.take(query), _UNTIL.take(query)
     if since_us is not None and until_us is not None and since_us > until_us:
         raise InvalidRequest("'since' is later than 'until'", field="since")
     return Wanted(
-        statuses=take_words(query, "status", STATUSES),
+        statuses=_STATUS.take(query),
         event_types=_take_events(query),
-        execution_id=take_one(query, "executionId"),
+        execution_id=_EXECUTION.take(query),
         since_us=since_us,
         until_us=until_us,
     )
@@ -122,18 +114,10 @@ def _take_wanted(query: QueryParams) -> Wanted:
 
 def _take_events(query: QueryParams) -> Sequence[str]:
     """Types outside the catalogue are forwarded too: there is no list of words to check against."""
-    names = [name for said in query.getlist("event") for name in said.split(",") if name]
+    names = [name for said in query.getlist(_EVENT.name) for name in said.split(",") if name]
     if len(names) > MOST_EVENTS:
         raise InvalidRequest(f"'event' holds {len(names)} types; at most {MOST_EVENTS} are taken", field="event")
     return names
-
-
-def _take_time_us(query: QueryParams, name: str) -> int | None:
-    said = take_one(query, name)
-    try:
-        return None if said is None else parse_time_us(said)
-    except ValueError as error:
-        raise InvalidRequest(f"'{name}' {error}", field=name) from None
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------

@@ -11,7 +11,6 @@ from typing import Any, Final, get_args
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from monitor.access.positions import position_token
 from monitor.access.principal import Principal
@@ -21,24 +20,33 @@ from monitor.executions.reads import Asked, Listed, Reads
 from monitor.projections.filter import parse_query
 from monitor.store.base import Sort
 from monitor.web import native
-from monitor.web.auth import Authenticate
+from monitor.web.auth import permit
 from monitor.web.cursors import After, cursor_token, open_cursor
-from monitor.web.params import check_names, take_limit, take_one, take_position, take_word, take_words
-from monitor.web.paths import IdRoute
+from monitor.web.operations import Operation
+from monitor.web.params import CURSOR, FILTERS, MIN_POSITION, Limit, Word, Words
 from monitor.web.replies import read_reply, versioned_reply
 
-_LIST_PARAMETERS: Final = ("limit", "cursor", "sort", "include", "minPosition", "filter[...]")
-_LIST_INCLUDES: Final = ("data", "error", "metadata")
-_GET_PARAMETERS: Final = ("include", "minPosition")
-_GET_INCLUDES: Final = ("data", "error", "logs", "metadata")
 _SORTS: Final[Sequence[Sort]] = get_args(Sort)
+_LIMIT: Final = Limit(default=20, most=100)
+_SORT: Final = Word("sort", _SORTS, "Order of the list; - turns it round.")
+_LIST_INCLUDE: Final = Words(
+    "include", ("data", "error", "metadata"), "data adds payloads; the others are always there."
+)
+_LIST_PARAMETERS: Final = (_LIMIT, CURSOR, _SORT, _LIST_INCLUDE, MIN_POSITION, FILTERS)
+_GET_INCLUDE: Final = Words(
+    "include", ("data", "error", "logs", "metadata"), "data adds payloads, logs the first lines of the log."
+)
+_GET_PARAMETERS: Final = (_GET_INCLUDE, MIN_POSITION)
 _NEWEST_FIRST: Final[Sort] = "-startedAt"
 
 
-def routes(*, reads: Reads, sealer: Sealer, clock: Clock, authenticate: Authenticate) -> list[Route]:
-    """The routes of this file."""
-    face = _Face(reads, sealer, clock, authenticate)
-    return [Route("/v1/executions", face.listing), IdRoute("/v1/executions/{id}", face.single)]
+def operations(*, reads: Reads, sealer: Sealer, clock: Clock) -> list[Operation]:
+    """The operations of this file."""
+    face = _Face(reads, sealer, clock)
+    return [
+        Operation("GET", "/v1/executions", face.listing, "executions:read", query=_LIST_PARAMETERS),
+        Operation("GET", "/v1/executions/{id}", face.single, "executions:read", query=_GET_PARAMETERS),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,38 +54,35 @@ class _Face:
     reads: Reads
     sealer: Sealer
     clock: Clock
-    authenticate: Authenticate
 
-    async def listing(self, request: Request) -> Response:
+    async def listing(self, request: Request, who: Principal) -> Response:
         """A page of executions; `error` and `metadata` are always there, `include=data` adds the payloads."""
-        who, query = self.authenticate(request.scope), request.query_params
-        check_names(query, _LIST_PARAMETERS, filters=True)
-        include = take_words(query, "include", _LIST_INCLUDES)
-        sort, filters = _sort(query), [pair for pair in query.multi_items() if pair[0].startswith("filter")]
+        query = request.query_params
+        include = _take_include(query, _LIST_INCLUDE, who)
+        sort, filters = _sort(query), FILTERS.take(query)
         question = _question(who, sort, filters)
         asked = Asked(
             filter=parse_query(filters, self.clock.now_us()),
             sort=sort,
-            limit=take_limit(query, default=20, most=100),
+            limit=_LIMIT.take(query),
             after=self._after(query, question),
             with_data="data" in include,
         )
-        listed, position = await self.reads.listed(who, asked, take_position(query, self.sealer))
+        listed, position = await self.reads.listed(who, asked, MIN_POSITION.take(query, self.sealer))
         document = {
             "data": [native.execution(row) for row in listed.rows],
             "pagination": self._pagination(listed, asked.limit, question),
         }
         return read_reply(document, position_token(self.sealer, position))
 
-    async def single(self, request: Request) -> Response:
+    async def single(self, request: Request, who: Principal) -> Response:
         """One execution; its version is the ETag."""
-        who, query = self.authenticate(request.scope), request.query_params
-        check_names(query, _GET_PARAMETERS)
-        include = take_words(query, "include", _GET_INCLUDES)
+        query = request.query_params
+        include = _take_include(query, _GET_INCLUDE, who)
         found, position = await self.reads.execution(
             who,
             request.path_params["id"],
-            take_position(query, self.sealer),
+            MIN_POSITION.take(query, self.sealer),
             with_data="data" in include,
             with_lines="logs" in include,
         )
@@ -85,7 +90,7 @@ class _Face:
         return versioned_reply(request, native.execution(found), token, found.summary.version)
 
     def _after(self, query: QueryParams, question: Sequence[str]) -> After | None:
-        cursor = take_one(query, "cursor")
+        cursor = CURSOR.take(query)
         return None if cursor is None else open_cursor(self.sealer, question, cursor)
 
     def _pagination(self, listed: Listed, limit: int, question: Sequence[str]) -> dict[str, Any]:
@@ -99,8 +104,15 @@ class _Face:
         }
 
 
+def _take_include(query: QueryParams, include: Words, who: Principal) -> frozenset[str]:
+    words = include.take(query)
+    if "data" in words:
+        permit(who, "executions:data")
+    return words
+
+
 def _sort(query: QueryParams) -> Sort:
-    said = take_word(query, "sort", _SORTS)
+    said = _SORT.take(query)
     return next((sort for sort in _SORTS if sort == said), _NEWEST_FIRST)
 
 

@@ -11,15 +11,14 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from monitor.access.positions import position_token
+from monitor.access.principal import Principal
 from monitor.access.sealing import Sealer
 from monitor.errors import ClientError, InvalidEvent, TooLarge, UnsupportedMediaType
 from monitor.intake import Headers, Intake, Receipt, Result
-from monitor.web.auth import Authenticate
 from monitor.web.bodies import read_body
-from monitor.web.params import check_names
+from monitor.web.operations import Operation
 from monitor.web.replies import json_reply
 
 MAX_BODY_BYTES: Final = 10 << 20
@@ -42,21 +41,18 @@ class Sent(NamedTuple):
     headers: Headers = ()
 
 
-def routes(*, intake: Intake, sealer: Sealer, authenticate: Authenticate) -> list[Route]:
-    """The routes of this file."""
-    return [Route("/v1/events", _Face(intake, sealer, authenticate).ingest, methods=["POST"])]
+def operations(*, intake: Intake, sealer: Sealer) -> list[Operation]:
+    """The operations of this file."""
+    return [Operation("POST", "/v1/events", _Face(intake, sealer).ingest, "events:write")]
 
 
 @dataclass(frozen=True, slots=True)
 class _Face:
     intake: Intake
     sealer: Sealer
-    authenticate: Authenticate
 
-    async def ingest(self, request: Request) -> Response:
+    async def ingest(self, request: Request, who: Principal) -> Response:
         """Take in what the body holds."""
-        who = self.authenticate(request.scope)
-        check_names(request.query_params, ())
         media_type = _media_type(request)
         sent = split(await read_body(request, MAX_BODY_BYTES), media_type, _attributes(request))
         receipt = await self.intake.accept(sent.items, team=who.team, headers=sent.headers)

@@ -6,22 +6,20 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, Field
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
+from monitor.access.principal import Principal
 from monitor.access.sealing import Sealer
 from monitor.api.webhook_documents import Document, read_document
 from monitor.errors import InvalidReplay, InvalidWebhook
 from monitor.events.codec import format_time, parse_time_us
 from monitor.executions.deliveries import Wanted
 from monitor.executions.replays import MISSED, REPLAYABLE, Progress, Replays
-from monitor.web.auth import Authenticate
 from monitor.web.cursors import cursor_token, open_cursor
-from monitor.web.params import check_names, nearest, take_limit, take_one
-from monitor.web.paths import IdRoute
+from monitor.web.operations import Operation
+from monitor.web.params import CURSOR, Limit, nearest
 from monitor.web.replies import json_reply
 
-DEFAULT_LIMIT: Final = 20
-MAX_LIMIT: Final = 100
+_LIMIT: Final = Limit(default=20, most=100)
 
 _NOT_KEPT: Final = {"cache-control": "no-store"}
 
@@ -61,14 +59,14 @@ class ReplayDocument(Document):
         return Wanted(self.status, self.events, self.execution_id, since_us, until_us)
 
 
-def routes(*, replays: Replays, sealer: Sealer, authenticate: Authenticate) -> list[Route]:
-    """The routes of this file."""
-    face = _Face(replays, sealer, authenticate)
+def operations(*, replays: Replays, sealer: Sealer) -> list[Operation]:
+    """The operations of this file."""
+    face = _Face(replays, sealer)
     return [
-        IdRoute("/v1/webhooks/{id}/replay", face.start, methods=["POST"]),
-        IdRoute("/v1/webhooks/{id}/replays", face.listing, methods=["GET"]),
-        IdRoute("/v1/webhook-replays/{id}", face.single, methods=["GET"]),
-        IdRoute("/v1/webhook-replays/{id}/cancel", face.cancel, methods=["POST"]),
+        Operation("POST", "/v1/webhooks/{id}/replay", face.start, "webhooks:write"),
+        Operation("GET", "/v1/webhooks/{id}/replays", face.listing, "webhooks:read", query=(_LIMIT, CURSOR)),
+        Operation("GET", "/v1/webhook-replays/{id}", face.single, "webhooks:read"),
+        Operation("POST", "/v1/webhook-replays/{id}/cancel", face.cancel, "webhooks:write"),
     ]
 
 
@@ -76,12 +74,10 @@ def routes(*, replays: Replays, sealer: Sealer, authenticate: Authenticate) -> l
 class _Face:
     replays: Replays
     sealer: Sealer
-    authenticate: Authenticate
 
-    async def start(self, request: Request) -> Response:
+    async def start(self, request: Request, who: Principal) -> Response:
         """A job that sends once more what fits; as a dry run, how much that is."""
-        who, endpoint_id = self.authenticate(request.scope), request.path_params["id"]
-        check_names(request.query_params, ())
+        endpoint_id = request.path_params["id"]
         document = await _read_document(request)
         wanted = document.wanted()
         if document.dry_run:
@@ -91,12 +87,11 @@ class _Face:
         location = {"location": f"/v1/webhook-replays/{started.replay.id}"}
         return json_reply(_replay(started), 202, _NOT_KEPT | location)
 
-    async def listing(self, request: Request) -> Response:
+    async def listing(self, request: Request, who: Principal) -> Response:
         """A page of a webhook's replays, newest first."""
-        who, query, endpoint_id = self.authenticate(request.scope), request.query_params, request.path_params["id"]
-        check_names(query, ("limit", "cursor"))
-        limit = take_limit(query, default=DEFAULT_LIMIT, most=MAX_LIMIT)
-        cursor, question = take_one(query, "cursor"), ("replays", who.team, endpoint_id)
+        query, endpoint_id = request.query_params, request.path_params["id"]
+        limit = _LIMIT.take(query)
+        cursor, question = CURSOR.take(query), ("replays", who.team, endpoint_id)
         before_key = None if cursor is None else open_cursor(self.sealer, question, cursor)[1]
         page = await self.replays.listed(who, endpoint_id, limit, before_key)
         last = page.rows[-1].replay.key if page.has_more else None
@@ -107,16 +102,12 @@ class _Face:
         }
         return json_reply({"data": [_replay(row) for row in page.rows], "pagination": pagination}, headers=_NOT_KEPT)
 
-    async def single(self, request: Request) -> Response:
+    async def single(self, request: Request, who: Principal) -> Response:
         """One replay, and how far it is."""
-        who = self.authenticate(request.scope)
-        check_names(request.query_params, ())
         return json_reply(_replay(await self.replays.single(who, request.path_params["id"])), headers=_NOT_KEPT)
 
-    async def cancel(self, request: Request) -> Response:
+    async def cancel(self, request: Request, who: Principal) -> Response:
         """A replay that is called off, with what of it was not sent."""
-        who = self.authenticate(request.scope)
-        check_names(request.query_params, ())
         return json_reply(_replay(await self.replays.cancel(who, request.path_params["id"])), headers=_NOT_KEPT)
 
 

@@ -9,17 +9,16 @@ from typing import Any, Final, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from monitor.access.positions import position_token
+from monitor.access.principal import Principal
 from monitor.access.sealing import Sealer
-from monitor.errors import InsufficientPermissions
 from monitor.events.codec import format_time
 from monitor.fanout.channels import Subscription
 from monitor.fanout.hub import Connection, Hub, Statistics
 from monitor.projections.filter import to_json
-from monitor.web.auth import Authenticate
-from monitor.web.params import check_names, take_limit
+from monitor.web.operations import Operation
+from monitor.web.params import Limit
 from monitor.web.replies import json_reply
 
 _SHOWN: Final = 20
@@ -28,27 +27,24 @@ _SHOWN: Final = 20
 A connection may have a thousand channels, and a page a thousand connections.
 """
 
+_LIMIT: Final = Limit(default=100, most=1000)
+
 T = TypeVar("T")
 
 
-def routes(*, hub: Hub, sealer: Sealer, authenticate: Authenticate) -> list[Route]:
-    """The routes of this file."""
-    return [Route("/v1/streams", _Face(hub, sealer, authenticate).listing)]
+def operations(*, hub: Hub, sealer: Sealer) -> list[Operation]:
+    """The operations of this file."""
+    return [Operation("GET", "/v1/streams", _Face(hub, sealer).listing, "admin", query=(_LIMIT,))]
 
 
 @dataclass(frozen=True, slots=True)
 class _Face:
     hub: Hub
     sealer: Sealer
-    authenticate: Authenticate
 
-    async def listing(self, request: Request) -> Response:
+    async def listing(self, request: Request, who: Principal) -> Response:
         """The connections that are furthest behind, up to `limit`, and how many there are."""
-        who, query = self.authenticate(request.scope), request.query_params
-        if who.role != "admin":
-            raise InsufficientPermissions("connections are listed for administrators", requiredRole="admin")
-        check_names(query, ("limit",))
-        limit = take_limit(query, default=100, most=1000)
+        limit = _LIMIT.take(request.query_params)
         connections = sorted(self.hub.connections(who.team), key=_ease)
         document = {
             "data": [self._row(connection) for connection in connections[:limit]],

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
+from monitor.access.principal import Principal
 from monitor.access.sealing import Sealer
 from monitor.api.webhook_documents import (
     ChangeDocument,
@@ -23,34 +23,33 @@ from monitor.executions.webhooks import Webhooks
 from monitor.executions.wishes import MASKED
 from monitor.projections.filter import to_json
 from monitor.projections.fold import Release
-from monitor.web.auth import Authenticate
 from monitor.web.cursors import cursor_token, open_cursor
-from monitor.web.params import check_names, take_limit, take_one, take_word
-from monitor.web.paths import IdRoute
+from monitor.web.operations import Operation
+from monitor.web.params import CURSOR, Flag, Limit
 from monitor.web.replies import json_reply
 from monitor.webhooks.endpoint import Endpoint, Rate
 
-DEFAULT_LIMIT: Final = 20
-MAX_LIMIT: Final = 100
+_LIMIT: Final = Limit(default=20, most=100)
+_DRY_RUN: Final = Flag("dryRun", "Store nothing; tell what would have been sent.")
 
 _NOT_KEPT: Final = {"cache-control": "no-store"}
 
 
-def routes(*, webhooks: Webhooks, secrets: WebhookSecrets, sealer: Sealer, authenticate: Authenticate) -> list[Route]:
-    """The routes of this file."""
-    face = _Face(webhooks, secrets, sealer, authenticate)
+def operations(*, webhooks: Webhooks, secrets: WebhookSecrets, sealer: Sealer) -> list[Operation]:
+    """The operations of this file."""
+    face = _Face(webhooks, secrets, sealer)
     one = "/v1/webhooks/{id}"
     return [
-        Route("/v1/webhooks", face.register, methods=["POST"]),
-        Route("/v1/webhooks", face.listing, methods=["GET"]),
-        IdRoute(one, face.single, methods=["GET"]),
-        IdRoute(one, face.change, methods=["PATCH"]),
-        IdRoute(one, face.remove, methods=["DELETE"]),
-        IdRoute(f"{one}/pause", face.pause, methods=["POST"]),
-        IdRoute(f"{one}/resume", face.resume, methods=["POST"]),
-        IdRoute(f"{one}/secret", face.signing, methods=["GET"]),
-        IdRoute(f"{one}/secret/rotate", face.rotate, methods=["POST"]),
-        IdRoute(f"{one}/secret/revoke", face.revoke, methods=["POST"]),
+        Operation("POST", "/v1/webhooks", face.register, "webhooks:write", query=(_DRY_RUN,)),
+        Operation("GET", "/v1/webhooks", face.listing, "webhooks:read", query=(_LIMIT, CURSOR)),
+        Operation("GET", one, face.single, "webhooks:read"),
+        Operation("PATCH", one, face.change, "webhooks:write"),
+        Operation("DELETE", one, face.remove, "webhooks:write"),
+        Operation("POST", f"{one}/pause", face.pause, "webhooks:write"),
+        Operation("POST", f"{one}/resume", face.resume, "webhooks:write"),
+        Operation("GET", f"{one}/secret", face.signing, "webhooks:read"),
+        Operation("POST", f"{one}/secret/rotate", face.rotate, "webhooks:write"),
+        Operation("POST", f"{one}/secret/revoke", face.revoke, "webhooks:write"),
     ]
 
 
@@ -59,13 +58,10 @@ class _Face:
     webhooks: Webhooks
     secrets: WebhookSecrets
     sealer: Sealer
-    authenticate: Authenticate
 
-    async def register(self, request: Request) -> Response:
+    async def register(self, request: Request, who: Principal) -> Response:
         """A new endpoint, with the secret that is shown this once; as a dry run, what it would have been sent."""
-        who = self.authenticate(request.scope)
-        check_names(request.query_params, ("dryRun",))
-        is_dry = take_word(request.query_params, "dryRun", ("true", "false")) == "true"
+        is_dry = _DRY_RUN.take(request.query_params)
         document = await read_document(request, WebhookDocument)
         if is_dry:
             rehearsed = await self.webhooks.rehearse(who, document.wish(), document.secret)
@@ -74,12 +70,10 @@ class _Face:
         location = {"location": f"/v1/webhooks/{endpoint.id}"}
         return json_reply({**_endpoint(endpoint), "secret": secret}, 201, _NOT_KEPT | location)
 
-    async def listing(self, request: Request) -> Response:
+    async def listing(self, request: Request, who: Principal) -> Response:
         """A page of endpoints, in order of registration."""
-        who = self.authenticate(request.scope)
-        check_names(request.query_params, ("limit", "cursor"))
-        limit = take_limit(request.query_params, default=DEFAULT_LIMIT, most=MAX_LIMIT)
-        cursor = take_one(request.query_params, "cursor")
+        limit = _LIMIT.take(request.query_params)
+        cursor = CURSOR.take(request.query_params)
         question = ("webhooks", who.team)
         after_key = open_cursor(self.sealer, question, cursor)[1] if cursor is not None else 0
         page = await self.webhooks.listed(who, limit, after_key)
@@ -91,61 +85,45 @@ class _Face:
         }
         return json_reply({"data": [_endpoint(row) for row in page.rows], "pagination": pagination}, headers=_NOT_KEPT)
 
-    async def single(self, request: Request) -> Response:
+    async def single(self, request: Request, who: Principal) -> Response:
         """One endpoint."""
-        who = self.authenticate(request.scope)
-        check_names(request.query_params, ())
         return json_reply(_endpoint(await self.webhooks.endpoint(who, request.path_params["id"])), headers=_NOT_KEPT)
 
-    async def change(self, request: Request) -> Response:
+    async def change(self, request: Request, who: Principal) -> Response:
         """An endpoint with some of its members replaced."""
-        who = self.authenticate(request.scope)
-        check_names(request.query_params, ())
         document = await read_document(request, ChangeDocument)
         changed = await self.webhooks.change(who, request.path_params["id"], document.wish())
         return json_reply(_endpoint(changed), headers=_NOT_KEPT)
 
-    async def remove(self, request: Request) -> Response:
+    async def remove(self, request: Request, who: Principal) -> Response:
         """No endpoint any more, and how much of what was owed to it is cancelled."""
-        who = self.authenticate(request.scope)
-        check_names(request.query_params, ())
         endpoint_id = request.path_params["id"]
         cancelled = await self.webhooks.remove(who, endpoint_id)
         return json_reply({"id": endpoint_id, "cancelledDeliveries": cancelled}, headers=_NOT_KEPT)
 
-    async def pause(self, request: Request) -> Response:
+    async def pause(self, request: Request, who: Principal) -> Response:
         """An endpoint that is sent nothing; what it is owed waits."""
-        who = self.authenticate(request.scope)
-        check_names(request.query_params, ())
         return json_reply(_endpoint(await self.webhooks.pause(who, request.path_params["id"])), headers=_NOT_KEPT)
 
-    async def resume(self, request: Request) -> Response:
+    async def resume(self, request: Request, who: Principal) -> Response:
         """An endpoint that is sent what is new, and of what was held as much as is asked for."""
-        who = self.authenticate(request.scope)
-        check_names(request.query_params, ())
         document = await read_document(request, ResumeDocument, is_optional=True)
         resumed = await self.webhooks.resume(who, request.path_params["id"], document.held)
         counts = {"pendingDeliveries": resumed.pending, "cancelledDeliveries": resumed.cancelled}
         return json_reply({**_endpoint(resumed.endpoint), **counts}, headers=_NOT_KEPT)
 
-    async def signing(self, request: Request) -> Response:
+    async def signing(self, request: Request, who: Principal) -> Response:
         """What signs now, without the secrets."""
-        who = self.authenticate(request.scope)
-        check_names(request.query_params, ())
         return _signing_reply(await self.secrets.signing(who, request.path_params["id"]))
 
-    async def rotate(self, request: Request) -> Response:
+    async def rotate(self, request: Request, who: Principal) -> Response:
         """A new secret, shown this once."""
-        who = self.authenticate(request.scope)
-        check_names(request.query_params, ())
         document = await read_document(request, RotateDocument, is_optional=True)
         rotated = await self.secrets.rotate(who, request.path_params["id"], document.overlap_s, document.secret)
         return _signing_reply(rotated.signing, secret=rotated.secret)
 
-    async def revoke(self, request: Request) -> Response:
+    async def revoke(self, request: Request, who: Principal) -> Response:
         """The current secret alone signs from now on."""
-        who = self.authenticate(request.scope)
-        check_names(request.query_params, ())
         return _signing_reply(await self.secrets.revoke(who, request.path_params["id"]))
 
 

@@ -6,7 +6,7 @@ and whoever could succeed later, gets 200 and is told in-band.
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from starlette.datastructures import Headers
@@ -51,7 +51,7 @@ class Streams:
         *,
         sealer: Sealer,
         clock: Clock,
-        authenticate: Callable[[Scope], Principal],
+        authenticate: Callable[[Scope], Awaitable[Principal]],
         chance: random.Random,
     ) -> None:
         """`authenticate` raises a ClientError for a connection that is nobody's."""
@@ -80,7 +80,7 @@ class Streams:
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            session = Session(self._authenticate(scope).team, self._open)
+            session = Session((await self._authenticate(scope)).team, self._open)
             wish = read_wish(scope, "websocket", self._clock.now_us(), self._open)
             first = session.subscribe(wish.subscription, wish.start, wish.showing) if wish.explicit else None
             opening = Opening(
@@ -122,7 +122,7 @@ class Streams:
 
     async def _opening(self, scope: Scope, form: Form, last_id: str | None) -> Opening:
         """What the address asks for, from the place that the client comes back to. Raises MonitorError."""
-        session = Session(self._authenticate(scope).team, self._open)
+        session = Session((await self._authenticate(scope)).team, self._open)
         wish = read_wish(scope, form, self._clock.now_us(), self._open)
         first = session.subscribe(wish.subscription, wish.start, wish.showing)
         start = self._find(last_id) if last_id else await resolve(self._hub, first.start)

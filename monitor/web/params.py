@@ -1,18 +1,205 @@
 """Query parameters, strictly: what an address does not know is refused with the nearest word that it does know.
 
-A misspelt filter that is ignored shows somebody the wrong executions; hence nothing is ignored. All raise
-InvalidRequest naming the parameter, unless said otherwise. `filter[...]` belongs to `projections.filter`.
+A misspelt filter that is ignored shows somebody the wrong executions; hence nothing is ignored. A parameter is declared
+once: the declaration takes its value and describes it in the contract. All raise InvalidRequest naming the parameter,
+unless said otherwise. `filter[...]` belongs to `projections.filter`.
 """
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
 
 from starlette.datastructures import QueryParams
 
 from monitor.access.positions import open_position
 from monitor.access.sealing import Sealer
 from monitor.errors import InvalidPosition, InvalidRequest
+from monitor.events.codec import parse_time_us
 from monitor.events.position import Position
+
+
+class Parameter(Protocol):
+    """What a declaration tells of itself."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def doc(self) -> str: ...
+    def schema(self) -> dict[str, Any]:
+        """JSON Schema of a value."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Any text, once."""
+
+    name: str
+    doc: str
+
+    def schema(self) -> dict[str, Any]:
+        """JSON Schema of a value."""
+        return {"type": "string"}
+
+    def take(self, query: QueryParams) -> str | None:
+        """The value; None where it is absent."""
+        return take_one(query, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word of a set."""
+
+    name: str
+    known: Sequence[str]
+    doc: str
+
+    def schema(self) -> dict[str, Any]:
+        """JSON Schema of a value."""
+        return {"type": "string", "enum": list(self.known)}
+
+    def take(self, query: QueryParams) -> str | None:
+        """The word; None where it is absent."""
+        word = take_one(query, self.name)
+        if word is not None:
+            _check_word(self.name, word, self.known)
+        return word
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Several words of a set: separated by commas, or the parameter repeated."""
+
+    name: str
+    known: Sequence[str]
+    doc: str
+
+    def schema(self) -> dict[str, Any]:
+        """JSON Schema of a value."""
+        return {"type": "array", "items": {"type": "string", "enum": list(self.known)}}
+
+    def take(self, query: QueryParams) -> frozenset[str]:
+        """The words."""
+        words = frozenset(word for said in query.getlist(self.name) for word in said.split(",") if word)
+        for word in sorted(words):
+            _check_word(self.name, word, self.known)
+        return words
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """`true` or `false`, which is the default."""
+
+    name: str
+    doc: str
+
+    def schema(self) -> dict[str, Any]:
+        """JSON Schema of a value."""
+        return {"type": "boolean", "default": False}
+
+    def take(self, query: QueryParams) -> bool:
+        """Whether it is set."""
+        word = take_one(query, self.name)
+        if word is not None:
+            _check_word(self.name, word, ("true", "false"))
+        return word == "true"
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """`limit`: a whole number from 1 to `most`."""
+
+    default: int
+    most: int
+    name: str = field(default="limit", init=False)
+
+    @property
+    def doc(self) -> str:
+        """What it does."""
+        return f"At most so many; {self.default} where nothing is said."
+
+    def schema(self) -> dict[str, Any]:
+        """JSON Schema of a value."""
+        return {"type": "integer", "minimum": 1, "maximum": self.most, "default": self.default}
+
+    def take(self, query: QueryParams) -> int:
+        """The limit."""
+        said = take_one(query, self.name)
+        if said is None:
+            return self.default
+        if not (said.isascii() and said.isdigit() and len(said) < 10 and 1 <= int(said) <= self.most):
+            raise InvalidRequest(f"'{self.name}' is a whole number from 1 to {self.most}", field=self.name)
+        return int(said)
+
+
+@dataclass(frozen=True, slots=True)
+class Time:
+    """A time in ISO 8601."""
+
+    name: str
+    doc: str
+
+    def schema(self) -> dict[str, Any]:
+        """JSON Schema of a value."""
+        return {"type": "string", "format": "date-time"}
+
+    def take(self, query: QueryParams) -> int | None:
+        """Microseconds; None where it is absent."""
+        said = take_one(query, self.name)
+        try:
+            return None if said is None else parse_time_us(said)
+        except ValueError as error:
+            raise InvalidRequest(f"'{self.name}' {error}", field=self.name) from None
+
+
+@dataclass(frozen=True, slots=True)
+class MinPosition:
+    """`minPosition`: how far the state must have got."""
+
+    name: str = field(default="minPosition", init=False)
+    doc: str = field(default="Wait until the state has got at least as far as this position.", init=False)
+
+    def schema(self) -> dict[str, Any]:
+        """JSON Schema of a value."""
+        return {"type": "string"}
+
+    def take(self, query: QueryParams, sealer: Sealer) -> Position | None:
+        """The position; None where it is absent. Raises InvalidPosition."""
+        token = take_one(query, self.name)
+        try:
+            return open_position(sealer, token) if token is not None else None
+        except InvalidPosition as error:
+            raise InvalidPosition(error.message, field=self.name) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """`filter[field]` and `filter[field][op]`: the grammar of `projections.filter`, which takes them."""
+
+    name: str = field(default="filter", init=False)
+    doc: str = field(
+        default="Tests that all hold: filter[status]=failed,timeout or filter[duration][gte]=5.", init=False
+    )
+
+    def schema(self) -> dict[str, Any]:
+        """JSON Schema of a value: an object, each member of which is a parameter of its own (`deepObject`)."""
+        return {"type": "object", "additionalProperties": {"type": "string"}}
+
+    def take(self, query: QueryParams) -> list[tuple[str, str]]:
+        """The pairs as they were sent."""
+        return [pair for pair in query.multi_items() if pair[0].startswith(self.name)]
+
+
+CURSOR: Final = Text("cursor", "Where the page before told to go on.")
+MIN_POSITION: Final = MinPosition()
+FILTERS: Final = Filters()
+
+
+def check_declared(query: QueryParams, declared: Collection[Parameter]) -> None:
+    """Refuse parameters that are not declared; with FILTERS among them, those of the grammar are left to it."""
+    names = ["filter[...]" if it is FILTERS else it.name for it in declared]
+    check_names(query, names, filters=any(it is FILTERS for it in declared))
 
 
 def check_names(query: QueryParams, known: Collection[str], *, filters: bool = False) -> None:
@@ -28,41 +215,6 @@ def take_one(query: QueryParams, name: str) -> str | None:
     if len(values) > 1:
         raise InvalidRequest(f"'{name}' is given {len(values)} times", field=name)
     return values[0] if values else None
-
-
-def take_limit(query: QueryParams, *, default: int, most: int) -> int:
-    """`limit`: 1 to `most`."""
-    said = take_one(query, "limit")
-    if said is None:
-        return default
-    if not (said.isascii() and said.isdigit() and len(said) < 10 and 1 <= int(said) <= most):
-        raise InvalidRequest(f"'limit' is a whole number from 1 to {most}", field="limit")
-    return int(said)
-
-
-def take_words(query: QueryParams, name: str, known: Collection[str]) -> frozenset[str]:
-    """A set of words: separated by commas, or the parameter repeated."""
-    words = frozenset(word for said in query.getlist(name) for word in said.split(",") if word)
-    for word in sorted(words):
-        _check_word(name, word, known)
-    return words
-
-
-def take_word(query: QueryParams, name: str, known: Collection[str]) -> str | None:
-    """One of `known`; None where the parameter is absent."""
-    word = take_one(query, name)
-    if word is not None:
-        _check_word(name, word, known)
-    return word
-
-
-def take_position(query: QueryParams, sealer: Sealer) -> Position | None:
-    """`minPosition`: how far the state must have got. Raises InvalidPosition."""
-    token = take_one(query, "minPosition")
-    try:
-        return open_position(sealer, token) if token is not None else None
-    except InvalidPosition as error:
-        raise InvalidPosition(error.message, field="minPosition") from None
 
 
 def nearest(word: str, known: Collection[str]) -> str:

@@ -27,6 +27,7 @@ from monitor.store.memory import MemoryStore
 from monitor.telemetry.health import Health
 from monitor.telemetry.metrics import Metrics
 from monitor.web import native
+from monitor.web.operations import routed
 from monitor.web.problems import exception_handlers
 from monitor.web.traffic import CountRequests
 from tests.support.webhooks import BODIES
@@ -60,11 +61,14 @@ class House:
             clock=clock,
             metrics=self.metrics,
         )
+        asked = [
+            *ingest.operations(intake=self.intake, sealer=SEALER),
+            *data.operations(reads=Reads(store, self.hub), sealer=SEALER),
+            *executions.operations(reads=Reads(store, self.hub), sealer=SEALER, clock=clock),
+        ]
         routes = [
             *operations.routes(health=lambda: self.health, observe=self._pipeline.observe, metrics=self.metrics),
-            *ingest.routes(intake=self.intake, sealer=SEALER, authenticate=principal),
-            *data.routes(reads=Reads(store, self.hub), sealer=SEALER, authenticate=principal),
-            *executions.routes(reads=Reads(store, self.hub), sealer=SEALER, clock=clock, authenticate=principal),
+            *routed(asked, principal),
         ]
         application = Starlette(routes=routes, exception_handlers=exception_handlers(clock))
         self.application = CountRequests(application, self.metrics)
@@ -88,7 +92,7 @@ class House:
             yield client
 
 
-def principal(scope: Scope) -> Principal:
+async def principal(scope: Scope) -> Principal:
     """Whom the test's header names."""
     team = next((value.decode() for name, value in scope["headers"] if name == TEAM_HEADER), "acme")
     return Principal(team=team, name="tester", role="admin")

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import uvicorn
-from starlette.types import ASGIApp, Scope
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from monitor.access.principal import LOCAL, Principal
 from monitor.fanout.hub import Hub
 from monitor.streams.direct import DirectHttp, DirectWebSocket
 from monitor.streams.endpoint import Streams
+from monitor.web.auth import Authenticate, authenticate
 from tests.support.released import SEALER, World
 
 READY_WITHIN_S = 5.0
@@ -94,7 +94,7 @@ async def listening(app: ASGIApp, protocols: Protocols = DIRECT, **settings: Any
 async def streaming(
     hub: Hub,
     world: World,
-    authenticate: Callable[[Scope], Principal] = lambda _: LOCAL,
+    authenticate: Authenticate = authenticate,
     protocols: Protocols = DIRECT,
 ) -> AsyncIterator[Address]:
     """Serve the stream addresses of `hub`, and let it run."""

@@ -21,6 +21,7 @@ from monitor.executions.webhook_secrets import WebhookSecrets
 from monitor.executions.webhooks import Webhooks
 from monitor.executions.wishes import Wishes
 from monitor.fanout.replay import Replay
+from monitor.web.operations import routed
 from monitor.web.problems import exception_handlers
 from monitor.webhooks.posting import Poster
 from monitor.webhooks.sender import open_sender
@@ -66,12 +67,12 @@ async def client_of(
     async with open_sender(Targets(allowed)) as sender:
         poster = Poster(sender, SEALER)
         pings = Pings(store=house.store, poster=poster, clock=clock, random_bytes=token_bytes, on_due=on_due)
-        routes = [
-            *webhooks.routes(webhooks=desk, secrets=secrets, sealer=SEALER, authenticate=principal),
-            *deliveries.routes(deliveries=owed, pings=pings, sealer=SEALER, authenticate=principal),
-            *replays.routes(replays=again, sealer=SEALER, authenticate=principal),
+        operations = [
+            *webhooks.operations(webhooks=desk, secrets=secrets, sealer=SEALER),
+            *deliveries.operations(deliveries=owed, pings=pings, sealer=SEALER),
+            *replays.operations(replays=again, sealer=SEALER),
         ]
-        application = Starlette(routes=routes, exception_handlers=exception_handlers(clock))
+        application = Starlette(routes=routed(operations, principal), exception_handlers=exception_handlers(clock))
         transport, headers = httpx.ASGITransport(application), {TEAM_HEADER.decode(): team}
         async with httpx.AsyncClient(transport=transport, base_url="http://monitor", headers=headers) as opened:
             yield opened

@@ -632,8 +632,8 @@ def test_readme_names_every_status_and_address() -> None:
     assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == list(STATUSES)
     anything: Any = None
     served = [
-        *deliveries.routes(deliveries=anything, pings=anything, sealer=anything, authenticate=anything),
-        *replays.routes(replays=anything, sealer=anything, authenticate=anything),
+        *deliveries.operations(deliveries=anything, pings=anything, sealer=anything),
+        *replays.operations(replays=anything, sealer=anything),
     ]
-    addresses = {f"{method} {route.path}" for route in served for method in (route.methods or ()) if method != "HEAD"}
+    addresses = {f"{operation.method} {operation.path}" for operation in served}
     assert set(re.findall(r"`((?:GET|POST) [^`]+)`", section)) == addresses

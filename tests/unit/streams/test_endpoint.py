@@ -226,7 +226,7 @@ class NoCredentials(ClientError):
 async def test_credentials_are_refused_by_status_to_everybody(hub: Hub, world: World, error: ClientError) -> None:
     """An EventSource shall not come back with the same ones."""
 
-    def refuse(_: Scope) -> Principal:
+    async def refuse(_: Scope) -> Principal:
         raise error
 
     async with streaming(hub, world, refuse) as address:
@@ -242,7 +242,7 @@ async def test_credentials_are_refused_by_status_to_everybody(hub: Hub, world: W
 async def test_a_connection_is_labelled(hub: Hub, world: World) -> None:
     """For whoever asks who is connected: transport, team, address and a name of its own."""
 
-    def red(_: Scope) -> Principal:
+    async def red(_: Scope) -> Principal:
         return Principal("red", "tester", LOCAL.role)
 
     async with streaming(hub, world, red) as address:

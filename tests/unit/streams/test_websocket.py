@@ -260,7 +260,7 @@ async def test_clients_that_break_off_leave_nothing_behind(address: Address, hub
 async def test_two_teams_never_mix(world: World, hub: Hub) -> None:
     """Equal names of executions and workflows in another team are another team's."""
 
-    def by_header(scope: Scope) -> Principal:
+    async def by_header(scope: Scope) -> Principal:
         team = dict(scope["headers"])[b"x-team"].decode()
         return Principal(team, team, "viewer")
 
@@ -290,7 +290,7 @@ async def test_nobody_gets_in_without_being_somebody(world: World, hub: Hub) -> 
 
         status = 401
 
-    def nobody(_: Scope) -> Principal:
+    async def nobody(_: Scope) -> Principal:
         raise Unauthorized
 
     async with (
