@@ -1,7 +1,7 @@
 """`/v1/webhooks/{id}/replay` and `/v1/webhook-replays`: have a range of deliveries sent once more."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import AfterValidator, Field
 from starlette.requests import Request
@@ -9,12 +9,12 @@ from starlette.responses import Response
 
 from monitor.access.principal import Principal
 from monitor.access.sealing import Sealer
-from monitor.api.webhook_documents import Document, read_document
-from monitor.errors import InvalidReplay, InvalidWebhook
+from monitor.errors import ClientError, InvalidReplay
 from monitor.events.codec import format_time, parse_time_us
 from monitor.executions.deliveries import Wanted
 from monitor.executions.replays import MISSED, REPLAYABLE, Progress, Replays
 from monitor.web.cursors import cursor_token, open_cursor
+from monitor.web.documents import Document, read_document
 from monitor.web.operations import Operation
 from monitor.web.params import CURSOR, Limit, nearest
 from monitor.web.replies import json_reply
@@ -42,6 +42,8 @@ EventType = Annotated[str, Field(min_length=1, max_length=256)]
 
 class ReplayDocument(Document):
     """The body of `POST /v1/webhooks/{id}/replay`."""
+
+    refusal: ClassVar[type[ClientError]] = InvalidReplay
 
     since: Time | None = None
     until: Time | None = None
@@ -78,7 +80,7 @@ class _Face:
     async def start(self, request: Request, who: Principal) -> Response:
         """A job that sends once more what fits; as a dry run, how much that is."""
         endpoint_id = request.path_params["id"]
-        document = await _read_document(request)
+        document = await read_document(request, ReplayDocument)
         wanted = document.wanted()
         if document.dry_run:
             matched = await self.replays.matched(who, endpoint_id, wanted)
@@ -109,13 +111,6 @@ class _Face:
     async def cancel(self, request: Request, who: Principal) -> Response:
         """A replay that is called off, with what of it was not sent."""
         return json_reply(_replay(await self.replays.cancel(who, request.path_params["id"])), headers=_NOT_KEPT)
-
-
-async def _read_document(request: Request) -> ReplayDocument:
-    try:
-        return await read_document(request, ReplayDocument)
-    except InvalidWebhook as error:
-        raise InvalidReplay(error.message, **error.details) from None
 
 
 def _replay(progress: Progress) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from monitor.api.webhook_documents import (
     ResumeDocument,
     RotateDocument,
     WebhookDocument,
-    read_document,
 )
 from monitor.events.codec import format_time
 from monitor.executions.rehearsal import Rehearsed
@@ -24,6 +23,7 @@ from monitor.executions.wishes import MASKED
 from monitor.projections.filter import to_json
 from monitor.projections.fold import Release
 from monitor.web.cursors import cursor_token, open_cursor
+from monitor.web.documents import read_document
 from monitor.web.operations import Operation
 from monitor.web.params import CURSOR, Flag, Limit
 from monitor.web.replies import json_reply

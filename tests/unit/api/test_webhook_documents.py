@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
-from monitor.api.webhook_documents import MAX_BODY_BYTES, RotateDocument, WebhookDocument
+from monitor.api.webhook_documents import RotateDocument, WebhookDocument
+from monitor.web.documents import MAX_BODY_BYTES
 from tests.support.house import JSON, open_house
 from tests.support.webhook_house import WISH, client_of, register
 

@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from monitor.api.webhook_documents import MAX_BODY_BYTES
 from monitor.store import MemoryStore, open_sqlite_store
+from monitor.web.documents import MAX_BODY_BYTES
 from monitor.webhooks.endpoint import EVENT_CHOICES, HEADERS_PURPOSE, SECRET_PURPOSE
 from monitor.webhooks.headers import unpack
 from monitor.webhooks.signing import secret_of

@@ -1,0 +1,108 @@
+"""Bodies of requests as typed documents, and the sentence for a fault in them.
+
+Null stands for the default wherever there is one. What is not known is refused with the nearest word that is; the
+refusal's class, and where else a member is that somebody looks for here, belong to the kind of document.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails
+from starlette.requests import Request
+
+from monitor.errors import ClientError, InvalidRequest, UnsupportedMediaType
+from monitor.web.bodies import read_body
+from monitor.web.params import nearest
+
+MAX_BODY_BYTES: Final = 64 * 1024
+"""A hundred filter values of the greatest length, and room to spare."""
+
+_MOST_REPEATED: Final = 40
+"""Characters of an unknown name that its refusal repeats."""
+
+
+class Document(BaseModel):
+    """The body of a request."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    refusal: ClassVar[type[ClientError]] = InvalidRequest
+    """What a fault in a member is told as."""
+
+    elsewhere: ClassVar[Mapping[str, str]] = {}
+    """The end of the sentence about an unknown member: where it is, for those that somebody looks for here."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _take_null_for_default(cls, said: Any, info: ValidationInfo) -> Any:
+        field = cls.model_fields[info.field_name or ""]
+        return field.get_default(call_default_factory=True) if said is None and not field.is_required() else said
+
+
+_D = TypeVar("_D", bound=Document)
+
+
+async def read_document(request: Request, kind: type[_D], *, is_optional: bool = False) -> _D:
+    """The body as a `kind`; where it is optional, no body says nothing. Raises a ClientError naming the first fault."""
+    body = await read_body(request, MAX_BODY_BYTES)
+    if is_optional and not body:
+        return kind()
+    # Also keeps other sites' pages out: a browser sends them this type only after asking.
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise UnsupportedMediaType("send the body as application/json")
+    try:
+        document = kind.model_validate_json(body)
+    except ValidationError as error:
+        raise _refusal(error, kind) from None
+    # Now that it is known to be JSON of a moderate depth.
+    json.loads(body, object_pairs_hook=_refuse_repeats)
+    return document
+
+
+def _refuse_repeats(pairs: list[tuple[str, Any]]) -> None:
+    """Readers differ in which of two members of one name they take; we take neither."""
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        twice = next(name for place, name in enumerate(names) if name in names[:place])
+        raise InvalidRequest(f"'{twice[:_MOST_REPEATED]}' is there twice", field=twice[:_MOST_REPEATED])
+
+
+def _refusal(error: ValidationError, kind: type[Document]) -> ClientError:
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    # A misspelt member is also missing under its right name; the spelling is what helps.
+    fault = next((it for it in faults if it["type"] == "extra_forbidden"), faults[0])
+    if fault["type"] == "json_invalid":
+        return InvalidRequest(f"the body is not JSON: {fault['msg'].removeprefix('Invalid JSON: ')}")
+    if not fault["loc"]:
+        said = fault["msg"].removeprefix("Value error, ")
+        return kind.refusal(said if fault["type"] == "value_error" else "the body is not a JSON object")
+    field = ".".join(map(str, fault["loc"]))
+    return kind.refusal(_sentence(fault, field, kind), field=field)
+
+
+def _sentence(fault: ErrorDetails, field: str, kind: type[Document]) -> str:
+    if fault["type"] == "extra_forbidden":
+        *above, last = map(str, fault["loc"])
+        at = _inner(kind, above)
+        known = [it.alias or name for name, it in at.model_fields.items()]
+        word = last[:_MOST_REPEATED]
+        return f"unknown member '{word}'{at.elsewhere.get(last) or nearest(word, known)}"
+    said = fault["msg"].removeprefix("Value error, ")
+    return f"'{field}' {said}" if fault["type"] == "value_error" else f"'{field}': {said}"
+
+
+def _inner(kind: type[Document], above: Sequence[str]) -> type[Document]:
+    """The document that stands inside `kind` under the names in `above`; places in lists are passed over."""
+    for name in above:
+        field = next((it for key, it in kind.model_fields.items() if name == (it.alias or key)), None)
+        kind = next(_documents_in(field.annotation), kind) if field is not None else kind
+    return kind
+
+
+def _documents_in(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, Document):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _documents_in(part)
