@@ -32,3 +32,17 @@ class SystemClock:
 
     async def sleep(self, delay_s: float) -> None:
         await asyncio.sleep(delay_s)
+
+
+async def rest(woken: asyncio.Event, delay_s: float, clock: Clock) -> None:
+    """Return once `woken` is set: by somebody, or by the clock after `delay_s` seconds."""
+
+    async def ring() -> None:
+        await clock.sleep(delay_s)
+        woken.set()
+
+    alarm = asyncio.create_task(ring(), name="alarm")
+    try:
+        await woken.wait()
+    finally:
+        alarm.cancel()

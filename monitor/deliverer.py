@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import structlog
 from msgspec.structs import replace
 
-from monitor.clock import Clock
+from monitor.clock import Clock, rest
 from monitor.errors import StoreUnavailable
 from monitor.store.base import Store, Writer
 from monitor.telemetry.metrics import Metrics
@@ -138,7 +138,7 @@ class Deliverer:
                 while self._sends or not self._stopping:
                     self._woken.clear()
                     if rest_s := await self._turn(group):
-                        await self._rest(rest_s)
+                        await rest(self._woken, rest_s, self._clock)
             await self._write(partial(self._hand_back, tuple(self._ended)))
             self._count(self._ended)
             self._ended.clear()
@@ -281,18 +281,6 @@ class Deliverer:
             except StoreUnavailable as error:
                 self._log.warning("cannot record deliveries for the moment", code=error.code, reason=error.message)
                 await self._clock.sleep(RECHECK_S)
-
-    async def _rest(self, rest_s: float) -> None:
-        """Return when somebody wakes, or after `rest_s` seconds."""
-        alarm = asyncio.create_task(self._ring(rest_s), name="webhook alarm")
-        try:
-            await self._woken.wait()
-        finally:
-            alarm.cancel()
-
-    async def _ring(self, delay_s: float) -> None:
-        await self._clock.sleep(delay_s)
-        self._woken.set()
 
     # --- one delivery ------------------------------------------------------------------------------------------------
 

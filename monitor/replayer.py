@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import structlog
 from msgspec.structs import replace
 
-from monitor.clock import Clock
+from monitor.clock import Clock, rest
 from monitor.errors import StoreUnavailable
 from monitor.store.base import Reader, Replay, ReplayState, Store, Writer
 
@@ -70,7 +70,7 @@ class Replayer:
                 moved = [False]
             if moved:
                 pace_s = PACE_S if any(moved) else min(2 * pace_s, SLOWEST_S)
-                await self._rest(pace_s)
+                await rest(self._woken, pace_s, self._clock)
             else:
                 await self._woken.wait()
 
@@ -83,18 +83,6 @@ class Replayer:
         if queued:
             self._on_due()
         return True
-
-    async def _rest(self, rest_s: float) -> None:
-        """Return when somebody wakes, or after `rest_s` seconds."""
-        alarm = asyncio.create_task(self._ring(rest_s), name="replay alarm")
-        try:
-            await self._woken.wait()
-        finally:
-            alarm.cancel()
-
-    async def _ring(self, delay_s: float) -> None:
-        await self._clock.sleep(delay_s)
-        self._woken.set()
 
 
 def _look(replay: Replay, reader: Reader) -> _Found:
