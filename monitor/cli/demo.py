@@ -24,11 +24,12 @@ from monitor.clock import SystemClock
 from monitor.engines.base import Execute
 from monitor.engines.demo import DemoEngine
 from monitor.engines.demo.workflows import WORKFLOWS
+from monitor.events.model import DEFAULT_TEAM
 from monitor.serving import serve
 from monitor.settings import Settings
 
-_EVENTS_PER_EXECUTION: Final = 34
-"""What the built-in workflows tell on average; one alone tells 24 to 64."""
+_EVENTS_PER_EXECUTION: Final = 35
+"""What the built-in workflows tell on average; one alone tells 25 to 65."""
 
 _PATIENCE_S: Final = 30.0
 """The service is in this process: it is there, or it has ended."""
@@ -70,7 +71,7 @@ async def working_engine(url: str, speed: float = 1.0) -> AsyncIterator[DemoEngi
     """A demo engine that tells the service at `url` what it does; what still runs at the end is cancelled."""
     async with http_door(url) as push:
 
-        async def publish(events: Sequence[Mapping[str, Any]]) -> None:
+        async def publish(events: Sequence[Mapping[str, Any]], _team: str) -> None:
             await push([msgspec.json.encode(event) for event in events])
 
         engine = DemoEngine(publish, SystemClock(), random.Random(), speed=speed)  # noqa: S311 - a play, no secret
@@ -85,7 +86,8 @@ async def working_engine(url: str, speed: float = 1.0) -> AsyncIterator[DemoEngi
 
 async def execute(engine: DemoEngine, workflow_id: str) -> None:
     """Start a built-in workflow; an engine that runs as many as it may leaves this one out."""
-    await engine.submit(Execute(uuid.uuid4().hex, workflow_id))
+    command_id = uuid.uuid4().hex
+    await engine.submit(Execute(command_id, DEFAULT_TEAM, f"demo:{command_id}", workflow_id))
 
 
 async def frames_of(url: str, *query: tuple[str, str], position: str | None = None) -> AsyncGenerator[Frame, None]:

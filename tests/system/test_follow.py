@@ -199,7 +199,8 @@ async def test_demo_workflows_are_followed_to_their_ends(service: Service) -> No
         commands: dict[str, Command] = {}
 
         async def execute_and_follow(workflow_id: str) -> str:
-            accepted = await engine.submit(Execute(uuid.uuid4().hex, workflow_id))
+            command_id = uuid.uuid4().hex
+            accepted = await engine.submit(Execute(command_id, "default", f"demo:{command_id}", workflow_id))
             assert isinstance(accepted, Accepted)
             arguments = ("follow", accepted.execution_id, "--wait", "--json", "--url", service.url)
             commands[accepted.execution_id] = await running.enter_async_context(monitor(*arguments))
@@ -209,7 +210,8 @@ async def test_demo_workflows_are_followed_to_their_ends(service: Service) -> No
             await commands[await execute_and_follow(workflow_id)].line_with("demo:")
         cancelled = await execute_and_follow("demo-wait")
         service.kill()
-        assert isinstance(await engine.submit(Cancel(uuid.uuid4().hex, cancelled, "enough")), Accepted)
+        cancel = Cancel(uuid.uuid4().hex, "default", cancelled, "demo-wait", "enough")
+        assert isinstance(await engine.submit(cancel), Accepted)
         service.launch()
         await service.ready()
         for execution_id, command in commands.items():

@@ -23,6 +23,9 @@ Items = list[dict[str, Any]]
 Publish = Callable[[Sequence[WireEvent]], Awaitable[object]]
 """Appends events in order and returns when they are durable; raises Unavailable when that is not known."""
 
+PublishFor = Callable[[Sequence[WireEvent], str], Awaitable[object]]
+"""The same for executions of a team."""
+
 SOURCE: Final = "demo"
 
 _QUEUE_TIME_S: Final = 0.2
@@ -75,18 +78,30 @@ class DemoExecution:
         workflow: Workflow,
         opening: dict[str, Any],
         *,
+        command_id: str,
+        start_node: str | None = None,
         publish: Publish,
         clock: Clock,
         chance: random.Random,
         speed: float,
     ) -> None:
-        """`opening` is what `execution.queued` says beside the workflow; a `speed` of 2 halves every duration."""
+        """`opening` is what `execution.queued` says beside the workflow; a `speed` of 2 halves every duration.
+
+        `command_id` is told as completed when it is queued. What comes before `start_node` in the workflow's order has
+        been done by an earlier execution, and is neither run nor told.
+        """
         self.id = execution_id
         self.chance = chance
+        # Commands that stop it; told as completed with its end.
+        self.stopped_by: list[str] = []
         # Why it is being stopped by a command; None while nobody asked.
         self.stop_reason: str | None = None
         self._workflow = workflow
         self._opening = opening
+        self._command_id = command_id
+        # Nodes that are not run again.
+        ids = [node.id for node in workflow.nodes]
+        self._skipped = frozenset(ids[: ids.index(start_node)] if start_node else ())
         self._publish = publish
         self._clock = clock
         self._speed = speed
@@ -96,7 +111,7 @@ class DemoExecution:
         self._open: _Visit | None = None
         self._started_s = 0.0
         self._done = 0
-        self._expected = len(workflow.nodes)
+        self._expected = len(workflow.nodes) - len(self._skipped)
         self._has_ended = False
 
     @property
@@ -122,12 +137,14 @@ class DemoExecution:
 
     # What a story can do
 
-    def expect(self, steps: int) -> None:
-        """Count progress in this many steps, where they are not the workflow's nodes."""
-        self._expected = steps
+    def expect(self, nodes: Sequence[Node], times: int) -> None:
+        """Count progress with each of `nodes` run so many times, not once."""
+        self._expected += (times - 1) * sum(node.id not in self._skipped for node in nodes)
 
     async def visit(self, node: Node, output: Items, *, says: str, iteration: int = 0, attempt: int = 1) -> Items:
         """Run `node`, which says `says` in the log and returns `output`."""
+        if node.id in self._skipped:
+            return output
         visit = await self._enter(_Visit(node, iteration, attempt))
         await self._work(node)
         await self._leave(visit, output, self._log("info", says, node))
@@ -135,6 +152,8 @@ class DemoExecution:
 
     async def stumble(self, node: Node, message: str, *, attempt: int, gives_up: bool) -> None:
         """Run `node`, which fails: for this attempt only, or for good. Raises NodeFailed when it gives up."""
+        if node.id in self._skipped:
+            return
         visit = await self._enter(_Visit(node, 0, attempt))
         await self._work(node)
         error = {"type": "ServiceError", "message": message, "nodeId": node.id, "timestamp": self._now()}
@@ -146,6 +165,8 @@ class DemoExecution:
 
     async def park(self, node: Node, wait_s: float, output: Items) -> Items:
         """Let `node` keep the whole execution waiting for `wait_s` seconds of the story."""
+        if node.id in self._skipped:
+            return output
         visit = await self._enter(_Visit(node, 0, 1))
         until = format_time(self._clock.now_us() + round(wait_s / self._speed * 1_000_000))
         await self._say(
@@ -160,8 +181,9 @@ class DemoExecution:
 
     async def _live(self) -> None:
         workflow = self._workflow
-        about = {"workflowName": workflow.name, "nodeCount": len(workflow.nodes), **self._opening}
-        await self._say(self._event("execution.queued", about))
+        node_count = len(workflow.nodes) - len(self._skipped)
+        about = {"workflowName": workflow.name, "nodeCount": node_count, **self._opening}
+        await self._say(self._event("execution.queued", about), self._completed(self._command_id))
         queued_s = await self._pause(_QUEUE_TIME_S)
         self._started_s = self._clock.monotonic_s()
         await self._say(self._event("execution.started", {"metadata": {"queueTime": queued_s}}))
@@ -179,6 +201,7 @@ class DemoExecution:
         self._has_ended = True
         if self._open is not None:
             self._unsent.append(self._of(self._open, "node.cancelled"))
+        self._unsent += [self._completed(command_id) for command_id in self.stopped_by]
         self._unsent.append(self._event("execution.cancelled", {"reason": self.stop_reason or "shutdown"}))
 
     async def _end(self, kind: str, data: dict[str, Any]) -> None:
@@ -229,6 +252,9 @@ class DemoExecution:
     def _log(self, level: str, message: str, node: Node | None = None) -> WireEvent:
         line = {"timestamp": self._now(), "level": level, "message": message}
         return self._event("log.appended", {"lines": [line | ({"nodeId": node.id} if node else {})]})
+
+    def _completed(self, command_id: str) -> WireEvent:
+        return self._event("command.completed", {"commandId": command_id})
 
     def _event(self, kind: str, data: dict[str, Any]) -> WireEvent:
         self._sequence += 1

@@ -49,7 +49,7 @@ _CUSTOMERS: Final = ("Ada", "Barbara", "Grace", "Katherine", "Margaret", "Radia"
 
 async def _loop(run: DemoExecution) -> Items:
     customers = _CUSTOMERS[: run.chance.randint(3, len(_CUSTOMERS))]
-    run.expect(3 + 2 * len(customers))
+    run.expect((_ENRICH, _STORE), len(customers))
     await run.visit(_SCHEDULE, _item({"hour": 7}), says="Good morning")
     await run.visit(_FETCH, _items(customers), says=f"{len(customers)} customers")
     for iteration, name in enumerate(customers):

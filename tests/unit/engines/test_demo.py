@@ -9,7 +9,17 @@ from typing import Any
 
 import pytest
 
-from monitor.engines.base import Accepted, Cancel, Execute, Refused, Retry
+from monitor.engines.base import (
+    BUSY,
+    STOPPED,
+    UNKNOWN_EXECUTION,
+    UNKNOWN_NODE,
+    Accepted,
+    Cancel,
+    Execute,
+    Refused,
+    Retry,
+)
 from monitor.engines.demo import DemoEngine
 from monitor.engines.demo.workflows import WORKFLOWS
 from monitor.errors import JournalUnavailable
@@ -20,6 +30,18 @@ from tests.support.clocks import ManualClock, settle
 
 WireEvent = dict[str, Any]
 
+TEAM = "payments"
+
+
+def execute(command_id: str, workflow_id: str) -> Execute:
+    """A command whose execution is named after it."""
+    return Execute(command_id, TEAM, f"exec_{command_id}", workflow_id)
+
+
+def cancel(command_id: str, execution_id: str, reason: str = "manual") -> Cancel:
+    """A command to stop that execution."""
+    return Cancel(command_id, TEAM, execution_id, "demo-loop", reason)
+
 
 class Journal:
     """Keeps what is published; `trouble` may be awaited or raise before it does, or after (`lose_answers`)."""
@@ -29,8 +51,9 @@ class Journal:
         self.trouble: Callable[[], Awaitable[None]] | None = None
         self.lose_answers = False
 
-    async def publish(self, events: Sequence[WireEvent]) -> None:
+    async def publish(self, events: Sequence[WireEvent], team: str) -> None:
         """Keep `events`; an id that comes again is no new event."""
+        assert team == TEAM
         if self.trouble and not self.lose_answers:
             await self.trouble()
         for event in events:
@@ -59,7 +82,7 @@ class Running:
 
     async def execute(self, workflow_id: str, command_id: str = "c1") -> str:
         """The id of a new execution."""
-        answer = await self.engine.submit(Execute(command_id, workflow_id))
+        answer = await self.engine.submit(execute(command_id, workflow_id))
         assert isinstance(answer, Accepted)
         return answer.execution_id
 
@@ -88,7 +111,7 @@ async def test_an_execution_is_told_completely(workflow_id: str) -> None:
         execution_id = await at.execute(workflow_id)
         await at.until_end()
     events = at.journal.events
-    assert execution_id.startswith("demo:")
+    assert execution_id == "exec_c1"
     assert {(e["executionId"], e["workflowId"], e["source"]) for e in events} == {(execution_id, workflow_id, "demo")}
     assert [event["sequence"] for event in events] == list(range(1, len(events) + 1))
     assert [event["timestamp"] for event in events] == sorted(event["timestamp"] for event in events)
@@ -188,9 +211,11 @@ async def test_cancel_stops_an_execution_where_it_is() -> None:
     async with engine_at_work() as at:
         execution_id = await at.execute("demo-loop")
         await at.clock.run_until(lambda: "node.started" in at.journal.types())
-        assert await at.engine.submit(Cancel("c2", execution_id, "wrong input")) == Accepted(execution_id)
+        assert await at.engine.submit(cancel("c2", execution_id, "wrong input")) == Accepted(execution_id)
         await settle()
-        assert at.journal.types()[-2:] == ["node.cancelled", "execution.cancelled"]
+        assert at.journal.types()[-2:] == ["command.completed", "execution.cancelled"]
+        assert at.journal.types()[-3] == "node.cancelled"
+        assert at.journal.events[-2]["data"] == {"commandId": "c2"}
         assert at.journal.events[-1]["data"] == {"reason": "wrong input"}
         told = len(at.journal.events)
         await at.clock.advance(60)
@@ -202,9 +227,9 @@ async def test_an_execution_that_is_cancelled_at_once_is_told() -> None:
     """Between its acceptance and its first step an execution is stopped like any other."""
     async with engine_at_work() as at:
         execution_id = await at.execute("demo-loop")
-        await at.engine.submit(Cancel("c2", execution_id))
+        await at.engine.submit(cancel("c2", execution_id))
         await settle()
-    assert at.journal.types() == ["execution.queued", "execution.cancelled"]
+    assert at.journal.types() == ["execution.queued", "command.completed", "command.completed", "execution.cancelled"]
 
 
 async def test_what_ended_or_is_unknown_cannot_be_cancelled() -> None:
@@ -213,8 +238,8 @@ async def test_what_ended_or_is_unknown_cannot_be_cancelled() -> None:
         execution_id = await at.execute("demo-wait")
         await at.until_end()
         await settle()
-        assert await at.engine.submit(Cancel("c2", execution_id)) == Refused(
-            f"the demo engine does not run '{execution_id}'"
+        assert await at.engine.submit(cancel("c2", execution_id)) == Refused(
+            f"the demo engine does not run '{execution_id}'", UNKNOWN_EXECUTION
         )
 
 
@@ -229,7 +254,7 @@ async def test_an_end_that_is_being_told_cannot_be_changed() -> None:
         at.journal.trouble, at.journal.lose_answers = hang, True
         execution_id = await at.execute("demo-wait")
         await at.until_end()
-        assert await at.engine.submit(Cancel("c2", execution_id)) == Refused(f"'{execution_id}' has just ended")
+        assert await at.engine.submit(cancel("c2", execution_id)) == Refused(f"'{execution_id}' has just ended")
         at.journal.trouble = None
     assert [end["type"] for end in at.journal.ends()] == ["execution.completed"]
 
@@ -289,20 +314,51 @@ async def test_a_broken_door_ends_the_engine() -> None:
     with pytest.raises(ExceptionGroup) as raised:
         await work
     assert str(raised.value.exceptions[0]) == "broken"
-    assert await running.engine.submit(Execute("c2", "demo-loop")) == Refused("the demo engine is not running")
+    assert await running.engine.submit(execute("c2", "demo-loop")) == Refused("the demo engine is not running", STOPPED)
 
 
 async def test_a_retry_is_an_execution_of_its_own() -> None:
     """It runs the same workflow with the same input and names the one that it repeats."""
     async with engine_at_work() as at:
-        answer = await at.engine.submit(Retry("c1", "demo:old", "demo-wait", [{"json": {"a": 1}}]))
+        command = Retry("c1", TEAM, "exec_new", "demo-wait", "exec_old", [{"json": {"a": 1}}])
+        answer = await at.engine.submit(command)
         await settle()
         assert isinstance(answer, Accepted)
         queued = at.journal.events[0]
-    assert queued["executionId"] == answer.execution_id != "demo:old"
-    assert queued["data"]["retryOf"] == "demo:old"
+    assert queued["executionId"] == answer.execution_id == "exec_new"
+    assert queued["data"]["retryOf"] == "exec_old"
     assert queued["data"]["mode"] == "retry"
     assert queued["data"]["inputData"] == [{"json": {"a": 1}}]
+
+
+@pytest.mark.parametrize(
+    ("workflow_id", "start"), [("demo-flaky", "receipt"), ("demo-loop", "store"), ("demo-wait", "cool-off")]
+)
+async def test_a_retry_starts_at_a_node(workflow_id: str, start: str) -> None:
+    """What comes before is neither run nor told; what comes from there on is, and counts as the whole."""
+    nodes = [node.id for node in WORKFLOWS[workflow_id].nodes]
+    wanted = nodes[nodes.index(start) :]
+    async with engine_at_work() as at:
+        # The earliest of several decides.
+        command = Retry("c1", TEAM, "exec_new", workflow_id, "exec_old", start_nodes=[nodes[-1], start])
+        assert await at.engine.submit(command) == Accepted("exec_new")
+        await at.until_end()
+    run = [event["data"]["nodeId"] for event in at.journal.events if event["type"] == "node.completed"]
+    assert set(run) == set(wanted)
+    assert at.journal.events[0]["data"]["nodeCount"] == len(wanted)
+    assert at.journal.types()[-1] == "execution.completed"
+    progress = [event["data"] for event in at.journal.events if event["type"] == "execution.progress"]
+    assert all(said["completed"] < said["total"] for said in progress)
+
+
+async def test_a_retry_from_an_unknown_node_is_refused() -> None:
+    """The refusal names what there is, and nothing is started."""
+    async with engine_at_work() as at:
+        command = Retry("c1", TEAM, "exec_new", "demo-wait", "exec_old", start_nodes=["nowhere"])
+        refused = Refused("'demo-wait' has no node 'nowhere'; it has form, draft, cool-off, publish", UNKNOWN_NODE)
+        assert await at.engine.submit(command) == refused
+        await settle()
+    assert at.journal.events == []
 
 
 async def test_a_command_that_comes_again_changes_nothing() -> None:
@@ -315,7 +371,7 @@ async def test_a_command_that_comes_again_changes_nothing() -> None:
 async def test_an_unknown_workflow_is_refused() -> None:
     """The refusal names what there is."""
     async with engine_at_work() as at:
-        assert await at.engine.submit(Execute("c1", "wf")) == Refused(
+        assert await at.engine.submit(execute("c1", "wf")) == Refused(
             "the demo engine has no workflow 'wf'; it has demo-flaky, demo-loop, demo-wait"
         )
 
@@ -324,7 +380,7 @@ async def test_more_than_the_limit_is_refused() -> None:
     """The engine takes as many executions as it may and says so for the next."""
     async with engine_at_work() as at:
         limit = at.engine.statistics()["limit"]
-        answers = [await at.engine.submit(Execute(f"c{number}", "demo-loop")) for number in range(limit + 1)]
+        answers = [await at.engine.submit(execute(f"c{number}", "demo-loop")) for number in range(limit + 1)]
         await settle()
-    assert answers[-1] == Refused(f"the demo engine runs {limit} executions already")
+    assert answers[-1] == Refused(f"the demo engine runs {limit} executions already", BUSY)
     assert all(isinstance(answer, Accepted) for answer in answers[:-1])
