@@ -4,6 +4,7 @@ import signal
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.support.browser import Browser, BrowserUnavailable, prepare_browser, running_browser
 from tests.support.kafka import Broker, Kafka, prepare
@@ -19,8 +20,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--long", action="store_true", help="run the long forms and the tests marked long")
 
 
-def pytest_configure() -> None:
-    """Let Ctrl-C reach what the tests start: a shell that runs them in the background hands on to ignore it."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Let Ctrl-C reach what the tests start: a shell that runs them in the background hands on to ignore it.
+
+    The default run tries the same examples each time, so that it says the same of the same code; the long form looks
+    for new ones.
+    """
+    if not config.getoption("--long"):
+        settings.register_profile("repeatable", derandomize=True)
+        settings.load_profile("repeatable")
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -64,7 +64,7 @@ def test_changes_are_shown_and_what_is_shown_changes_nothing(steps: list[dict[st
 
     async def go_through() -> None:
         async with client_of(await open_house()) as client:
-            expected = await register(client)
+            expected = await register(client, url="https://example.com/hook")
             del expected["secret"]
             path = f"/v1/webhooks/{expected['id']}"
             for changes in steps:
