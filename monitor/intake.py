@@ -14,10 +14,10 @@ import msgspec
 from monitor.access.teams import team_rule
 from monitor.errors import InvalidEvent
 from monitor.events.codec import DERIVED_ID_CHARACTERS, ORDINAL_HEADER, decode, derived_id
-from monitor.events.model import TEAM_HEADER, Entry, Event, Poison, Record
+from monitor.events.model import TEAM_HEADER, Entry, Event, Place, Poison, Record
 from monitor.events.position import Position, beginning
 from monitor.events.types import MONITOR_SOURCE
-from monitor.journal.base import Journal, Place
+from monitor.journal.base import Journal
 from monitor.telemetry.metrics import Metrics
 
 Headers = tuple[tuple[str, bytes], ...]

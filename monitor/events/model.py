@@ -39,6 +39,13 @@ class Record(NamedTuple):
     stored_us: int
 
 
+class Place(NamedTuple):
+    """Where a record stands in the journal."""
+
+    partition: int
+    offset: int
+
+
 class Refusal(Exception):
     """Why bytes are no event: a stable word, the member at fault, a sentence. `codec.decode` turns it into a Poison."""
 

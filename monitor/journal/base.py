@@ -10,7 +10,7 @@ Promises, held by one conformance suite over every driver:
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from monitor.events.model import Entry, Record
+from monitor.events.model import Entry, Place, Record
 
 
 class Bounds(NamedTuple):
@@ -18,13 +18,6 @@ class Bounds(NamedTuple):
 
     start: int
     end: int
-
-
-class Place(NamedTuple):
-    """Where an appended entry came to stand."""
-
-    partition: int
-    offset: int
 
 
 FindOffsets = Callable[[Collection[int]], Awaitable[Mapping[int, int]]]
@@ -107,6 +100,14 @@ class Journal(Protocol):
 
         For replay and checks, not for the projector. Fewer than `max_records` is not the end, for large ones come in
         smaller portions; nothing is. Raises RetentionCut when `start` lies below what is left.
+        """
+        ...
+
+    async def pick(self, partition: int, offsets: Sequence[int]) -> Sequence[Record]:
+        """The records at these growing offsets of `partition`; those that are gone are missing in the answer.
+
+        For the history of an execution, which lies scattered. Fewer may come than are there, once they are large: ask
+        again with the offsets behind the last one. At least the first one that is left comes.
         """
         ...
 

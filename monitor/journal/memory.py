@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from monitor.clock import Clock
 from monitor.errors import JournalUnavailable, RetentionCut
-from monitor.events.model import Entry, Record
+from monitor.events.model import Entry, Place, Record
 from monitor.events.position import INCARNATION_BYTES
-from monitor.journal.base import Bounds, FindOffsets, Place
+from monitor.journal.base import Bounds, FindOffsets
 from monitor.journal.embedded import EmbeddedConsumer, Growth
 from monitor.journal.partitioner import partition_for
 
@@ -47,6 +47,11 @@ class MemoryJournal:
             raise RetentionCut(partition, start, first)
         stop = max(start, min(end, start + max_records))
         return self._logs[partition][start - first : stop - first]
+
+    async def pick(self, partition: int, offsets: Sequence[int]) -> Sequence[Record]:
+        self._check_open()
+        first, end = self._starts[partition], self._end(partition)
+        return [self._logs[partition][offset - first] for offset in offsets if first <= offset < end]
 
     async def consumer(self, find_offsets: FindOffsets) -> EmbeddedConsumer:
         consumer = EmbeddedConsumer(self, find_offsets, self._clock)

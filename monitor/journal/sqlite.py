@@ -17,10 +17,10 @@ from typing import Final, TypeVar
 
 from monitor.clock import Clock
 from monitor.errors import JournalError, JournalUnavailable, RetentionCut
-from monitor.events.model import Entry, Record
+from monitor.events.model import Entry, Place, Record
 from monitor.journal import sqlite_file
 from monitor.journal.backlog import Backlog
-from monitor.journal.base import Bounds, FindOffsets, Place
+from monitor.journal.base import Bounds, FindOffsets
 from monitor.journal.embedded import EmbeddedConsumer, Growth
 from monitor.sqlite_errors import may_pass
 
@@ -92,6 +92,9 @@ class SQLiteJournal:
             return records
 
         return await self._reading(read)
+
+    async def pick(self, partition: int, offsets: Sequence[int]) -> Sequence[Record]:
+        return await self._reading(lambda reader: sqlite_file.pick(reader, partition, offsets))
 
     async def consumer(self, find_offsets: FindOffsets) -> EmbeddedConsumer:
         consumer = EmbeddedConsumer(self, find_offsets, self._clock)

@@ -4,6 +4,7 @@ A record's place is one integer, partition and offset side by side, and the tabl
 a partition's range, reading scans it in order. The columns `partition` and `offset` are there for people.
 """
 
+import json
 import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,9 +16,9 @@ from typing import Final, NamedTuple
 import msgspec
 
 from monitor.errors import JournalMismatch, StartupError
-from monitor.events.model import Entry, Record
+from monitor.events.model import Entry, Place, Record
 from monitor.events.position import INCARNATION_BYTES
-from monitor.journal.base import Bounds, Place
+from monitor.journal.base import Bounds
 from monitor.journal.partitioner import partition_for
 from monitor.sqlite_errors import unusable
 
@@ -194,6 +195,23 @@ def read(connection: sqlite3.Connection, partition: int, start: int, end: int, m
         "WHERE place >= ? AND place < ? ORDER BY place LIMIT ?",
         (_place(partition, start), _place(partition, min(end, _OFFSET_MASK)), max_records),
     )
+    return _records(partition, rows)
+
+
+def pick(connection: sqlite3.Connection, partition: int, offsets: Sequence[int]) -> list[Record]:
+    """Records at these offsets of `partition`, those that are left; fewer when they are large."""
+    first = start_of(connection, partition)
+    # CROSS JOIN keeps the order of the places, and SQLite from scanning the records for them.
+    rows = connection.execute(
+        "SELECT place, records.key, records.value, headers, stored_us FROM json_each(?) AS wanted "
+        "CROSS JOIN records ON place = wanted.value",
+        (json.dumps([_place(partition, offset) for offset in offsets if first <= offset < _OFFSET_MASK]),),
+    )
+    return _records(partition, rows)
+
+
+def _records(partition: int, rows: Iterable[tuple[int, bytes, bytes, bytes | None, int]]) -> list[Record]:
+    """The first of these rows, up to `_READ_BYTES`."""
     records = []
     size_bytes = 0
     for place, key, value, headers, stored_us in rows:

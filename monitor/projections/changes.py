@@ -41,8 +41,8 @@ class Touched(msgspec.Struct, gc=False):
 
     execution: Execution
     nodes: set[NodeKey] = set()
-    # Digest and checksum of each fresh event, in order.
-    fresh: list[tuple[bytes, int]] = []
+    # The events that were not known yet, in order.
+    fresh: list[Event] = []
     # Payload bytes by slot.
     payloads: dict[str, bytes] = {}
     # Slots that were filled before: the store may hold something there. Most never are.

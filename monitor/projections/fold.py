@@ -100,7 +100,7 @@ def _take_repeat(changes: Changes, execution: Execution, event: Event) -> None:
 def _fold_one(releases: list[Release], touched: Touched, event: Event) -> None:
     execution, record = touched.execution, event.record
     execution.seen[event.digest] = event.checksum
-    touched.fresh.append((event.digest, event.checksum))
+    touched.fresh.append(event)
     was_presumed, outcomes = execution.provisional, len(execution.registers.outcomes)
     was_deleted = execution.registers.deleted
     is_new = execution.version == 0

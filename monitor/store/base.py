@@ -16,7 +16,7 @@ from typing import Final, Literal, NamedTuple, Protocol, TypeVar
 import msgspec
 
 from monitor.errors import JournalMismatch
-from monitor.events.model import Poison, Record
+from monitor.events.model import Place, Poison, Record
 from monitor.events.position import Position
 from monitor.projections.execution import Execution, Node, NodeKey
 from monitor.projections.filter import Filter
@@ -222,6 +222,10 @@ class Reader(Protocol):
 
     def nodes(self, key: int) -> Mapping[NodeKey, Node]:
         """Every stored node run of an execution."""
+        ...
+
+    def places(self, key: int) -> Sequence[Place]:
+        """Where every applied event of an execution stands in the journal, in order of arrival; no repeats."""
         ...
 
     def payloads(self, key: int, slots: Collection[str] | None = None) -> Mapping[str, bytes]:

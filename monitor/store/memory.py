@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
 from monitor.errors import Fenced, StoreUnavailable
-from monitor.events.model import Poison
+from monitor.events.model import Place, Poison
 from monitor.events.position import Position
 from monitor.events.types import DERIVED
 from monitor.projections.execution import Execution, Node, NodeKey
@@ -46,6 +46,7 @@ class _Tables:
     offsets: dict[int, OffsetRow] = field(default_factory=dict)
     executions: dict[ExecutionId, Execution] = field(default_factory=dict)
     payloads: dict[int, Mapping[str, bytes]] = field(default_factory=dict)
+    places: dict[int, Sequence[Place]] = field(default_factory=dict)
     log_lines: dict[int, Mapping[tuple[int, int, int], LogLine]] = field(default_factory=dict)
     statistics: dict[Cell, tuple[int, int]] = field(default_factory=dict)
     # (partition, first, next) of a batch -> its releases
@@ -121,6 +122,9 @@ class _Session(MemoryLedger):
     def nodes(self, key: int) -> Mapping[NodeKey, Node]:
         return next((deepcopy(it.nodes) for it in self._tables.executions.values() if it.key == key), {})
 
+    def places(self, key: int) -> Sequence[Place]:
+        return self._tables.places.get(key, ())
+
     def payloads(self, key: int, slots: Collection[str] | None = None) -> Mapping[str, bytes]:
         stored = self._tables.payloads.get(key, {})
         return {slot: value for slot, value in stored.items() if slots is None or slot in slots}
@@ -187,6 +191,8 @@ class _Session(MemoryLedger):
         execution.stored_version = execution.version
         tables.executions[id_] = deepcopy(execution)
         key = execution.key
+        fresh = [Place(event.record.partition, event.record.offset) for event in touched.fresh]
+        tables.places[key] = [*tables.places.get(key, ()), *fresh]
         held = {} if touched.cleared else tables.payloads.get(key, {})
         tables.payloads[key] = {**held, **touched.payloads}
         lines = {} if touched.deleted else tables.log_lines.get(key, {})

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, Select, func, select
 
+from monitor.events.model import Place
 from monitor.events.position import Position
 from monitor.projections.execution import Node, NodeKey
 from monitor.projections.loglines import LogLine
@@ -64,6 +65,12 @@ class Queries(LedgerReads):
         columns = tables.nodes.c
         found = self._connection.execute(select(tables.nodes).where(columns.key == key))
         return {(row.node_id, row.iteration, row.attempt): rows.unpack_node(row.body) for row in found}
+
+    def places(self, key: int) -> Sequence[Place]:
+        columns = tables.seen.c
+        full = select(columns.entries).where(columns.key == key).order_by(columns.chunk)
+        tail = select(_P.tail).where(_P.key == key)
+        return rows.unpack_places([*self._connection.scalars(full), *self._connection.scalars(tail)])
 
     def payloads(self, key: int, slots: Collection[str] | None = None) -> Mapping[str, bytes]:
         small, large = tables.payloads.c, tables.large_payloads.c

@@ -6,11 +6,13 @@ writes the row that lists are made of only when that row changes.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from struct import Struct
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from monitor.events.model import Place
 from monitor.events.types import DERIVED
 from monitor.projections.execution import Execution, Node, NodeKey, Registers
 from monitor.projections.fold import Changes, Release, Touched
@@ -20,8 +22,16 @@ from monitor.projections.view import Summary, summary
 from monitor.store.base import StoredRelease, stored_release
 from monitor.store.tables import LARGE_PAYLOAD_BYTES, SEEN_CHUNK
 
-_ENTRY_BYTES: Final = 20
+_ENTRY_BYTES: Final = 28
+"""An applied event: 16 bytes of digest and 4 of checksum, which tell repeats, and 8 of its place in the journal."""
+
+_OFFSET_BITS: Final = 48
+"""Of a packed place; the partition stands above them."""
+
 _CHUNK_BYTES: Final = SEEN_CHUNK * _ENTRY_BYTES
+
+_pack_entry: Final = Struct(">IQ").pack
+_unpack_entries: Final = Struct(">16sIQ").iter_unpack
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode_registers: Final = msgspec.msgpack.Decoder(Registers).decode
@@ -194,8 +204,11 @@ def _count(batch: Batch, team: str, listed: Listed, sign: int) -> None:
 
 def _add_seen(batch: Batch, touched: Touched, tail: bytes) -> bytes:
     """The new tail; chunks that are full go to their own table."""
-    for digest, checksum in touched.fresh:
-        tail += digest + checksum.to_bytes(4)
+    entries = [tail]
+    for event in touched.fresh:
+        record = event.record
+        entries.append(event.digest + _pack_entry(event.checksum, record.partition << _OFFSET_BITS | record.offset))
+    tail = b"".join(entries)
     if len(tail) >= _CHUNK_BYTES:
         chunk = (len(touched.execution.seen) - len(tail) // _ENTRY_BYTES) // SEEN_CHUNK
         while len(tail) >= _CHUNK_BYTES:
@@ -273,7 +286,7 @@ def unpack(row: StoredExecution, nodes: dict[NodeKey, Node], chunks: Iterable[by
     """The execution as it was when it was packed, complete for the fold. `chunks` in order, without the tail."""
     execution = _bare(row)
     execution.nodes = nodes
-    execution.seen = dict(entry for chunk in (*chunks, row.tail) for entry in _entries(chunk))
+    execution.seen = {digest: checksum for digest, checksum, _ in _unpack_entries(b"".join((*chunks, row.tail)))}
     execution.refresh()
     execution.counted = contribution(execution)
     execution.kept = Kept(_listed(execution), row.tail)
@@ -301,6 +314,7 @@ def _bare(row: StoredExecution) -> Execution:
     )
 
 
-def _entries(chunk: bytes) -> Iterator[tuple[bytes, int]]:
-    for at in range(0, len(chunk), _ENTRY_BYTES):
-        yield chunk[at : at + 16], int.from_bytes(chunk[at + 16 : at + _ENTRY_BYTES])
+def unpack_places(chunks: Iterable[bytes]) -> list[Place]:
+    """Where the applied events stand in the journal, in the order in which they were applied."""
+    offset_mask = (1 << _OFFSET_BITS) - 1
+    return [Place(at >> _OFFSET_BITS, at & offset_mask) for _, _, at in _unpack_entries(b"".join(chunks))]

@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.schema import CreateIndex, CreateTable, SchemaItem
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 
 SEEN_CHUNK: Final = 64
 """Entries of a full chunk of `seen`: a long execution rewrites at most this many with an event."""
@@ -122,7 +122,7 @@ progress = _table(
     _int("total"),
     # Registers in MessagePack.
     _bytes("registers"),
-    # The entries of `seen` that fill no chunk yet: 16 bytes of digest and 4 of checksum each.
+    # The entries of `seen` that fill no chunk yet: digest, checksum and place in the journal each.
     _bytes("tail"),
 )
 

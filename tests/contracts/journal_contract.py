@@ -79,6 +79,44 @@ def values_by_partition(records: Sequence[Record]) -> dict[int, list[bytes | Non
 
 
 class JournalContract:
+    # Picking
+
+    async def test_pick_returns_what_stands_at_these_offsets(self, journal: Journal) -> None:
+        """Near and far apart, in order; what is beyond the end is missing."""
+        await journal.append(numbered(1500, key=b"exec_1"))
+        partition = partition_for(b"exec_1", journal.partitions)
+        offsets = [0, 1, 5, 600, 601, 1499, 1500, 99_999]
+        picked = await journal.pick(partition, offsets)
+        assert places(picked) == [Place(partition, offset) for offset in offsets[:-2]]
+        assert [record.value for record in picked] == [b'{"n":%d}' % offset for offset in offsets[:-2]]
+        assert list(await journal.pick(partition, [])) == []
+        assert list(await journal.pick(partition, [5000, 6000])) == []
+
+    async def test_pick_leaves_out_what_is_gone(self, journal: Journal, forget: Forget) -> None:
+        """Retention is nothing to fail over here: who asks knows the offsets and sees which are missing."""
+        await journal.append(numbered(40, key=b"exec_1"))
+        partition = partition_for(b"exec_1", journal.partitions)
+        await forget(partition, 20)
+        picked = await journal.pick(partition, [3, 19, 20, 39])
+        assert places(picked) == [Place(partition, 20), Place(partition, 39)]
+
+    async def test_pick_of_large_records_comes_in_portions(self, journal: Journal) -> None:
+        """Every portion brings something, until all is there."""
+        large = [Entry(b"exec_1", b"%d" % number + b"x" * (1 << 20)) for number in range(24)]
+        for entry in large:
+            await journal.append([entry])
+        partition = partition_for(b"exec_1", journal.partitions)
+        left = list(range(0, 24, 1))
+        values: list[bytes | None] = []
+        portions = 0
+        while left:
+            picked = await journal.pick(partition, left)
+            values += [record.value for record in picked]
+            left = [offset for offset in left if offset > picked[-1].offset]
+            portions += 1
+        assert values == [entry.value for entry in large]
+        assert portions < 24
+
     # Appending
 
     async def test_append_returns_where_each_entry_stands(self, journal: Journal) -> None:

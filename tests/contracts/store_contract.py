@@ -15,7 +15,7 @@ import pytest
 
 from monitor.errors import Fenced, JournalMismatch, StoreUnavailable
 from monitor.events.codec import decode, format_time
-from monitor.events.model import Event, Poison, Record
+from monitor.events.model import Event, Place, Poison, Record
 from monitor.events.position import Position
 from monitor.projections.execution import Execution
 from monitor.projections.filter import Filter, matches, parse_json
@@ -350,6 +350,22 @@ class StoreContract:
         assert row.reason == "id_reused"
         loaded = await store.write(lambda writer: writer.load([("default", "exec_1")]))
         assert len(loaded["default", "exec_1"].seen) == 500
+
+    async def test_the_place_of_every_applied_event_is_known(self, store: Store, feed: Feed) -> None:
+        """In order of arrival, over many batches and both partitions; repeats and other executions have none here."""
+        other = Feed(store, 1)
+        other.offset = (1 << 48) - 1000
+        wanted: list[Place] = []
+        await store.write(lambda writer: writer.pass_cut(1, STARTS[1], other.offset))
+        for batch in range(40):
+            at = other if batch % 3 == 0 else feed
+            beats = [event("execution.heartbeat", at_s=batch, id=f"evt_{batch}_{number}") for number in range(5)]
+            noise = event("execution.heartbeat", "exec_2", at_s=batch)
+            wanted += [Place(at.partition, at.offset + number) for number in (0, 1, 3, 4, 6)]
+            await at.send(*beats[:2], noise, *beats[2:4], beats[0], beats[4])
+        key = await key_of(store)
+        assert list(await store.read(lambda reader: reader.places(key))) == wanted
+        assert await store.read(lambda reader: reader.places(key + 7)) in ([], ())
 
     async def test_teams_never_mix(self, store: Store, feed: Feed) -> None:
         """Equal ids of two teams are two executions, each in its team's lists and statistics only."""

@@ -12,7 +12,7 @@ from monitor.access.sealing import KEY_BYTES, Sealer
 from monitor.access.teams import team_rule
 from monitor.clock import Clock
 from monitor.events.codec import decode
-from monitor.events.model import TEAM_HEADER, Entry, Event, Poison
+from monitor.events.model import TEAM_HEADER, Entry, Event, Place, Poison
 from monitor.events.position import Position, beginning
 from monitor.fanout.attachment import Attachment, Label, Outlet
 from monitor.fanout.channels import Selection, Subscription
@@ -22,7 +22,6 @@ from monitor.fanout.replay import Replay
 from monitor.fanout.snapshots import Snapshots
 from monitor.fanout.wires import WEBSOCKET, Wire
 from monitor.journal import MemoryJournal
-from monitor.journal.base import Place
 from monitor.projections.execution import Execution
 from monitor.projections.fold import Release, fold
 from monitor.store.base import Commit, Moved, Writer

@@ -7,8 +7,8 @@ from weakref import WeakSet
 
 from monitor.clock import Clock
 from monitor.errors import IncarnationChanged, JournalUnavailable, StartupError
-from monitor.events.model import Entry, Record
-from monitor.journal.base import Bounds, FindOffsets, Place
+from monitor.events.model import Entry, Place, Record
+from monitor.journal.base import Bounds, FindOffsets
 from monitor.journal.kafka.address import Address
 from monitor.journal.kafka.consumer import KafkaConsumer, Patience
 from monitor.journal.kafka.membership import Membership
@@ -57,6 +57,9 @@ class KafkaJournal:
 
     async def read(self, partition: int, start: int, end: int, max_records: int) -> Sequence[Record]:
         return await self._reader.read(partition, start, end, max_records)
+
+    async def pick(self, partition: int, offsets: Sequence[int]) -> Sequence[Record]:
+        return await self._reader.pick(partition, offsets)
 
     async def consumer(self, find_offsets: FindOffsets) -> KafkaConsumer:
         membership = Membership(*self._address, self._group, taken=self._taken, clock=self._clock, chance=self._chance)

@@ -11,9 +11,8 @@ from typing import Any, Final, NamedTuple
 import structlog
 
 from monitor.errors import JournalError, JournalUnavailable
-from monitor.events.model import Entry
+from monitor.events.model import Entry, Place
 from monitor.journal.backlog import Backlog
-from monitor.journal.base import Place
 from monitor.journal.kafka import lifetime
 from monitor.journal.kafka.topics import MAX_RECORD_BYTES, REQUEST_TIMEOUT_MS
 from monitor.journal.partitioner import partition_for
