@@ -6,6 +6,7 @@ Every frame carries the token of the position behind it: whoever comes back with
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from monitor.events.payloads import without_payloads
 from monitor.events.position import Position
 from monitor.events.types import TYPES, Class
 from monitor.fanout.channels import Selection
@@ -20,7 +21,7 @@ Seal = Callable[[Position], str]
 class Frame:
     """One release on its way out. Encoded lazily: what nobody asked for costs nothing."""
 
-    __slots__ = ("_body", "_token", "offset", "partition", "position", "release")
+    __slots__ = ("_bare_body", "_body", "_token", "offset", "partition", "position", "release")
 
     def __init__(self, release: Release, position: Position) -> None:
         """`position` is where the sender stands behind it."""
@@ -28,6 +29,7 @@ class Frame:
         self.release, self.position = release, position
         self.partition, self.offset = record.partition, record.offset
         self._body: bytes | None = None
+        self._bare_body: bytes | None = None
         self._token: str | None = None
 
     @property
@@ -51,7 +53,9 @@ class Frame:
 
     def encoded_at(self, wire: Wire, token: str, coalesced: int = 1) -> bytes:
         """The frame for a client that then stands at `token`, standing for `coalesced` events."""
-        body = self.body if coalesced == 1 else b'%b,"coalesced":%d' % (self.body, coalesced)
+        body = self.body if wire.shows_payloads else self.bare_body
+        if coalesced != 1:
+            body = b'%b,"coalesced":%d' % (body, coalesced)
         return wire.event(self.release.event.type, body, token)
 
     @property
@@ -60,6 +64,14 @@ class Frame:
         if self._body is None:
             self._body = encode_body(self.release)
         return self._body
+
+    @property
+    def bare_body(self) -> bytes:
+        """The same without payloads."""
+        if self._bare_body is None:
+            data = without_payloads(self.release.event.data)
+            self._bare_body = self.body if data is self.release.event.data else encode_body(self.release, data)
+        return self._bare_body
 
 
 class Cut:

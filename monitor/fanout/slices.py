@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from monitor.events.codec import format_time
 from monitor.events.model import Event
+from monitor.events.payloads import without_payloads
 from monitor.fanout.frames import Cut, Entry, Frame, encode_body
 from monitor.fanout.wires import Wire
 from monitor.projections.loglines import read_lines
@@ -50,7 +51,8 @@ class _Lines:
         data.pop("nodeId", None)
         if any(event.data.get("final") is True for event in events):
             data["final"] = True
-        body = b'%b,"coalesced":%d' % (encode_body(last.release, data), len(events))
+        shown = data if wire.shows_payloads else without_payloads(data)
+        body = b'%b,"coalesced":%d' % (encode_body(last.release, shown), len(events))
         return wire.event("log.appended", body, self.token)
 
 

@@ -19,6 +19,8 @@ class Wire(Protocol):
     name: str
     # What keeps a silent connection alive; None where the protocol has pings of its own.
     heartbeat: bytes | None
+    # Whether its readers may see what executions work on.
+    shows_payloads: bool
 
     def event(self, name: str, body: bytes, token: str) -> bytes:
         """The frame of an event called `name`: `body` is its JSON object without the position and the closing brace."""
@@ -41,7 +43,14 @@ class Wire(Protocol):
         ...
 
 
-class _WebSocket:
+class _Kind:
+    """What every wire has."""
+
+    def __init__(self, *, shows_payloads: bool = True) -> None:
+        self.shows_payloads = shows_payloads
+
+
+class _WebSocket(_Kind):
     """One text message per frame."""
 
     name = "websocket"
@@ -63,7 +72,7 @@ class _WebSocket:
         return b"".join([part for message in messages for part in (_text_header(len(message)), message)])
 
 
-class _Http:
+class _Http(_Kind):
     """What server-sent events and lines of JSON share: any number of frames in one piece of the body."""
 
     def joined(self, frames: Sequence[bytes]) -> tuple[bytes, ...]:
@@ -139,6 +148,18 @@ WEBSOCKET: Final[Wire] = _WebSocket()
 SSE: Final[Wire] = _ServerSentEvents()
 SSE_NAMED: Final[Wire] = _NamedEvents()
 NDJSON: Final[Wire] = _Lines()
+
+_BARE: Final[Mapping[Wire, Wire]] = {
+    WEBSOCKET: _WebSocket(shows_payloads=False),
+    SSE: _ServerSentEvents(shows_payloads=False),
+    SSE_NAMED: _NamedEvents(shows_payloads=False),
+    NDJSON: _Lines(shows_payloads=False),
+}
+
+
+def without_payloads(wire: Wire) -> Wire:
+    """The same wire for readers that may not see payloads."""
+    return _BARE[wire]
 
 
 def encode(document: Mapping[str, Any]) -> bytes:

@@ -5,12 +5,11 @@ from typing import Any, Final
 
 from monitor.events.codec import parse_time_us
 from monitor.events.model import Event
+from monitor.events.payloads import PAYLOADS
 from monitor.events.types import EventType, reported_status, status_rank
 from monitor.projections.changes import Touched
 from monitor.projections.execution import Fact, Registers, Source
 from monitor.projections.members import duration_us, error, mapping, strings, text, whole
-
-_PAYLOADS: Final = (("inputData", "input"), ("outputData", "output"))
 
 
 def apply_execution(touched: Touched, event: Event, kind: EventType, tie: int) -> bool:
@@ -165,7 +164,7 @@ def _trigger(said: object) -> dict[str, Any] | None:
 
 
 def _payloads(data: dict[str, Any]) -> list[tuple[str, Any]]:
-    found = [(slot, data[member]) for member, slot in _PAYLOADS if member in data]
+    found = [(slot, data[member]) for member, slot in PAYLOADS if member in data]
     trigger = data.get("trigger")
     if isinstance(trigger, dict) and "payload" in trigger:
         found.append(("trigger", trigger["payload"]))

@@ -1,8 +1,9 @@
 """Rules for `node.*`: what each run of a node (node, iteration, attempt) says, folded into its registers."""
 
-from typing import Any, Final
+from typing import Any
 
 from monitor.events.model import Event
+from monitor.events.payloads import PAYLOADS
 from monitor.events.types import EventType, reported_status, status_rank
 from monitor.projections.changes import Touched
 from monitor.projections.execution import Node, NodeKey
@@ -10,8 +11,6 @@ from monitor.projections.members import duration_us, error, text
 
 End = tuple[int, int, int, str]
 """(time, rank, tie, status)."""
-
-_PAYLOADS: Final = (("inputData", "input"), ("outputData", "output"))
 
 
 def apply_node(touched: Touched, event: Event, kind: EventType, tie: int) -> None:
@@ -32,7 +31,7 @@ def apply_node(touched: Touched, event: Event, kind: EventType, tie: int) -> Non
         _take_report(node, event, kind.status, tie)
         if event.type == "node.started":
             _take_start(touched, node, event, tie)
-    for member, slot in _PAYLOADS:
+    for member, slot in PAYLOADS:
         if member in data:
             order, held = (event.time_us, tie), getattr(node, slot)
             if held is None or held < order:

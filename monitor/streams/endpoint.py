@@ -21,7 +21,7 @@ from monitor.errors import InvalidPosition, MethodNotAllowed, MonitorError, NotA
 from monitor.events.position import Position
 from monitor.fanout.attachment import Label
 from monitor.fanout.hub import Hub
-from monitor.fanout.wires import NDJSON, SSE, SSE_NAMED, WEBSOCKET, Wire
+from monitor.fanout.wires import NDJSON, SSE, SSE_NAMED, WEBSOCKET, Wire, without_payloads
 from monitor.streams.addresses import Form, is_stream, read_form, read_wish
 from monitor.streams.conversation import Opening, resolve
 from monitor.streams.ndjson import serve_ndjson
@@ -80,12 +80,13 @@ class Streams:
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            session = Session((await self._authenticate(scope)).team, self._open)
+            who = await self._authenticate(scope)
+            session = Session(who.team, self._open)
             wish = read_wish(scope, "websocket", self._clock.now_us(), self._open)
             first = session.subscribe(wish.subscription, wish.start, wish.showing) if wish.explicit else None
             opening = Opening(
                 self._label(scope, WEBSOCKET, session),
-                WEBSOCKET,
+                _for(who, WEBSOCKET),
                 first,
                 await resolve(self._hub, first.start) if first else None,
                 ends=wish.ends,
@@ -122,14 +123,15 @@ class Streams:
 
     async def _opening(self, scope: Scope, form: Form, last_id: str | None) -> Opening:
         """What the address asks for, from the place that the client comes back to. Raises MonitorError."""
-        session = Session((await self._authenticate(scope)).team, self._open)
+        who = await self._authenticate(scope)
+        session = Session(who.team, self._open)
         wish = read_wish(scope, form, self._clock.now_us(), self._open)
         first = session.subscribe(wish.subscription, wish.start, wish.showing)
         start = self._find(last_id) if last_id else await resolve(self._hub, first.start)
         wire = NDJSON if form == "ndjson" else SSE_NAMED if wish.named else SSE
         return Opening(
             self._label(scope, wire, session),
-            wire,
+            _for(who, wire),
             first,
             start,
             is_readable=not last_id or start is not None,
@@ -167,6 +169,10 @@ class Streams:
             return self._open(last_id)
         except InvalidPosition:
             return None
+
+
+def _for(who: Principal, wire: Wire) -> Wire:
+    return wire if who.may("executions:data") else without_payloads(wire)
 
 
 def _form(accept: Sequence[str], *, is_reconnect: bool) -> Form:

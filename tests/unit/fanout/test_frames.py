@@ -9,7 +9,8 @@ from websockets import frames
 
 from monitor.events.position import Position
 from monitor.fanout.frames import Frame, encode_body, frames_of
-from monitor.fanout.wires import NDJSON, SSE, SSE_NAMED, WEBSOCKET
+from monitor.fanout.slices import Slice
+from monitor.fanout.wires import NDJSON, SSE, SSE_NAMED, WEBSOCKET, Wire, without_payloads
 from monitor.projections.fold import Release
 from tests.support.webhooks import make_release
 
@@ -55,6 +56,33 @@ def test_whatever_the_codec_took_can_be_sent(data: dict[str, Any]) -> None:
     body = encode_body(at(RELEASE, 4, data=data))
     assert json.loads(body + b"}")["data"] == data
     assert not {10, 13} & set(body)
+
+
+@pytest.mark.parametrize("wire", [WEBSOCKET, SSE, SSE_NAMED, NDJSON])
+def test_readers_without_the_right_to_payloads_get_the_rest(wire: Wire) -> None:
+    """Everything else is there, the frames are shared by nobody who may see more, and what carries none is the same."""
+    trigger = {"type": "webhook", "payload": {"card": "secret"}, "source": "github"}
+    data = {"inputData": ["secret"], "outputData": {"a": "secret"}, "trigger": trigger, "mode": "webhook"}
+    bare = without_payloads(wire)
+    full, plain = Frame(at(RELEASE, 4, data=data), ZERO), Frame(at(RELEASE, 5, data={"nodeId": "n"}), ZERO)
+    assert full.encoded_at(wire, "t").count(b"secret") == 3
+    shown = full.encoded_at(bare, "t")
+    assert b"secret" not in shown
+    assert b'"data":{"trigger":{"type":"webhook","source":"github"},"mode":"webhook"}' in shown
+    assert plain.encoded_at(bare, "t") == plain.encoded_at(wire, "t")
+    assert (bare.name, bare.shows_payloads, wire.shows_payloads) == (wire.name, False, True)
+
+
+def test_merged_log_lines_carry_no_payload_either() -> None:
+    """Unknown members of an event are kept, and so are those that look like payloads."""
+    lines = [{"level": "info", "message": "hello"}]
+    logs = [make_release("log.appended", data={"lines": lines, "inputData": "secret"}) for _ in range(2)]
+    for wire, count in ((SSE, 1), (without_payloads(SSE), 0)):
+        pending = Slice()
+        for offset, log in enumerate(logs):
+            pending.add(Frame(at(log, offset), ZERO), wire, "t")
+        [frame] = pending.frames(wire)
+        assert (frame.count(b"secret"), frame.count(b"hello")) == (count, 2)
 
 
 def test_a_websocket_message_is_the_document() -> None:

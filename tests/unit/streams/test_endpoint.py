@@ -11,6 +11,7 @@ from starlette.types import Scope
 
 from monitor.access.positions import ended_token, open_position, position_token
 from monitor.access.principal import LOCAL, Principal
+from monitor.access.roles import Role
 from monitor.clock import SystemClock
 from monitor.errors import ClientError, InsufficientPermissions
 from monitor.events.codec import format_time
@@ -254,6 +255,35 @@ async def test_a_connection_is_labelled(hub: Hub, world: World) -> None:
                 assert (connection.label.sid, connection.label.transport) == (hello["sid"], transport)
                 assert connection.label.client.startswith("127.0.0.1:")
             await until(lambda: hub.statistics().subscribers == 0)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize(("role", "seen"), [("viewer", [None, None]), ("operator", ["old", "new"])])
+async def test_viewers_see_what_happened_without_payloads(
+    hub: Hub, world: World, transport: Transport, role: Role, seen: list[str | None]
+) -> None:
+    """Replayed and live alike."""
+
+    async def somebody(_: Scope) -> Principal:
+        return Principal("default", "tester", role)
+
+    async def event(stream: Stream) -> Frame:
+        while True:
+            frame = await stream.frame()
+            assert frame is not None
+            if "data" in frame:
+                return frame
+
+    await world.append(data={"nodeId": "n", "outputData": "old"})
+    world.publish(hub)
+    async with (
+        streaming(hub, world, somebody) as address,
+        opened(address.http, f"{ALL}?events=*&position=earliest", transport) as stream,
+    ):
+        replayed = await event(stream)
+        await world.append(data={"nodeId": "n", "outputData": "new"})
+        world.publish(hub)
+        assert [frame["data"].get("outputData") for frame in (replayed, await event(stream))] == seen
 
 
 # --- where it begins -------------------------------------------------------------------------------------------------
