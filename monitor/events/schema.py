@@ -165,6 +165,7 @@ class Note(_Open):
     tags: Texts = None
     vote: Text = None
     note: Text = None
+    actor: Annotated[Text, Field(description="Who noted it.")] = None
 
 
 class NodeData(_Open):
@@ -204,10 +205,11 @@ class CommandData(_Open):
     """What somebody asked the engine for, and what became of it."""
 
     command_id: Id
-    kind: Text = None
+    kind: Annotated[Text, Field(description="execute, cancel or retry.")] = None
     actor: Text = None
     reason: Text = None
     args: Object = None
+    execution_id: Annotated[Text, Field(description="The execution, where the engine makes up ids.")] = None
     status: Text = None
     error: Object = None
 

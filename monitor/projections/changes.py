@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from monitor.events.model import Event, Poison
+from monitor.projections.commands import Command
 from monitor.projections.execution import Execution, NodeKey, Progress
 from monitor.projections.loglines import LogLine
 from monitor.projections.statistics import Cell
@@ -48,6 +49,8 @@ class Touched(msgspec.Struct, gc=False):
     # Slots that were filled before: the store may hold something there. Most never are.
     refilled: set[str] = set()
     lines: list[LogLine] = []
+    # What was heard of commands, each fact by itself.
+    commands: list[Command] = []
     # A new epoch or a deletion: nodes and payloads that were stored before this batch are void.
     cleared: bool = False
     # The log is void as well.

@@ -101,6 +101,8 @@ class Registers(msgspec.Struct, array_like=True, gc=False):
     log_lines: int = 0
     log_closed: bool = False
     deleted: bool = False
+    # The earliest word that it was asked for in vain; holds while nothing is reported.
+    unstarted: Fact | None = None
 
 
 class Contribution(NamedTuple):
@@ -153,7 +155,7 @@ class Execution(msgspec.Struct, gc=False):
     status: str = "queued"
     node_ids: set[str] = set()
     finished_ids: set[str] = set()
-    # A crash that only the monitor presumes.
+    # An end that only the monitor presumes.
     provisional: bool = False
     workflow_id: str = ""
     workflow_name: str | None = None
@@ -183,7 +185,7 @@ class Execution(msgspec.Struct, gc=False):
         registers = self.registers
         end = winning_end(registers)
         self.status = _status(registers, end)
-        self.provisional = end is None and self.status == "crashed"
+        self.provisional = end is None and self.status in FINAL
         self.workflow_id = workflow_of(registers)
         self.workflow_name = member_of(registers, "workflowName")
         self.mode = member_of(registers, "mode")
@@ -210,6 +212,11 @@ def winning_end(registers: Registers) -> tuple[str, Fact] | None:
 def holds(registers: Registers) -> bool:
     """Whether the monitor's verdict stands: nothing was reported after the evidence that it rests on."""
     return registers.verdict is not None and registers.verdict.time_us >= registers.evidence_us
+
+
+def presumed_end(registers: Registers) -> Fact | None:
+    """The end that is presumed where none was reported: the monitor's verdict, or the word that nothing will start."""
+    return registers.verdict if holds(registers) else registers.unstarted
 
 
 def progress_of(execution: Execution) -> Progress:
@@ -269,7 +276,7 @@ def _status(registers: Registers, end: tuple[str, Fact] | None) -> str:
     """Reported end, else a verdict that no later evidence revokes, else the latest report, else running or queued.
 
     Node or log events alone are a sign of life: such a stub is running, whatever else is unknown. Before any sign of
-    life (a command was sent, a note was taken) it is queued.
+    life (a command was sent, a note was taken) it is queued; failed once that command was in vain.
     """
     if end is not None:
         return end[1].status
@@ -278,7 +285,9 @@ def _status(registers: Registers, end: tuple[str, Fact] | None) -> str:
     now = latest_report(registers, "now")
     if now is not None:
         return now.status
-    return "queued" if registers.first_us is None else "running"
+    if registers.first_us is not None:
+        return "running"
+    return "queued" if registers.unstarted is None else registers.unstarted.status
 
 
 def _duration_us(registers: Registers, end: tuple[str, Fact] | None) -> int | None:

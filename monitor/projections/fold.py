@@ -14,8 +14,9 @@ from monitor.events.codec import derived_id, digest_of
 from monitor.events.model import Event, Poison
 from monitor.events.types import MONITOR_SOURCE, TYPES, EventType
 from monitor.projections.changes import Changes, ExecutionId, Release, Touched
+from monitor.projections.commands import keeps_from_starting, read_command
 from monitor.projections.execution import Contribution, Execution, Registers, progress_of
-from monitor.projections.lifecycle import apply_execution, erase, take_verdict
+from monitor.projections.lifecycle import apply_execution, erase, take_refusal, take_verdict
 from monitor.projections.loglines import read_lines
 from monitor.projections.nodes import apply_node, node_slot
 from monitor.projections.statistics import cell, contribution
@@ -112,7 +113,7 @@ def _fold_one(releases: list[Release], touched: Touched, event: Event) -> None:
         touched.restated = True
     if was_deleted:
         return  # nobody is told what nobody can see
-    if was_presumed and execution.status != "crashed":
+    if was_presumed and not execution.provisional and execution.status != "crashed":
         releases.append(_conclusion(execution, event, "execution.recovered"))
     if len(execution.registers.outcomes) > max(outcomes, 1):
         releases.append(_conclusion(execution, event, "execution.conflict"))
@@ -171,6 +172,8 @@ def apply(touched: Touched, event: Event) -> bool:
         effect |= _annotate(execution.registers, event, tie)
     elif kind is not None and kind.family != "command":
         effect |= _apply_report(touched, event, kind, tie)
+    elif kind is not None:
+        effect |= _take_command(touched, event, tie)
     if effect & _VIEW:
         execution.refresh_view()
         touched.restated = True
@@ -234,6 +237,7 @@ def _restart(touched: Touched, epoch: int) -> None:
         notes=before.notes,
         log_lines=before.log_lines,
         deleted=before.deleted,
+        unstarted=before.unstarted,
     )
     touched.clear()
 
@@ -245,8 +249,17 @@ def _delete(touched: Touched) -> int:
     erase(touched.execution.registers)
     touched.clear()
     touched.lines.clear()
+    touched.commands.clear()
     touched.deleted = True
     return _VIEW
+
+
+def _take_command(touched: Touched, event: Event, tie: int) -> int:
+    """Commands are no report of the execution, and belong to no epoch: each is folded by itself."""
+    registers = touched.execution.registers
+    if not registers.deleted:
+        touched.commands.append(read_command(event, tie))
+    return _VIEW if keeps_from_starting(event) and take_refusal(registers, event, tie) else _NOTHING
 
 
 def _annotate(registers: Registers, event: Event, tie: int) -> int:
@@ -255,6 +268,8 @@ def _annotate(registers: Registers, event: Event, tie: int) -> int:
         return _NOTHING
     effect = _NOTHING
     for name, value in event.data.items():
+        if name == "actor":
+            continue  # who noted, not what
         held = registers.notes.get(name)
         if held is None or held[:2] < (event.time_us, tie):
             registers.notes[name] = (event.time_us, tie, value)

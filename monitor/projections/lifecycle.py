@@ -32,7 +32,12 @@ def apply_execution(touched: Touched, event: Event, kind: EventType, tie: int) -
 
 
 def take_verdict(registers: Registers, event: Event, tie: int) -> bool:
-    """A provisional crash by the monitor: the one that rests on the latest evidence (`asOf`) wins."""
+    """What the monitor says itself: a cancellation that a person forced, which is an end like any other; or a
+    provisional crash, of which the one that rests on the latest evidence (`asOf`) wins.
+    """
+    if event.type == "execution.cancelled":
+        _take_end(registers, registers.sources.setdefault(event.source, Source()), event, "cancelled", tie)
+        return True
     if event.type != "execution.failed" or event.data.get("provisional") is not True:
         return False
     verdict = Fact(0, _as_of_us(event), status_rank("crashed"), tie, "crashed", {})
@@ -43,6 +48,20 @@ def take_verdict(registers: Registers, event: Event, tie: int) -> bool:
     return True
 
 
+def take_refusal(registers: Registers, event: Event, tie: int) -> bool:
+    """It was asked for in vain: the earliest word of it holds. True when the view may have changed."""
+    said = {} if registers.deleted else {"error": error(event.data.get("error")) or {"message": _IN_VAIN}}
+    fact = Fact(0, event.time_us, status_rank("failed"), tie, "failed", said)
+    held = registers.unstarted
+    if held is not None and (held.time_us, held.tie) <= (fact.time_us, fact.tie):
+        return False
+    registers.unstarted = fact
+    return True
+
+
+_IN_VAIN: Final = "No engine has started it"
+
+
 def erase(registers: Registers) -> None:
     """Remove what a deletion takes away: everything but what orders status and statistics."""
     registers.deleted = True
@@ -51,6 +70,7 @@ def erase(registers: Registers) -> None:
     registers.notes.clear()
     registers.current = None
     registers.log_lines = 0
+    registers.unstarted = _bare(registers.unstarted)
     for source in registers.sources.values():
         source.progress = None
         source.now = _bare(source.now)

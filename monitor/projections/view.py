@@ -4,7 +4,16 @@ from typing import Any
 
 import msgspec
 
-from monitor.projections.execution import Execution, Node, NodeKey, Progress, Registers, latest_report, winning_end
+from monitor.projections.execution import (
+    Execution,
+    Node,
+    NodeKey,
+    Progress,
+    Registers,
+    latest_report,
+    presumed_end,
+    winning_end,
+)
 
 
 class Summary(msgspec.Struct, frozen=True, gc=False):
@@ -33,7 +42,7 @@ class Summary(msgspec.Struct, frozen=True, gc=False):
     tags: list[str]
     annotation: dict[str, Any] | None
     reason: str | None
-    # A crash that only the monitor presumes.
+    # An end that only the monitor presumes: a crash, or a start that was asked for in vain.
     provisional: bool
     conflict: bool
     epoch: int
@@ -47,7 +56,8 @@ def summary(execution: Execution) -> Summary:
     registers = execution.registers
     member = {name: entry[3] for name, entry in registers.members.items()}
     end, now = winning_end(registers), latest_report(registers, "now")
-    said: dict[str, Any] = end[1].data if end else {}
+    presumed = presumed_end(registers) if execution.provisional else None
+    said: dict[str, Any] = end[1].data if end else presumed.data if presumed else {}
     queued_us = min((s.queued_us for s in registers.sources.values() if s.queued_us is not None), default=None)
     verdict_us = registers.verdict.time_us if registers.verdict else None
     times_us = (execution.started_us, queued_us, registers.first_us, verdict_us)
@@ -63,7 +73,7 @@ def summary(execution: Execution) -> Summary:
         at_us=next((at_us for at_us in times_us if at_us is not None), execution.created_us),
         queued_us=queued_us,
         started_us=execution.started_us,
-        stopped_us=verdict_us if execution.provisional else execution.ended_us,
+        stopped_us=presumed.time_us if presumed else execution.ended_us,
         duration_us=execution.duration_us,
         error=said.get("error"),
         metadata={name[9:]: value for name, value in member.items() if name.startswith("metadata.")},

@@ -23,6 +23,7 @@ from monitor.projections.filter import Filter
 from monitor.projections.fold import Changes, ExecutionId, Release
 from monitor.projections.loglines import LogLine
 from monitor.projections.view import Summary
+from monitor.store.command_port import CommandReader
 from monitor.webhooks.delivery import AttemptDetail, Claimed, DeliveryState, Outcome, Planned, Trigger
 from monitor.webhooks.endpoint import MOST_IN_FLIGHT, Endpoint
 from monitor.webhooks.lane import Lane
@@ -201,7 +202,7 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
     cursor: int = 0
 
 
-class Reader(Protocol):
+class Reader(CommandReader, Protocol):
     """Questions about one consistent snapshot."""
 
     def position(self) -> Position:

@@ -27,6 +27,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "payloads": "executions",
     "large_payloads": "executions",
     "log_lines": "executions",
+    "commands": "executions",
     "statistics": "sums",
     "totals": "sums",
     "releases": "history",

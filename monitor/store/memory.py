@@ -13,6 +13,7 @@ from monitor.errors import Fenced, StoreUnavailable
 from monitor.events.model import Place, Poison
 from monitor.events.position import Position
 from monitor.events.types import DERIVED
+from monitor.projections.commands import Command, merged
 from monitor.projections.execution import Execution, Node, NodeKey
 from monitor.projections.filter import matches
 from monitor.projections.fold import Changes, ExecutionId, Touched
@@ -33,6 +34,7 @@ from monitor.store.base import (
     journal_mismatch,
     stored_release,
 )
+from monitor.store.command_port import CommandRow
 from monitor.store.memory_ledger import LedgerTables, MemoryLedger
 
 T = TypeVar("T")
@@ -48,6 +50,7 @@ class _Tables:
     payloads: dict[int, Mapping[str, bytes]] = field(default_factory=dict)
     places: dict[int, Sequence[Place]] = field(default_factory=dict)
     log_lines: dict[int, Mapping[tuple[int, int, int], LogLine]] = field(default_factory=dict)
+    commands: dict[int, Mapping[str, Command]] = field(default_factory=dict)
     statistics: dict[Cell, tuple[int, int]] = field(default_factory=dict)
     # (partition, first, next) of a batch -> its releases
     releases: dict[tuple[int, int, int], Sequence[StoredRelease]] = field(default_factory=dict)
@@ -145,6 +148,23 @@ class _Session(MemoryLedger):
         wanted = (line for line in wanted if from_us is None or line.time_us >= from_us)
         return [line for line in wanted if to_us is None or line.time_us <= to_us][:limit]
 
+    def commands(self, key: int) -> Sequence[Command]:
+        return sorted(self._tables.commands.get(key, {}).values(), key=lambda it: (it.since_us, it.id))
+
+    def command(self, team: str, command_id: str) -> CommandRow | None:
+        return next((row for row in self._commands() if (row.team, row.command.id) == (team, command_id)), None)
+
+    def open_commands(self, before_us: int, limit: int) -> Sequence[CommandRow]:
+        waiting = [row for row in self._commands() if row.command.is_open and row.command.since_us < before_us]
+        return sorted(waiting, key=lambda row: row.command.since_us)[:limit]
+
+    def _commands(self) -> list[CommandRow]:
+        return [
+            CommandRow(it.team, it.id, it.workflow_id, command)
+            for it in self._tables.executions.values()
+            for command in self._tables.commands.get(it.key, {}).values()
+        ]
+
     def statistics(self, team: str) -> Mapping[tuple[str, int, str, int], tuple[int, int]]:
         return {cell[1:]: row for cell, row in self._tables.statistics.items() if cell.team == team and row[0]}
 
@@ -196,6 +216,10 @@ class _Session(MemoryLedger):
         held = {} if touched.cleared else tables.payloads.get(key, {})
         tables.payloads[key] = {**held, **touched.payloads}
         lines = {} if touched.deleted else tables.log_lines.get(key, {})
+        commands = {} if touched.deleted else dict(tables.commands.get(key, {}))
+        for command in touched.commands:
+            commands[command.id] = merged(commands.get(command.id), command)
+        tables.commands[key] = commands
         tables.log_lines[key] = {**lines, **{line[:3]: line for line in touched.lines}}
 
     def _add_statistics(self, statistics: Mapping[Cell, tuple[int, int]]) -> None:

@@ -21,6 +21,7 @@ from monitor.store.base import (
     QuarantineRow,
     StoredRelease,
 )
+from monitor.store.commands import CommandReads
 from monitor.store.ledger import LedgerReads
 
 _E: Final = tables.executions.c
@@ -32,7 +33,7 @@ _STORED_EXECUTION: Final = (
 )
 
 
-class Queries(LedgerReads):
+class Queries(CommandReads, LedgerReads):
     """Implements the Reader port over `connection`, whose transaction is the snapshot."""
 
     def __init__(self, connection: Connection) -> None:

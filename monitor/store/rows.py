@@ -14,6 +14,7 @@ import msgspec
 
 from monitor.events.model import Place
 from monitor.events.types import DERIVED
+from monitor.projections.commands import Command
 from monitor.projections.execution import Execution, Node, NodeKey, Registers
 from monitor.projections.fold import Changes, Release, Touched
 from monitor.projections.loglines import LogLine
@@ -93,6 +94,8 @@ class Batch(msgspec.Struct):
     large_payloads: list[Row] = []
     # Key, then a LogLine with its data encoded.
     log_lines: list[Row] = []
+    # Key, and a fact of a command.
+    commands: list[tuple[int, Command]] = []
     # By team, workflow and status: change of the number of executions in lists.
     totals: dict[tuple[str, str, str], int] = {}
 
@@ -233,6 +236,7 @@ def _pack_contents(batch: Batch, touched: Touched) -> None:
     for line in touched.lines:
         data = None if line.data is None else _encode(line.data)
         batch.log_lines.append((key, *line[:-1], data))
+    batch.commands += [(key, command) for command in touched.commands]
 
 
 def _pack_payload(batch: Batch, key: int, slot: str, value: bytes) -> None:

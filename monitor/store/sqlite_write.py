@@ -19,6 +19,7 @@ from monitor.store import rows
 from monitor.store.base import Commit, Moved, cut_away, journal_mismatch
 from monitor.store.queries import Queries
 from monitor.store.rows import StoredExecution
+from monitor.store.sqlite_commands import write_commands
 from monitor.store.sqlite_ledger import SQLiteLedger
 from monitor.store.tables import SEEN_CHUNK
 
@@ -75,6 +76,7 @@ _STATEMENTS: Final = (
     ("cleared", "DELETE FROM payloads WHERE key = ?"),
     ("cleared", "DELETE FROM large_payloads WHERE key = ?"),
     ("silenced", "DELETE FROM log_lines WHERE key = ?"),
+    ("silenced", "DELETE FROM commands WHERE key = ?"),
     ("nodes", "REPLACE INTO nodes (key, node_id, iteration, attempt, body) VALUES (?, ?, ?, ?, ?)"),
     ("emptied", "DELETE FROM payloads WHERE key = ? AND slot = ?"),
     ("emptied", "DELETE FROM large_payloads WHERE key = ? AND slot = ?"),
@@ -156,6 +158,7 @@ class SQLiteWriter(SQLiteLedger, Queries):
             raise Fenced(f"an execution was stored by somebody else first: {error}") from error
         for name, statement in _STATEMENTS:
             self._many(statement, getattr(batch, name))
+        write_commands(self._driver, batch.commands)
         self._many(_ADD_TOTALS, [(*cell, count) for cell, count in sorted(batch.totals.items()) if count])
 
     def _many(self, statement: str, values: Sequence[rows.Row]) -> int:

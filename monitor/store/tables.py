@@ -158,6 +158,19 @@ log_lines = _keyed(
     _bytes("data", null=True),
 )
 
+commands = _keyed(
+    "commands",
+    _int("key", key=True),
+    _text("command_id", key=True),
+    _text("state"),
+    _int("since_us"),
+    # The Command in MessagePack.
+    _bytes("body"),
+)
+UNANSWERED: Final = commands.c.state == literal_column("'requested'")
+Index("commands_by_id", commands.c.command_id)
+Index("commands_unanswered", commands.c.since_us, sqlite_where=UNANSWERED)
+
 statistics = _keyed(
     "statistics",
     _text("team", key=True),

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from monitor.store import MemoryStore, Store, open_sqlite_store
+from tests.contracts.command_contract import CommandContract
 from tests.contracts.ledger_contract import LedgerContract
 from tests.contracts.store_contract import INCARNATION, STARTS, StoreContract
 
 
-class TestMemoryStore(StoreContract, LedgerContract):
+class TestMemoryStore(StoreContract, LedgerContract, CommandContract):
     @pytest.fixture
     async def store(self) -> Store:
         store = MemoryStore()
@@ -18,7 +19,7 @@ class TestMemoryStore(StoreContract, LedgerContract):
         return store
 
 
-class TestSQLiteStore(StoreContract, LedgerContract):
+class TestSQLiteStore(StoreContract, LedgerContract, CommandContract):
     @pytest.fixture
     async def store(self, tmp_path: Path) -> AsyncIterator[Store]:
         store = await open_sqlite_store(tmp_path / "store.db")

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from monitor.events.codec import decode, format_time, parse_time_us
 from monitor.events.model import DEFAULT_TEAM, Event, Record
 from monitor.events.types import DERIVED, MONITOR_SOURCE, TYPES, reported_status, status_rank
+from monitor.projections.commands import Command, merged
 from monitor.projections.execution import Execution, Node, NodeKey
 from monitor.projections.fold import Changes, fold
 from monitor.projections.loglines import LogLine
@@ -64,6 +65,7 @@ class Kept:
         self.nodes: dict[NodeKey, Node] = {}
         self.payloads: dict[str, bytes | None] = {}
         self.lines: set[tuple[Any, ...]] = set()
+        self.commands: dict[str, Command] = {}
         self.statistics: Counter[tuple[Cell, str]] = Counter()
         self.told: list[tuple[str, int, str]] = []
 
@@ -84,9 +86,12 @@ class Kept:
                 self.payloads.clear()
             if touched.deleted:
                 self.lines.clear()
+                self.commands.clear()
             self.nodes |= {key: msgspec.structs.replace(self.execution.nodes[key]) for key in touched.nodes}
             self.payloads |= touched.payloads
             self.lines |= {hashable(line) for line in touched.lines}
+            for command in touched.commands:
+                self.commands[command.id] = merged(self.commands.get(command.id), command)
         for cell, (count, total_us) in changes.statistics.items():
             self.statistics[cell, "count"] += count
             self.statistics[cell, "total_us"] += total_us
@@ -107,6 +112,7 @@ class Kept:
             "view": view,
             "payloads": self.payloads,
             "lines": self.lines,
+            "commands": self.commands,
             "statistics": +self.statistics,
             "counted": execution.counted,
             "node ids": (execution.node_ids, execution.finished_ids),
@@ -168,17 +174,30 @@ def defined_status(wire: Sequence[WireEvent]) -> str:
     reports = [event for event in decoded(wire) if _is_report(event)]
     epoch = max((event.epoch for event in reports), default=0)
     heard = [event for event in reports if event.epoch == epoch and event.source != MONITOR_SOURCE]
-    ends = [_first(of_one, _end_order) for of_one in _by_source(heard, final=True)]
+    forced = [event for event in reports if event.epoch == epoch and _is_forced(event)]
+    ends = [_first(of_one, _end_order) for of_one in _by_source([*heard, *forced], final=True)]
     if ends:
         return _said(_first(ends, lambda end: (_said(end) == "crashed", end.time_us, -_rank(end), end.source)))
-    verdicts = [event for event in reports if event.epoch == epoch and event.source == MONITOR_SOURCE]
+    verdicts = [event for event in reports if event.epoch == epoch and _is_verdict(event)]
     as_of_us = max((parse_time_us(verdict.data["asOf"]) for verdict in verdicts), default=-1)
     if as_of_us >= max((event.time_us for event in heard), default=0):
         return "crashed"
     nows = [_first(of_one, _now_order) for of_one in _by_source(heard, final=False)]
     if nows:
         return _said(max(nows, key=lambda now: (now.time_us, _rank(now), now.source)))
-    return "running" if heard else "queued"
+    if heard:
+        return "running"
+    in_vain = (event for event in decoded(wire) if event.type in ("command.refused", "command.failed"))
+    return "failed" if any(event.data.get("kind") in ("execute", "retry") for event in in_vain) else "queued"
+
+
+def _is_forced(event: Event) -> bool:
+    """Whether a person decided, through the monitor, that it has ended."""
+    return event.source == MONITOR_SOURCE and event.type == "execution.cancelled"
+
+
+def _is_verdict(event: Event) -> bool:
+    return event.source == MONITOR_SOURCE and not _is_forced(event)
 
 
 def _is_report(event: Event) -> bool:

@@ -84,10 +84,20 @@ _LINES = st.lists(
     min_size=1,
     max_size=3,
 )
+_COMMANDS = _data(
+    {"commandId": st.sampled_from(("command-1", "command-2"))},
+    kind=st.sampled_from(("execute", "retry", "cancel")),
+    error=_ERRORS,
+    args=st.just({"reason": "wrong input"}),
+)
 _OTHER_EVENTS = {
     "log.appended": _data({"lines": _LINES}, final=st.booleans()),
     "execution.annotated": _data(tags=st.just(["seen"]), vote=st.sampled_from(("up", "down")), note=st.just("odd")),
-    "command.requested": st.just({"commandId": "command-1", "kind": "cancel"}),
+    "command.requested": _COMMANDS,
+    "command.accepted": _COMMANDS,
+    "command.refused": _COMMANDS,
+    "command.completed": _COMMANDS,
+    "command.failed": _COMMANDS,
     "execution.exploded": st.just({"unknown": "type"}),
 }
 
@@ -99,6 +109,10 @@ _VERDICT = st.builds(
     },
     _INSTANTS,
 )
+_UNANSWERED = st.just(
+    {"type": "command.failed", "source": "monitor", "data": {"commandId": "command-1", "kind": "execute"}}
+)
+_FORCED_END = st.just({"type": "execution.cancelled", "source": "monitor", "data": {"reason": "nobody knows it"}})
 _DELETION = st.just({"type": "execution.deleted", "data": {"reason": "asked for"}})
 
 
@@ -113,7 +127,7 @@ def _facts(types: dict[str, st.SearchStrategy[dict[str, Any]]]) -> st.SearchStra
 
 # By how often each kind is drawn: the rarest occurs in a handful of sets.
 _KINDS = (
-    [_DELETION]
+    [_DELETION, _UNANSWERED, _FORCED_END]
     + [_VERDICT] * 3
     + [_facts(_OTHER_EVENTS)] * 5
     + [_facts(_NODE_EVENTS)] * 13
