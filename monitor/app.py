@@ -55,6 +55,7 @@ from monitor.web import native
 from monitor.web.auth import authenticate
 from monitor.web.loopback import LoopbackOnly
 from monitor.web.operations import Operation, routed
+from monitor.web.origins import open_to
 from monitor.web.problems import exception_handlers
 from monitor.web.traffic import CountRequests
 from monitor.webhooks.payload import Bodies
@@ -273,7 +274,8 @@ def create_app(parts: Parts) -> ASGIApp:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await (live if live.serves(scope) else web)(scope, receive, send)
 
-    return LoopbackOnly(app, clock)
+    origins = parts.settings.origins
+    return LoopbackOnly(open_to(app, origins), clock, origins)
 
 
 async def _open_journal(settings: Settings, clock: Clock) -> Journal:

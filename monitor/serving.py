@@ -81,7 +81,7 @@ async def running(parts: Parts, settings: Settings) -> AsyncIterator[str]:
     log = structlog.get_logger("serving")
     listener = _listen(settings)
     host, port = listener.getsockname()[:2]
-    server = _Server(_configuration(parts))
+    server = _Server(_configuration(parts, settings))
     try:
         async with asyncio.TaskGroup() as group:
             loops = [group.create_task(run(), name=name) for name, run in parts.loops.items()]
@@ -110,7 +110,7 @@ async def _drain(parts: Parts, server: uvicorn.Server, web: asyncio.Task[None]) 
         server.force_exit = True
 
 
-def _configuration(parts: Parts) -> uvicorn.Config:
+def _configuration(parts: Parts, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         create_app(parts),
         http=DirectHttp,
@@ -123,6 +123,9 @@ def _configuration(parts: Parts) -> uvicorn.Config:
         lifespan="off",
         log_config=None,
         access_log=False,
+        # Whom nobody named could tell any address.
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
         server_header=False,
         backlog=_BACKLOG,
         timeout_graceful_shutdown=GRACE_S,

@@ -74,6 +74,12 @@ class Settings(BaseModel):
         "",
         description="Where others reach this service, for links in webhooks: https://host, with a path if it has one.",
     )
+    origins: tuple[str, ...] = Field(
+        (), description="Web pages that may use the API from a browser: their origins, https://host, comma-separated."
+    )
+    trusted_proxies: tuple[str, ...] = Field(
+        (), description="Reverse proxies (CIDR, comma-separated) whose X-Forwarded-For and -Proto are believed."
+    )
     mask: str = Field(
         "+",
         description="What webhooks show as `***`: names (`iban`) and paths (`*.email`) of members, comma-separated; "
@@ -97,11 +103,20 @@ class Settings(BaseModel):
             return int(said[:-1]) * _UNITS_S[said[-1]]
         return said
 
-    @field_validator("webhook_allow", mode="before")
+    @field_validator("webhook_allow", "trusted_proxies", mode="before")
     @classmethod
     def _read_networks(cls, said: Any) -> Any:
         networks = [part.strip() for part in said.split(",")] if isinstance(said, str) else list(said)
         return tuple(str(ipaddress.ip_network(network)) for network in networks if network)
+
+    @field_validator("origins", mode="before")
+    @classmethod
+    def _read_origins(cls, said: Any) -> Any:
+        origins = [part.strip().lower() for part in said.split(",")] if isinstance(said, str) else list(said)
+        for origin in filter(None, origins):
+            if not _is_base_url(origin) or urlsplit(origin).path:
+                raise ValueError(f"'{origin}' is no origin such as https://dashboard.example.com, without a path")
+        return tuple(filter(None, origins))
 
     @field_validator("public_url")
     @classmethod

@@ -19,7 +19,7 @@ from monitor.streams.endpoint import Streams
 from monitor.web.auth import Authenticate, authenticate
 from tests.support.released import SEALER, World
 
-READY_WITHIN_S = 5.0
+READY_WITHIN_S = 60.0
 
 
 class Protocols(NamedTuple):
@@ -96,12 +96,13 @@ async def streaming(
     world: World,
     authenticate: Authenticate = authenticate,
     protocols: Protocols = DIRECT,
+    around: Callable[[ASGIApp], ASGIApp] = lambda app: app,
 ) -> AsyncIterator[Address]:
-    """Serve the stream addresses of `hub`, and let it run."""
+    """Serve the stream addresses of `hub`, with something `around` them, and let it run."""
     streams = Streams(hub, sealer=SEALER, clock=world.clock, authenticate=authenticate, chance=random.Random(1))
     running = asyncio.create_task(hub.run())
     try:
-        async with listening(streams, protocols) as address:
+        async with listening(around(streams), protocols) as address:
             try:
                 yield address
             finally:

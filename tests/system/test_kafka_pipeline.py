@@ -144,7 +144,7 @@ async def test_topic_recreated_under_a_running_pipeline(kafka: Kafka, tmp_path: 
         before = await contents(store)
         await recreate(kafka, topic, partitions=2)
         with pytest.raises(IncarnationChanged, match="created again"):
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await run
         assert await contents(store) == before
 

@@ -63,6 +63,11 @@ def test_settings_of_test_runs_are_left_alone() -> None:
         ("MONITOR_PUBLIC_URL", "https://monitor.example.com:0"),
         ("MONITOR_PUBLIC_URL", "https://monitor.example.com:x"),
         ("MONITOR_PUBLIC_URL", "https://mönitor.example.com"),
+        ("MONITOR_ORIGINS", "*"),
+        ("MONITOR_ORIGINS", "dashboard.example.com"),
+        ("MONITOR_ORIGINS", "https://dashboard.example.com/"),
+        ("MONITOR_ORIGINS", "https://a.example, null"),
+        ("MONITOR_TRUSTED_PROXIES", "proxy.example"),
         ("MONITOR_MASK", "pass*"),
         ("MONITOR_MASK", "email,customer..iban"),
         ("MONITOR_MASK", "+email,."),
@@ -91,6 +96,12 @@ def test_networks_are_a_comma_separated_list() -> None:
     """Each network is checked; blanks around commas do not matter."""
     settings = read_settings({"MONITOR_WEBHOOK_ALLOW": "10.0.0.0/8, ::1/128"})
     assert settings.webhook_allow == ("10.0.0.0/8", "::1/128")
+
+
+def test_origins_are_kept_as_browsers_spell_them() -> None:
+    """In small letters, without blanks."""
+    settings = read_settings({"MONITOR_ORIGINS": "https://Dashboard.example.com, http://localhost:3000,"})
+    assert settings.origins == ("https://dashboard.example.com", "http://localhost:3000")
 
 
 @pytest.mark.parametrize("said", ["https://a.example", "https://a.example/", "http://10.0.0.1:8080/base//"])

@@ -251,7 +251,7 @@ async def send(port: int, head: str, chunks: list[bytes]) -> bytes:
         for chunk in chunks:
             writer.write(chunk)
             await writer.drain()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             return await reader.readuntil(b"}}")
     finally:
         writer.transport.abort()

@@ -111,7 +111,7 @@ async def follow(
                 quiet_s=quiet_s,
                 idle_s=idle_s,
             )
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 status = await follower.run()
     return Told(status, capsys.readouterr().out)
 

@@ -329,7 +329,7 @@ async def test_outlet_is_not_clear_behind_an_answer_that_nobody_has_read() -> No
         writer.write(REQUESTS["ws"])
         await websocket.arrived.wait()
         assert (websocket.outlet.is_clear, websocket.outlet.is_full) == (False, True)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not websocket.outlet.is_clear:
                 await reader.read(1 << 20)
         websocket.release.set()
@@ -408,7 +408,7 @@ async def test_nothing_goes_past_tls(app: Connected, tmp_path: Path) -> None:
         while app.outlet.is_clear:
             assert app.outlet.send(b"x" * 1000) == 1000
         assert app.outlet.is_full
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not app.outlet.is_clear:
                 assert set(await reader.read(1 << 16)) == {ord("x")}
         assert app.witness.woken == [False, True]
@@ -554,7 +554,7 @@ async def asked(address: Address, http_version: str) -> tuple[bytes, bytes]:
 
 async def exchanged(address: Address, request: bytes) -> tuple[bytes, bytes]:
     """Head and body of what the server answers until it closes."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         reader, writer = await asyncio.open_connection("127.0.0.1", address.port)
         writer.write(request)
         head, _, body = (await reader.read()).partition(b"\r\n\r\n")
@@ -615,7 +615,7 @@ def crammed(outlet: Outlet, data: bytes) -> int:
 async def drained(client: socket.socket) -> bytes:
     """Everything up to an end in order. Raises ConnectionResetError after another one."""
     data = b""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while part := await asyncio.get_running_loop().sock_recv(client, 1 << 20):
             data += part
     return data

@@ -68,7 +68,7 @@ async def address(hub: Hub, world: World) -> AsyncIterator[Address]:
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
     """For answers that are no streams."""
-    async with httpx.AsyncClient(trust_env=False, timeout=5) as opened:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as opened:
         yield opened
 
 

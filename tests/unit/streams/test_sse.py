@@ -90,7 +90,7 @@ async def _take(source: AsyncIterator[dict[str, Any]], count: int) -> AsyncItera
 async def test_an_independent_reader_understands_it(address: Address, world: World, hub: Hub) -> None:
     """Names, data and last event id arrive as a library that knows only the standard sees them."""
     async with (
-        httpx.AsyncClient(trust_env=False, timeout=5) as client,
+        httpx.AsyncClient(trust_env=False, timeout=60) as client,
         aconnect_sse(client, "GET", address.http + STREAM) as source,
     ):
         events = source.aiter_sse()

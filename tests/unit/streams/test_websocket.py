@@ -55,7 +55,7 @@ async def client(address: Address) -> AsyncIterator[ClientConnection]:
 
 async def frame(client: ClientConnection) -> dict[str, Any]:
     """The next frame."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         document: dict[str, Any] = json.loads(await client.recv())
     return document
 

@@ -118,3 +118,14 @@ async def test_a_websocket_of_this_machine_opens(address: Address) -> None:
     for headers in ({}, {"origin": "http://localhost:3000"}):
         async with connect(address.ws, proxy=None, additional_headers=headers) as client:
             assert await client.recv() == "secret"
+
+
+async def test_origins_that_were_named_are_welcome() -> None:
+    """Under a name of this machine, and no others beside them."""
+    inside = Starlette(routes=[Route("/", page)])
+    async with (
+        listening(LoopbackOnly(inside, SystemClock(), ["https://dashboard.example.com"])) as address,
+        httpx.AsyncClient(trust_env=False) as client,
+    ):
+        for origin, status in (("https://Dashboard.example.com", 200), ("https://evil.example", 403)):
+            assert (await client.get(address.http, headers={"origin": origin})).status_code == status
