@@ -20,17 +20,20 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from monitor.access.masking import Masking, rules_of
 from monitor.access.sealing import Sealer, load_key
 from monitor.access.teams import team_rule
-from monitor.api import data, deliveries, executions, ingest, operations, replays, streams, webhooks
+from monitor.api import data, deliveries, executions, ingest, operations, replays, streams, tokens, webhooks
 from monitor.clock import Clock, SystemClock
 from monitor.dashboard import page
 from monitor.deliverer import Deliverer
 from monitor.deliverer import Statistics as WebhookStatistics
 from monitor.errors import DataFolderBusy, DataFolderUnusable, SettingsInvalid
+from monitor.executions.audit import Audit
+from monitor.executions.credentials import Credentials
 from monitor.executions.deliveries import Deliveries
 from monitor.executions.pings import Pings
 from monitor.executions.reads import Found, Reads
 from monitor.executions.rehearsal import Rehearsal
 from monitor.executions.replays import Replays
+from monitor.executions.tokens import Tokens
 from monitor.executions.webhook_secrets import WebhookSecrets
 from monitor.executions.webhooks import Webhooks
 from monitor.executions.wishes import Wishes
@@ -52,7 +55,7 @@ from monitor.streams.endpoint import Streams
 from monitor.telemetry.health import Health
 from monitor.telemetry.metrics import Metrics
 from monitor.web import native
-from monitor.web.auth import authenticate
+from monitor.web.auth import Authenticate, Guard, anybody
 from monitor.web.loopback import LoopbackOnly
 from monitor.web.operations import Operation, routed
 from monitor.web.origins import open_to
@@ -88,6 +91,9 @@ class Parts:
     deliveries: Deliveries
     pings: Pings
     replays: Replays
+    audit: Audit
+    credentials: Credentials
+    tokens: Tokens
 
     @property
     def loops(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, None]]]:
@@ -99,6 +105,7 @@ class Parts:
             "deliverer": self.deliverer.run,
             "replayer": self.replayer.run,
             "janitor": self.janitor.run,
+            "credentials": self.credentials.run,
         }
 
     async def observe(self) -> None:
@@ -180,6 +187,7 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
             chance=random.random,
             metrics=metrics,
         )
+        audit, credentials = Audit(store, clock), Credentials(store, clock)
         replayer = Replayer(store=store, clock=clock, on_due=deliverer.wake)
         yield Parts(
             settings=settings,
@@ -236,6 +244,9 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
                 on_replay=replayer.wake,
                 on_due=deliverer.wake,
             ),
+            audit=audit,
+            credentials=credentials,
+            tokens=_tokens(store, audit, credentials, clock),
         )
 
 
@@ -251,12 +262,15 @@ def operations_of(parts: Parts) -> list[Operation]:
         *deliveries.operations(deliveries=parts.deliveries, pings=parts.pings, sealer=sealer),
         *replays.operations(replays=parts.replays, sealer=sealer),
         *streams.operations(hub=parts.hub, sealer=sealer),
+        *tokens.operations(tokens=parts.tokens, sealer=sealer, clock=clock),
     ]
 
 
 def create_app(parts: Parts) -> ASGIApp:
     """The application: streams in front, so that nothing lies between a frame and its socket; then the routes."""
     sealer, clock = parts.sealer, parts.clock
+    is_open = parts.settings.auth == "off"
+    authenticate: Authenticate = anybody if is_open else Guard(parts.credentials)
     routes = [
         *page.routes(),
         *operations.routes(health=parts.health, observe=parts.observe, metrics=parts.metrics),
@@ -274,8 +288,23 @@ def create_app(parts: Parts) -> ASGIApp:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await (live if live.serves(scope) else web)(scope, receive, send)
 
-    origins = parts.settings.origins
-    return LoopbackOnly(open_to(app, origins), clock, origins)
+    opened = open_to(app, origins := parts.settings.origins)
+    return LoopbackOnly(opened, clock, origins) if is_open else opened
+
+
+@asynccontextmanager
+async def open_tokens(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Tokens]:
+    """The tokens in the data folder of a service that is stopped. Raises StartupError."""
+    clock = clock or SystemClock()
+    async with AsyncExitStack() as opened:
+        _lock(settings.data, opened)
+        store = await open_sqlite_store(settings.data / "store.db")
+        opened.push_async_callback(store.close)
+        yield _tokens(store, Audit(store, clock), Credentials(store, clock), clock)
+
+
+def _tokens(store: Store, audit: Audit, credentials: Credentials, clock: Clock) -> Tokens:
+    return Tokens(store=store, audit=audit, credentials=credentials, clock=clock, random_bytes=secrets.token_bytes)
 
 
 async def _open_journal(settings: Settings, clock: Clock) -> Journal:

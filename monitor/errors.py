@@ -171,6 +171,71 @@ class InsufficientPermissions(ClientError):
     status = 403
 
 
+class Unauthenticated(ClientError):
+    """This needs a token: send it as `Authorization: Bearer mon_...`."""
+
+    code = "AUTHENTICATION_REQUIRED"
+    status = 401
+    # What WWW-Authenticate adds to the scheme (RFC 6750, 3.1).
+    challenge: ClassVar[str] = 'error="invalid_token"'
+
+
+class TokenMissing(Unauthenticated):
+    """This needs a token: send it as `Authorization: Bearer mon_...`."""
+
+    challenge = ""
+
+
+class TokenMalformed(Unauthenticated):
+    """The Authorization header holds no token; send one, as `Authorization: Bearer mon_...`."""
+
+    code = "TOKEN_MALFORMED"
+
+
+class TokenInvalid(Unauthenticated):
+    """The token is not one of this service."""
+
+    code = "TOKEN_INVALID"
+
+
+class TokenExpired(Unauthenticated):
+    """The token has expired; ask an administrator of your team for a new one."""
+
+    code = "TOKEN_EXPIRED"
+
+
+class TokenRevoked(Unauthenticated):
+    """The token was revoked; ask an administrator of your team for a new one."""
+
+    code = "TOKEN_REVOKED"
+
+
+class TokenInUrl(ClientError):
+    """A token does not belong into a URL, which others log and keep: send it as `Authorization: Bearer mon_...`."""
+
+    code = "TOKEN_IN_URL"
+
+
+class AddressNotAllowed(ClientError):
+    """The token does not admit this address."""
+
+    code = "ADDRESS_NOT_ALLOWED"
+    status = 403
+
+
+class TokenNotFound(NotFound):
+    """There is no such token."""
+
+    code = "TOKEN_NOT_FOUND"
+
+
+class InvalidToken(ClientError):
+    """The token cannot be made like this."""
+
+    code = "INVALID_TOKEN"
+    status = 422
+
+
 class MethodNotAllowed(ClientError):
     """This address does not take this method."""
 

@@ -49,13 +49,22 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(settings: Settings, *, on_ready: Callable[[str], Coroutine[Any, Any, None]] | None = None) -> None:
+async def serve(
+    settings: Settings,
+    *,
+    on_ready: Callable[[str], Coroutine[Any, Any, None]] | None = None,
+    on_first_token: Callable[[str], None] | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT, then drain. `on_ready` runs beside the loops, given the base URL.
+
+    Where tokens are asked for and there never was one, an administrator's is made, and `on_first_token` gets it.
 
     Raises StartupError when it cannot start, and whatever ended a loop.
     """
     _allow_many_connections()
     async with open_parts(settings) as parts:
+        if settings.auth == "on" and on_first_token and (made := await parts.tokens.first()):
+            on_first_token(made.text)
         stop = _stop_signal()  # before anybody is told that we listen
         async with running(parts, settings) as base_url:
             relax_collector()

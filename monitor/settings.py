@@ -22,6 +22,9 @@ PREFIX: Final = "MONITOR_"
 _TESTS: Final = ("MONITOR_TEST_", "MONITOR_KAFKA_CACHE", "MONITOR_KAFKA_VERSION")
 """Belong to the project's own test runs, never to a service."""
 
+_CLIENTS: Final = frozenset({"MONITOR_TOKEN"})
+"""Belong to commands that ask a service; one that runs in the same environment leaves them alone."""
+
 _DAY_S: Final = 86_400
 _UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": _DAY_S}
 
@@ -48,7 +51,9 @@ class Settings(BaseModel):
         pattern=r"^(kafka://.+/.+)?$",
     )
     store: str = Field("", description="Empty for the embedded store in the data folder.", pattern="^$")
-    auth: Literal["off"] = Field("off", description="off: no credentials; only for a loopback address.")
+    auth: Literal["on", "off"] = Field(
+        "on", description="on: whoever asks shows a token. off: no credentials; only for a loopback address."
+    )
     log: Literal["console", "json"] = Field("console", description="Form of the program's log lines.")
     create_topics: bool = Field(True, description="Create a missing Kafka topic; off refuses to start instead.")
     trust_team: bool = Field(False, description="Believe the teamId in the body of events read from Kafka.")
@@ -146,7 +151,7 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _guard_open_door(self) -> "Settings":
-        if not is_loopback(self.host):
+        if self.auth == "off" and not is_loopback(self.host):
             raise ValueError(f"MONITOR_AUTH=off listens on loopback only, not on {self.host}; use --host 127.0.0.1")
         return self
 
@@ -201,6 +206,6 @@ def _is_base_url(text: str) -> bool:
 def _refuse_unknown(environment: Mapping[str, str]) -> None:
     known = set(keys().values())
     for key in environment:
-        if key.startswith(PREFIX) and not key.startswith(_TESTS) and key not in known:
+        if key.startswith(PREFIX) and not key.startswith(_TESTS) and key not in known | _CLIENTS:
             near = difflib.get_close_matches(key, known, 1)
             raise SettingsInvalid(f"unknown setting {key}" + (f"; did you mean {near[0]}?" if near else ""))

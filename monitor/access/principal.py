@@ -15,6 +15,9 @@ class Principal:
     role: Role
     # Narrower than the role's where a token says so; None = all of the role's.
     scopes: frozenset[Scope] | None = None
+    # Of the token that it came with, and where from; None where nobody was asked.
+    token_id: str | None = None
+    address: str | None = None
 
     def may(self, scope: Scope) -> bool:
         """Whether it has `scope`: by its role, and by its token."""

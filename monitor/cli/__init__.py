@@ -108,7 +108,7 @@ def demo(
     from monitor.cli.demo_check import run_demo_once
     from monitor.settings import read_settings
 
-    raise typer.Exit(run_demo_once() if once else run_demo(read_settings(port=port), rate))
+    raise typer.Exit(run_demo_once() if once else run_demo(read_settings(port=port, auth="off"), rate))
 
 
 @app.command()

@@ -55,7 +55,7 @@ def run_demo_once() -> int:
 
     with tempfile.TemporaryDirectory(prefix="monitor-demo-") as folder:
         log = read_settings().log
-        settings = read_settings({}, data=Path(folder), port=0, webhook_allow="127.0.0.0/8", log=log)
+        settings = read_settings({}, data=Path(folder), port=0, auth="off", webhook_allow="127.0.0.0/8", log=log)
         code = run_to_exit_code(serve(settings, on_ready=show_and_check), log)
     return code or report(findings, console)
 

@@ -14,7 +14,21 @@ from monitor.telemetry.logs import Form, configure_logs
 
 def run_service(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code. Raises StartupError when it cannot start."""
-    return run_to_exit_code(serve(settings), settings.log)
+    return run_to_exit_code(serve(settings, on_first_token=show_first_token), settings.log)
+
+
+def show_first_token(token: str) -> None:
+    """Print the administrator's token, on stderr: there is no other time."""
+    from rich.console import Console  # noqa: PLC0415 - needed at one start of all
+    from rich.panel import Panel  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    text = f"{token}\n\nThe administrator's token, shown this once. Clients take it from MONITOR_TOKEN, or send\n"
+    text += "Authorization: Bearer TOKEN. Lost it? Stop the service; monitor token create --role admin"
+    console = Console(
+        stderr=True, highlight=False, soft_wrap=True, width=max(len(line) for line in text.split("\n")) + 4
+    )
+    console.print(Panel.fit(Text(text)))
 
 
 def run_to_exit_code(service: Coroutine[Any, Any, None], log: Form) -> int:

@@ -6,8 +6,9 @@ Promises, held by one conformance suite over every driver:
 - `Writer.commit` moves each partition's offset by compare-and-set; a stale expectation raises Fenced.
 - `read` runs its work on one consistent snapshot; what a finished `write` stored is seen by every later `read`.
 - Work runs in a thread, must not await, and gets a session that is void afterwards.
-Tables are of three kinds: ledger (endpoints, deliveries, attempts, quarantine decisions; never rebuilt), projections
-(executions, nodes, payloads, log lines, statistics; rebuilt from the journal), history (releases).
+Tables are of three kinds: ledger (endpoints, deliveries, attempts, quarantine decisions, tokens, audit; never
+rebuilt), projections (executions, nodes, payloads, log lines, statistics; rebuilt from the journal), history
+(releases).
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -23,6 +24,7 @@ from monitor.projections.filter import Filter
 from monitor.projections.fold import Changes, ExecutionId, Release
 from monitor.projections.loglines import LogLine
 from monitor.projections.view import Summary
+from monitor.store.access import AccessReader, AccessWriter
 from monitor.store.command_port import CommandReader
 from monitor.webhooks.delivery import AttemptDetail, Claimed, DeliveryState, Outcome, Planned, Trigger
 from monitor.webhooks.endpoint import MOST_IN_FLIGHT, Endpoint
@@ -202,7 +204,7 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
     cursor: int = 0
 
 
-class Reader(CommandReader, Protocol):
+class Reader(AccessReader, CommandReader, Protocol):
     """Questions about one consistent snapshot."""
 
     def position(self) -> Position:
@@ -325,7 +327,7 @@ class Reader(CommandReader, Protocol):
         ...
 
 
-class Writer(Reader, Protocol):
+class Writer(Reader, AccessWriter, Protocol):
     """A transaction. It reads what it wrote; leaving `write` by an exception undoes everything."""
 
     def load(self, ids: Collection[ExecutionId]) -> dict[ExecutionId, Execution]:

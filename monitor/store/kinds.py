@@ -38,6 +38,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     "deliveries": "ledger",
     "attempts": "ledger",
     "replays": "ledger",
+    "tokens": "ledger",
+    "audit": "ledger",
 }
 """The kind of every table, by its name."""
 

@@ -35,6 +35,7 @@ from monitor.store.base import (
     stored_release,
 )
 from monitor.store.command_port import CommandRow
+from monitor.store.memory_access import AccessTables, MemoryAccess
 from monitor.store.memory_ledger import LedgerTables, MemoryLedger
 
 T = TypeVar("T")
@@ -56,12 +57,13 @@ class _Tables:
     releases: dict[tuple[int, int, int], Sequence[StoredRelease]] = field(default_factory=dict)
     quarantine: dict[int, QuarantineRow] = field(default_factory=dict)
     ledger: LedgerTables = field(default_factory=LedgerTables)
+    access: AccessTables = field(default_factory=AccessTables)
 
     def copy(self) -> "_Tables":
         """Tables of their own that share the rows."""
         held = ((member.name, getattr(self, member.name)) for member in fields(self))
         members: dict[str, Any] = {name: dict(it) if isinstance(it, dict) else it for name, it in held}
-        return _Tables(**members | {"ledger": self.ledger.copy()})
+        return _Tables(**members | {"ledger": self.ledger.copy(), "access": self.access.copy()})
 
 
 class MemoryStore:
@@ -90,12 +92,12 @@ class MemoryStore:
             raise StoreUnavailable("The store is closed.")
 
 
-class _Session(MemoryLedger):
+class _Session(MemoryLedger, MemoryAccess):
     """Implements Reader and Writer over tables that nobody else changes meanwhile."""
 
     def __init__(self, tables: _Tables) -> None:
         super().__init__(tables.ledger)
-        self._tables = tables
+        self._tables, self._access = tables, tables.access
 
     # Reading
 

@@ -14,6 +14,7 @@ from monitor.projections.execution import Node, NodeKey
 from monitor.projections.loglines import LogLine
 from monitor.projections.view import Summary
 from monitor.store import listing, rows, tables
+from monitor.store.access_rows import AccessReads
 from monitor.store.base import (
     ListQuery,
     OffsetRow,
@@ -33,7 +34,7 @@ _STORED_EXECUTION: Final = (
 )
 
 
-class Queries(CommandReads, LedgerReads):
+class Queries(AccessReads, CommandReads, LedgerReads):
     """Implements the Reader port over `connection`, whose transaction is the snapshot."""
 
     def __init__(self, connection: Connection) -> None:

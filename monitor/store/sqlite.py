@@ -186,7 +186,7 @@ def _prepare(connection: Connection, path: Path) -> None:
     if not found:
         make_tables(connection)
         versions = {"schema_version": SCHEMA_VERSION, "fold_version": FOLD_VERSION}
-        connection.execute(insert(meta).values(id=1, endpoints_version=0, **versions))
+        connection.execute(insert(meta).values(id=1, endpoints_version=0, tokens_version=0, **versions))
         return
     if not found >= {"meta", "offsets", "executions"}:
         raise StartupError(

@@ -16,6 +16,7 @@ from monitor.projections.execution import Execution, Node, NodeKey
 from monitor.projections.fold import ExecutionId, Release
 from monitor.projections.statistics import Cell
 from monitor.store import rows
+from monitor.store.access_rows import AccessWrites
 from monitor.store.base import Commit, Moved, cut_away, journal_mismatch
 from monitor.store.queries import Queries
 from monitor.store.rows import StoredExecution
@@ -100,7 +101,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 
-class SQLiteWriter(SQLiteLedger, Queries):
+class SQLiteWriter(SQLiteLedger, AccessWrites, Queries):
     """Implements the Writer port over the one connection that writes."""
 
     # The batch

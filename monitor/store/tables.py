@@ -69,6 +69,7 @@ meta = _table(
     _text("incarnation", null=True),
     _int("partitions", null=True),
     _int("endpoints_version"),
+    _int("tokens_version"),
     # A constant, sealed: opens under the key that sealed the secrets; NULL until a key was used.
     _bytes("key_check", null=True),
 )
@@ -322,6 +323,39 @@ replays = _table(
 )
 Index("replays_by_id", replays.c.team, replays.c.id, unique=True)
 Index("replays_by_endpoint", replays.c.endpoint_key)
+
+
+tokens = _table(
+    "tokens",
+    Column("key", _INT, primary_key=True, autoincrement=True),
+    _text("id"),
+    _text("team"),
+    # The Token in MessagePack.
+    _bytes("body"),
+    # `tokens_version` when it was made or revoked.
+    _int("changed"),
+    _int("last_used_us", null=True),
+    sqlite_autoincrement=True,
+)
+Index("tokens_by_id", tokens.c.id, unique=True)
+Index("tokens_by_team", tokens.c.team)
+Index("tokens_by_change", tokens.c.changed)
+
+audit = _table(
+    "audit",
+    Column("key", _INT, primary_key=True, autoincrement=True),
+    _text("team"),
+    _text("action"),
+    _text("principal"),
+    _text("object"),
+    # The AuditEntry in MessagePack.
+    _bytes("body"),
+    sqlite_autoincrement=True,
+)
+Index("audit_by_team", audit.c.team)
+Index("audit_by_action", audit.c.team, audit.c.action)
+Index("audit_by_principal", audit.c.team, audit.c.principal)
+Index("audit_by_object", audit.c.team, audit.c.object)
 
 
 # --- making them -----------------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from monitor.streams.ndjson import serve_ndjson
 from monitor.streams.session import Session
 from monitor.streams.sse import refuse_sse, serve_sse
 from monitor.streams.websocket import refuse_websocket, serve_websocket
+from monitor.web.auth import permit
 from monitor.web.problems import problem_response
 
 RETRY_MS: Final = (1000, 3000)
@@ -80,7 +81,7 @@ class Streams:
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            who = await self._authenticate(scope)
+            who = await self._principal(scope)
             session = Session(who.team, self._open)
             wish = read_wish(scope, "websocket", self._clock.now_us(), self._open)
             first = session.subscribe(wish.subscription, wish.start, wish.showing) if wish.explicit else None
@@ -123,7 +124,7 @@ class Streams:
 
     async def _opening(self, scope: Scope, form: Form, last_id: str | None) -> Opening:
         """What the address asks for, from the place that the client comes back to. Raises MonitorError."""
-        who = await self._authenticate(scope)
+        who = await self._principal(scope)
         session = Session(who.team, self._open)
         wish = read_wish(scope, form, self._clock.now_us(), self._open)
         first = session.subscribe(wish.subscription, wish.start, wish.showing)
@@ -151,6 +152,12 @@ class Streams:
         return respond
 
     # --- both --------------------------------------------------------------------------------------------------------
+
+    async def _principal(self, scope: Scope) -> Principal:
+        """Who asks, if he may see executions. Raises a ClientError."""
+        who = await self._authenticate(scope)
+        permit(who, "executions:read")
+        return who
 
     def _label(self, scope: Scope, wire: Wire, session: Session) -> Label:
         # Names the connection in logs and questions; it grants nothing.

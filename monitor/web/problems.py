@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from monitor.clock import Clock
-from monitor.errors import ClientError, MethodNotAllowed, MonitorError, NotFound, Unavailable
+from monitor.errors import ClientError, MethodNotAllowed, MonitorError, NotFound, Unauthenticated, Unavailable
 from monitor.events.codec import format_time
 from monitor.web.replies import json_reply
 
@@ -23,8 +23,10 @@ _OWN_WORDS: Final[dict[int, type[ClientError]]] = {404: NotFound, 405: MethodNot
 
 
 def problem_response(error: MonitorError, clock: Clock) -> Response:
-    """The envelope of `error` with its status; `Retry-After` (seconds) where waiting helps."""
+    """The envelope of `error` with its status; `Retry-After` (seconds) where waiting helps, a challenge on 401."""
     headers = {} if error.retry_after_s is None else {"retry-after": str(error.retry_after_s)}
+    if isinstance(error, Unauthenticated):
+        headers["www-authenticate"] = f'Bearer realm="monitor"{error.challenge and ", "}{error.challenge}'
     members = {"code": error.code, "message": error.message, **error.details}
     return _envelope(error.status, members, headers, clock)
 

@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from monitor.store import MemoryStore, Store, open_sqlite_store
+from tests.contracts.access_contract import AccessContract
 from tests.contracts.command_contract import CommandContract
 from tests.contracts.ledger_contract import LedgerContract
 from tests.contracts.store_contract import INCARNATION, STARTS, StoreContract
 
 
-class TestMemoryStore(StoreContract, LedgerContract, CommandContract):
+class TestMemoryStore(StoreContract, LedgerContract, CommandContract, AccessContract):
     @pytest.fixture
     async def store(self) -> Store:
         store = MemoryStore()
@@ -19,7 +20,7 @@ class TestMemoryStore(StoreContract, LedgerContract, CommandContract):
         return store
 
 
-class TestSQLiteStore(StoreContract, LedgerContract, CommandContract):
+class TestSQLiteStore(StoreContract, LedgerContract, CommandContract, AccessContract):
     @pytest.fixture
     async def store(self, tmp_path: Path) -> AsyncIterator[Store]:
         store = await open_sqlite_store(tmp_path / "store.db")

@@ -85,5 +85,5 @@ def _statistics(hub: Hub) -> Any:
 
 if __name__ == "__main__":
     data, executions, padding_bytes = sys.argv[1:]
-    settings = read_settings({}, data=Path(data), port=0)
+    settings = read_settings({}, data=Path(data), port=0, auth="off")
     sys.exit(run_to_exit_code(serve(settings, int(executions), int(padding_bytes)), settings.log))

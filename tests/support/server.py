@@ -16,7 +16,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from monitor.fanout.hub import Hub
 from monitor.streams.direct import DirectHttp, DirectWebSocket
 from monitor.streams.endpoint import Streams
-from monitor.web.auth import Authenticate, authenticate
+from monitor.web.auth import Authenticate, anybody
 from tests.support.released import SEALER, World
 
 READY_WITHIN_S = 60.0
@@ -94,7 +94,7 @@ async def listening(app: ASGIApp, protocols: Protocols = DIRECT, **settings: Any
 async def streaming(
     hub: Hub,
     world: World,
-    authenticate: Authenticate = authenticate,
+    authenticate: Authenticate = anybody,
     protocols: Protocols = DIRECT,
     around: Callable[[ASGIApp], ASGIApp] = lambda app: app,
 ) -> AsyncIterator[Address]:

@@ -22,12 +22,12 @@ class Service:
     """`monitor serve` on a data folder; the port stays the same from start to start."""
 
     def __init__(self, data: Path, **settings: str) -> None:
-        """`settings`: further `MONITOR_*` variables, without the prefix."""
+        """`settings`: further `MONITOR_*` variables, without the prefix. Nobody needs a token unless `auth` is on."""
         self.data, self.port = data, free_ports(1)[0]
         self.log = data.parent / f"{data.name}.log"
         # What runs it; tests put a module of theirs in front that lets it die at a certain instruction.
         self.program: Sequence[str] = ("-m", "monitor")
-        self._settings = {f"MONITOR_{name.upper()}": value for name, value in settings.items()}
+        self._settings = {f"MONITOR_{name.upper()}": value for name, value in {"auth": "off", **settings}.items()}
         self._process: subprocess.Popen[bytes] | None = None
 
     @property

@@ -22,7 +22,7 @@ from monitor.store.base import DeliveryQuery
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Of an embedded service in a folder of its own."""
-    return read_settings({}, data=tmp_path / "data")
+    return read_settings({}, data=tmp_path / "data", auth="off")
 
 
 async def open_once(settings: Settings) -> None:

@@ -22,7 +22,7 @@ STREAM = "/v1/executions/stream?channels=executions"
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Of an embedded service in a folder of its own, on a free port."""
-    return read_settings({}, data=tmp_path / "data", port=0)
+    return read_settings({}, data=tmp_path / "data", port=0, auth="off")
 
 
 async def test_address_takes_connections_as_soon_as_it_is_named(settings: Settings) -> None:

@@ -47,7 +47,7 @@ def test_settings_of_test_runs_are_left_alone() -> None:
     [
         ("MONITOR_PORT", "70000"),
         ("MONITOR_PORT", "http"),
-        ("MONITOR_AUTH", "on"),
+        ("MONITOR_AUTH", "maybe"),
         ("MONITOR_JOURNAL", "redis://x"),
         ("MONITOR_JOURNAL", "kafka://host-without-topic"),
         ("MONITOR_STORE", "mysql://x"),
@@ -141,8 +141,9 @@ def test_case_43_key_is_read_and_never_shown() -> None:
 def test_open_door_stays_on_loopback() -> None:
     """Without authentication nobody else's machine may reach the service."""
     with pytest.raises(SettingsInvalid, match="loopback only"):
-        read_settings({}, host="192.0.2.1")
-    assert read_settings({}, host="::1").host == "::1"
+        read_settings({}, auth="off", host="192.0.2.1")
+    assert read_settings({}, auth="off", host="::1").host == "::1"
+    assert read_settings({}, host="192.0.2.1").auth == "on"
 
 
 def test_every_setting_is_described_and_frozen() -> None:

@@ -1,0 +1,121 @@
+"""Who holds a token that is shown: looked up in memory, true to the store within a second wherever it changed.
+
+`run` looks twice a second whether any token was revoked or has expired, and tells those who listen (running streams);
+what this process itself revokes it knows at once, by `refresh`. Called by `web.auth` for every request.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from monitor.access.tokens import Token, is_secret_of, read_token
+from monitor.clock import Clock
+from monitor.errors import StoreUnavailable, TokenExpired, TokenInvalid, TokenMalformed, TokenRevoked
+from monitor.store.base import Store
+
+LOOK_S: Final = 0.5
+"""Between two looks: a revoked token is dead everywhere within a second."""
+
+USED_TO_US: Final = 60_000_000
+"""When a token was used last is kept to the minute: no request waits for a write, and few cause one."""
+
+
+class Credentials:
+    """Every token that was shown to this process, as it stands."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store, self._clock = store, clock
+        # Tokens that exist, so there are no more of them than in the store.
+        self._held: dict[str, Token] = {}
+        # What the held ones are true to; None until the store was asked.
+        self._version: int | None = None
+        # When each was used last as the store knows it or soon will, and what it does not know yet.
+        self._noted_us: dict[str, int] = {}
+        self._to_note: dict[str, int] = {}
+        self._listeners: list[Callable[[str], None]] = []
+
+    def on_revoked(self, listener: Callable[[str], None]) -> None:
+        """Call `listener` with the id of every token that ends from now on: revoked by anybody, or expired.
+
+        It may hear of tokens that it does not know, and of one twice.
+        """
+        self._listeners.append(listener)
+
+    async def holder(self, text: str) -> Token:
+        """The token that `text` is. Raises TokenMalformed, TokenInvalid, TokenRevoked, TokenExpired, StoreUnavailable.
+
+        Whoever has not the secret learns nothing but TokenInvalid, whether there is a token of that id or not.
+        """
+        shown = read_token(text)
+        if shown is None:
+            raise TokenMalformed
+        token = self._held.get(shown.id) or await self._find(shown.id)
+        if token is None or not is_secret_of(token, shown.secret):
+            raise TokenInvalid
+        if token.revoked_us is not None:
+            raise TokenRevoked
+        if self._is_over(token):
+            raise TokenExpired
+        self._note_use(token, self._clock.now_us())
+        return token
+
+    async def refresh(self) -> None:
+        """Learn what has changed in the store. Raises StoreUnavailable."""
+        known = self._version
+        version = await self._store.read(lambda reader: reader.tokens_version())
+        if known is None or version == known:
+            self._version = max(self._version or 0, version)
+            return
+        changed, version = await self._store.read(lambda it: (it.tokens_changed(known), it.tokens_version()))
+        self._version = max(self._version or 0, version)
+        for token in changed:
+            if token.revoked_us is not None:
+                self._end(token.id)
+
+    async def run(self) -> None:
+        """Keep up with the store until cancelled."""
+        log = structlog.get_logger("credentials")
+        while True:
+            await self._clock.sleep(LOOK_S)
+            self._end_expired()
+            try:
+                await self.refresh()
+                await self._keep_uses()
+            except StoreUnavailable as error:
+                log.warning("tokens cannot be looked at", reason=error.message)
+
+    async def _find(self, token_id: str) -> Token | None:
+        """From the store; one that is good is held from then on."""
+        while True:
+            token, version = await self._store.read(lambda reader: reader.find_token(token_id))
+            if self._version is None:
+                self._version = version
+            if version < self._version:
+                continue  # a snapshot from before a revocation that this process knows of
+            if token is not None and token.revoked_us is None and not self._is_over(token):
+                self._held[token_id] = token
+                self._noted_us.setdefault(token_id, token.last_used_us or 0)
+            return token
+
+    def _note_use(self, token: Token, now_us: int) -> None:
+        if now_us - self._noted_us.get(token.id, 0) >= USED_TO_US:
+            self._noted_us[token.id] = self._to_note[token.id] = now_us
+
+    async def _keep_uses(self) -> None:
+        if self._to_note:
+            used, self._to_note = self._to_note, {}
+            await self._store.write(lambda writer: writer.note_used(used))
+
+    def _end_expired(self) -> None:
+        for token in [it for it in self._held.values() if self._is_over(it)]:
+            self._end(token.id)
+
+    def _is_over(self, token: Token) -> bool:
+        return token.expires_us is not None and token.expires_us <= self._clock.now_us()
+
+    def _end(self, token_id: str) -> None:
+        self._held.pop(token_id, None)
+        self._noted_us.pop(token_id, None)
+        for listener in self._listeners:
+            listener(token_id)
