@@ -20,7 +20,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from monitor.access.masking import Masking, rules_of
 from monitor.access.sealing import Sealer, load_key
 from monitor.access.teams import team_rule
-from monitor.api import data, deliveries, executions, ingest, operations, replays, streams, tokens, webhooks
+from monitor.api import (
+    contract,
+    data,
+    deliveries,
+    executions,
+    ingest,
+    operations,
+    replays,
+    streams,
+    tokens,
+    webhooks,
+)
 from monitor.clock import Clock, SystemClock
 from monitor.dashboard import page
 from monitor.deliverer import Deliverer
@@ -51,13 +62,15 @@ from monitor.pipeline import Pipeline, check_anchors
 from monitor.replayer import Replayer
 from monitor.settings import Settings
 from monitor.store import Store, open_sqlite_store
+from monitor.streams.described import described_streams
 from monitor.streams.endpoint import Streams
 from monitor.telemetry.health import Health
 from monitor.telemetry.metrics import Metrics
 from monitor.web import native
 from monitor.web.auth import Authenticate, Guard, anybody
+from monitor.web.contract import Described, described, openapi
 from monitor.web.loopback import LoopbackOnly
-from monitor.web.operations import Operation, routed
+from monitor.web.operations import Open, Operation, open_routes, routed
 from monitor.web.origins import open_to
 from monitor.web.problems import exception_handlers
 from monitor.web.traffic import CountRequests
@@ -266,6 +279,20 @@ def operations_of(parts: Parts) -> list[Operation]:
     ]
 
 
+def open_addresses_of(parts: Parts) -> list[Open]:
+    """Every address that tells of the service itself, and asks for no credentials."""
+    return [
+        *operations.addresses(health=parts.health, observe=parts.observe, metrics=parts.metrics),
+        *contract.addresses(openapi=lambda: openapi(described_of(parts))),
+    ]
+
+
+def described_of(parts: Parts) -> list[Described]:
+    """The whole contract of the REST half."""
+    declared: list[Operation | Open] = [*operations_of(parts), *open_addresses_of(parts)]
+    return [*(described(it) for it in declared), *described_streams()]
+
+
 def create_app(parts: Parts) -> ASGIApp:
     """The application: streams in front, so that nothing lies between a frame and its socket; then the routes."""
     sealer, clock = parts.sealer, parts.clock
@@ -273,7 +300,7 @@ def create_app(parts: Parts) -> ASGIApp:
     authenticate: Authenticate = anybody if is_open else Guard(parts.credentials)
     routes = [
         *page.routes(),
-        *operations.routes(health=parts.health, observe=parts.observe, metrics=parts.metrics),
+        *open_routes(open_addresses_of(parts)),
         *routed(operations_of(parts), authenticate),
     ]
     web = CountRequests(Starlette(routes=routes, exception_handlers=exception_handlers(clock)), parts.metrics)

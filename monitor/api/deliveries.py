@@ -3,24 +3,36 @@
 Also how a webhook stands (`stats`), and one real send on demand (`test`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-import msgspec
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
 from monitor.access.principal import Principal
 from monitor.access.sealing import Sealer
-from monitor.errors import InvalidRequest
-from monitor.events.codec import format_time
-from monitor.executions.deliveries import STATUSES, Deliveries, Shown, Standing, Wanted
+from monitor.api.delivery_answers import (
+    Delivery,
+    DeliveryPage,
+    WebhookStanding,
+    delivery,
+    delivery_row,
+    webhook_standing,
+)
+from monitor.errors import (
+    CannotCancelDelivery,
+    CannotRetryDelivery,
+    DeliveryNotFound,
+    InvalidRequest,
+    RateLimited,
+    WebhookNotFound,
+)
+from monitor.executions.deliveries import STATUSES, Deliveries, Wanted
 from monitor.executions.pings import Pings
-from monitor.store.base import AttemptRow
-from monitor.web.cursors import cursor_token, open_cursor
-from monitor.web.operations import Operation
+from monitor.web.cursors import Pagination, cursor_token, open_cursor
+from monitor.web.operations import Answer, Operation
 from monitor.web.params import CURSOR, Limit, Text, Time, Words
 from monitor.web.replies import json_reply
 
@@ -37,6 +49,8 @@ _UNTIL: Final = Time("until", "Planned before this time.")
 _FILTERS: Final = (_STATUS, _EVENT, _EXECUTION, _SINCE, _UNTIL)
 _QUERY: Final = (*_FILTERS, _LIMIT, CURSOR)
 
+_DELIVERY: Final = "/v1/webhook-deliveries/{id}"
+
 _NOT_KEPT: Final = {"cache-control": "no-store"}
 
 
@@ -44,12 +58,55 @@ def operations(*, deliveries: Deliveries, pings: Pings, sealer: Sealer) -> list[
     """The operations of this file."""
     face = _Face(deliveries, pings, sealer)
     return [
-        Operation("GET", "/v1/webhooks/{id}/deliveries", face.listing, "webhooks:read", query=_QUERY),
-        Operation("GET", "/v1/webhooks/{id}/stats", face.standing, "webhooks:read"),
-        Operation("POST", "/v1/webhooks/{id}/test", face.test, "webhooks:write"),
-        Operation("GET", "/v1/webhook-deliveries/{id}", face.single, "webhooks:read"),
-        Operation("POST", "/v1/webhook-deliveries/{id}/retry", face.retry, "webhooks:write"),
-        Operation("POST", "/v1/webhook-deliveries/{id}/cancel", face.cancel, "webhooks:write"),
+        Operation(
+            "GET",
+            "/v1/webhooks/{id}/deliveries",
+            face.listing,
+            "webhooks:read",
+            query=_QUERY,
+            answers=(Answer(DeliveryPage, leads_to=_DELIVERY),),
+            errors=(WebhookNotFound,),
+        ),
+        Operation(
+            "GET",
+            "/v1/webhooks/{id}/stats",
+            face.standing,
+            "webhooks:read",
+            answers=(Answer(WebhookStanding),),
+            errors=(WebhookNotFound,),
+        ),
+        Operation(
+            "POST",
+            "/v1/webhooks/{id}/test",
+            face.test,
+            "webhooks:write",
+            answers=(Answer(Delivery, leads_to=_DELIVERY),),
+            errors=(WebhookNotFound, RateLimited),
+        ),
+        Operation(
+            "GET",
+            _DELIVERY,
+            face.single,
+            "webhooks:read",
+            answers=(Answer(Delivery),),
+            errors=(DeliveryNotFound,),
+        ),
+        Operation(
+            "POST",
+            "/v1/webhook-deliveries/{id}/retry",
+            face.retry,
+            "webhooks:write",
+            answers=(Answer(Delivery, 202),),
+            errors=(DeliveryNotFound, CannotRetryDelivery),
+        ),
+        Operation(
+            "POST",
+            "/v1/webhook-deliveries/{id}/cancel",
+            face.cancel,
+            "webhooks:write",
+            answers=(Answer(Delivery),),
+            errors=(DeliveryNotFound, CannotCancelDelivery),
+        ),
     ]
 
 
@@ -68,32 +125,32 @@ class _Face:
         before_key = None if cursor is None else open_cursor(self.sealer, question, cursor)[1]
         page = await self.deliveries.listed(who, endpoint_id, wanted, limit, before_key)
         last = page.rows[-1].delivery.key if page.has_more else None
-        pagination = {
+        pagination: Pagination = {
             "limit": limit,
             "hasMore": page.has_more,
             "nextCursor": None if last is None else cursor_token(self.sealer, question, (None, last)),
         }
-        return _reply({"data": [_row(shown) for shown in page.rows], "pagination": pagination})
+        return _reply({"data": [delivery_row(shown) for shown in page.rows], "pagination": pagination})
 
     async def single(self, request: Request, who: Principal) -> Response:
         """A delivery with its body, and every attempt with what was answered."""
-        return _reply(_delivery(await self.deliveries.single(who, request.path_params["id"])))
+        return _reply(delivery(await self.deliveries.single(who, request.path_params["id"])))
 
     async def retry(self, request: Request, who: Principal) -> Response:
         """A delivery that is due now."""
-        return _reply(_delivery(await self.deliveries.retry(who, request.path_params["id"])), 202)
+        return _reply(delivery(await self.deliveries.retry(who, request.path_params["id"])), 202)
 
     async def cancel(self, request: Request, who: Principal) -> Response:
         """A delivery that is called off."""
-        return _reply(_delivery(await self.deliveries.cancel(who, request.path_params["id"])))
+        return _reply(delivery(await self.deliveries.cancel(who, request.path_params["id"])))
 
     async def test(self, request: Request, who: Principal) -> Response:
         """What became of a test send: a delivery with its only attempt."""
-        return _reply(_delivery(await self.pings.ping(who, request.path_params["id"])))
+        return _reply(delivery(await self.pings.ping(who, request.path_params["id"])))
 
     async def standing(self, request: Request, who: Principal) -> Response:
         """How a webhook is doing."""
-        return _reply(_standing(await self.deliveries.standing(who, request.path_params["id"])))
+        return _reply(webhook_standing(await self.deliveries.standing(who, request.path_params["id"])))
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -120,93 +177,5 @@ def _take_events(query: QueryParams) -> Sequence[str]:
     return names
 
 
-# --- writing ---------------------------------------------------------------------------------------------------------
-
-
-def _row(shown: Shown) -> dict[str, Any]:
-    row = shown.delivery
-    return {
-        "id": row.id,
-        "webhookId": None if shown.endpoint is None else shown.endpoint.id,
-        "event": row.event_type,
-        "eventId": row.event_id,
-        "executionId": row.execution_id or None,
-        "status": shown.status,
-        "reason": row.reason,
-        "trigger": row.trigger,
-        "step": row.step,
-        "createdAt": format_time(row.planned_us),
-        # Null where it waits for somebody, or for those before it.
-        "nextAttemptAt": _time(row.due_us) if shown.status == "pending" else None,
-        "attempts": [_attempt(attempt) for attempt in shown.attempts],
-    }
-
-
-def _delivery(shown: Shown) -> dict[str, Any]:
-    attempts = [{**_attempt(attempt), **_details(attempt)} for attempt in shown.attempts]
-    return {**_row(shown), "attempts": attempts, "body": msgspec.Raw(shown.delivery.body)}
-
-
-def _attempt(attempt: AttemptRow) -> dict[str, Any]:
-    finished_us = attempt.finished_us
-    return {
-        "number": attempt.n,
-        "trigger": attempt.trigger,
-        "startedAt": format_time(attempt.started_us),
-        # Null while it runs.
-        "finishedAt": _time(finished_us),
-        "duration": None if finished_us is None else _seconds(finished_us - attempt.started_us),
-        "statusCode": attempt.status,
-        "error": attempt.error,
-    }
-
-
-def _details(attempt: AttemptRow) -> dict[str, Any]:
-    """Where it went and what came back; nothing is known of one that runs or was interrupted."""
-    detail = attempt.detail
-    if detail is None:
-        return {"url": None, "response": None, "phases": {}}
-    response = {
-        # Bytes that are no text are shown as replacement characters.
-        "body": attempt.answer.decode(errors="replace"),
-        "truncated": detail.is_truncated,
-        "headers": detail.headers,
-    }
-    return {
-        "url": detail.url,
-        "response": None if attempt.status is None else response,
-        "phases": {_PHASES.get(name, name): _seconds(took_us) for name, took_us in detail.phases_us.items()},
-    }
-
-
-_PHASES: Final[Mapping[str, str]] = {"first_byte": "firstByte"}
-"""Spelt as members are."""
-
-
-def _standing(standing: Standing) -> dict[str, Any]:
-    endpoint, lane, now_us = standing.endpoint, standing.lane, standing.now_us
-    return {
-        "status": endpoint.status,
-        "reason": endpoint.reason,
-        "deliveries": standing.counts,
-        "oldestSeconds": None if standing.oldest_us is None else _seconds(max(0, now_us - standing.oldest_us)),
-        "breaker": lane.breaker.replace("_", "-"),
-        "blockedUntil": _time(lane.blocked_until_us) if lane.blocked_until_us > now_us else None,
-        "failingSince": _time(lane.failing_since_us),
-        "consecutiveFailures": lane.failures,
-        "lastSuccessAt": _time(lane.last_success_us),
-        # Of the time without success after which it is disabled: the last warning given.
-        "warnedPercent": lane.warned or None,
-    }
-
-
-def _reply(content: object, status: int = 200) -> Response:
+def _reply(content: DeliveryPage | Delivery | WebhookStanding, status: int = 200) -> Response:
     return json_reply(content, status, _NOT_KEPT)
-
-
-def _time(at_us: int | None) -> str | None:
-    return None if at_us is None else format_time(at_us)
-
-
-def _seconds(took_us: int) -> float:
-    return took_us / 1_000_000

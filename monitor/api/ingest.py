@@ -5,20 +5,24 @@ since an event without an id is recognised by them. 200 as soon as one item is a
 error names the first fault and carries all verdicts.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple, NotRequired
 
 import msgspec
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
+from typing_extensions import TypedDict
 
 from monitor.access.positions import position_token
 from monitor.access.principal import Principal
 from monitor.access.sealing import Sealer
-from monitor.errors import ClientError, InvalidEvent, TooLarge, UnsupportedMediaType
+from monitor.errors import ClientError, InvalidEvent, JournalUnavailable, TooLarge, UnsupportedMediaType
+from monitor.events.schema import EventDocument
 from monitor.intake import Headers, Intake, Receipt, Result
 from monitor.web.bodies import read_body
-from monitor.web.operations import Operation
+from monitor.web.operations import Answer, Operation
 from monitor.web.replies import json_reply
 
 MAX_BODY_BYTES: Final = 10 << 20
@@ -30,8 +34,57 @@ _MANY: Final = ("application/cloudevents-batch+json",)
 _LINES: Final = ("application/x-ndjson", "application/ndjson", "application/jsonl")
 _TYPES: Final = (*_ONE_OR_MANY, *_MANY, *_LINES)
 
+_Batch = Annotated[list[EventDocument], Field(min_length=1, max_length=MAX_ITEMS)]
+
+_CloudEvents = Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MAX_ITEMS)]
+
+_Lines = Annotated[str, Field(min_length=1, description="An event on each line.")]
+
+_BODIES: Final[Mapping[str, object]] = {
+    "application/json": EventDocument | _Batch,
+    "application/cloudevents+json": dict[str, Any],
+    **dict.fromkeys(_MANY, _CloudEvents),
+    **dict.fromkeys(_LINES, _Lines),
+}
+"""What the contract shows; items keep their own bytes, so no model reads them."""
+
 _WHITESPACE: Final = b" \t\r\n"
 _items_of: Final = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class ItemFault(TypedDict):
+    """Why an item was rejected."""
+
+    code: str
+    field: str | None
+    message: str
+
+
+class ItemVerdict(TypedDict):
+    """What became of one item."""
+
+    index: int
+    """Which item of the request, from 0."""
+    id: str | None
+    """Given or derived; null where the item is no event."""
+    verdict: Literal["accepted", "duplicate", "rejected"]
+    error: NotRequired[ItemFault]
+
+
+class Verdicts(TypedDict):
+    """What became of the items, by number and one by one."""
+
+    accepted: int
+    duplicate: int
+    rejected: int
+    results: list[ItemVerdict]
+
+
+class IngestReceipt(Verdicts):
+    """The items that are called accepted are durable."""
+
+    position: str
+    """A read with `minPosition` at this shows what was sent."""
 
 
 class Sent(NamedTuple):
@@ -43,7 +96,18 @@ class Sent(NamedTuple):
 
 def operations(*, intake: Intake, sealer: Sealer) -> list[Operation]:
     """The operations of this file."""
-    return [Operation("POST", "/v1/events", _Face(intake, sealer).ingest, "events:write")]
+    return [
+        Operation(
+            "POST",
+            "/v1/events",
+            _Face(intake, sealer).ingest,
+            "events:write",
+            body=_BODIES,
+            answers=(Answer(IngestReceipt),),
+            errors=(InvalidEvent, JournalUnavailable),
+            name="sendEvents",
+        )
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +122,8 @@ class _Face:
         receipt = await self.intake.accept(sent.items, team=who.team, headers=sent.headers)
         if receipt.number_of("rejected") == len(receipt.results):
             raise _nothing_accepted(receipt)
-        return json_reply({"position": position_token(self.sealer, receipt.position), **_verdicts(receipt)})
+        answer: IngestReceipt = {"position": position_token(self.sealer, receipt.position), **_verdicts(receipt)}
+        return json_reply(answer)
 
 
 def split(body: bytes, media_type: str, attributes: Headers = ()) -> Sent:
@@ -119,11 +184,17 @@ def _nothing_accepted(receipt: Receipt) -> ClientError:
     return kind(message, field=first.field, reason=first.code, **_verdicts(receipt))
 
 
-def _verdicts(receipt: Receipt) -> dict[str, Any]:
-    counts = {verdict: receipt.number_of(verdict) for verdict in ("accepted", "duplicate", "rejected")}
-    return {**counts, "results": [_result(result) for result in receipt.results]}
+def _verdicts(receipt: Receipt) -> Verdicts:
+    return {
+        "accepted": receipt.number_of("accepted"),
+        "duplicate": receipt.number_of("duplicate"),
+        "rejected": receipt.number_of("rejected"),
+        "results": [_result(result) for result in receipt.results],
+    }
 
 
-def _result(result: Result) -> dict[str, Any]:
-    members = {"index": result.place, "id": result.id, "verdict": result.verdict}
-    return members if result.fault is None else {**members, "error": result.fault._asdict()}
+def _result(result: Result) -> ItemVerdict:
+    verdict: ItemVerdict = {"index": result.place, "id": result.id, "verdict": result.verdict}
+    if (fault := result.fault) is not None:
+        verdict["error"] = {"code": fault.code, "field": fault.field, "message": fault.message}
+    return verdict

@@ -6,15 +6,16 @@ These answer without credentials: they tell about the service, never about an ex
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from typing_extensions import TypedDict
 
 from monitor.errors import Unavailable
 from monitor.telemetry.health import Health
 from monitor.telemetry.metrics import CONTENT_TYPE, Metrics
+from monitor.web.operations import Answer, Open
 from monitor.web.replies import json_reply
 
 _DOORS: Final = """\
@@ -32,14 +33,34 @@ Execution monitor: the live state of workflow executions. A browser shows it her
 """
 
 
-def routes(*, health: Callable[[], Health], observe: Callable[[], Awaitable[None]], metrics: Metrics) -> list[Route]:
-    """The routes of this file. `observe` brings what is measured by looking, such as the lag, up to date."""
+class Alive(TypedDict):
+    """The process answers."""
+
+    status: Literal["alive"]
+
+
+class Reason(TypedDict):
+    """One thing that is not as it should be."""
+
+    code: str
+    message: str
+
+
+class Readiness(TypedDict):
+    """Whether work may be sent here."""
+
+    status: Literal["ready", "not ready"]
+    reasons: list[Reason]
+
+
+def addresses(*, health: Callable[[], Health], observe: Callable[[], Awaitable[None]], metrics: Metrics) -> list[Open]:
+    """The addresses of this file. `observe` brings what is measured by looking, such as the lag, up to date."""
     face = _Face(health, observe, metrics)
     return [
-        Route("/", face.doors),
-        Route("/livez", face.livez),
-        Route("/readyz", face.readyz),
-        Route("/metrics", face.exposition),
+        Open("/", face.doors, answers=(Answer(media_types=("text/plain",)),)),
+        Open("/livez", face.livez, answers=(Answer(Alive),)),
+        Open("/readyz", face.readyz, answers=(Answer(Readiness), Answer(Readiness, 503))),
+        Open("/metrics", face.exposition, answers=(Answer(media_types=("text/plain",)),)),
     ]
 
 
@@ -55,13 +76,16 @@ class _Face:
 
     async def livez(self, _: Request) -> Response:
         """The process answers; whether it should be sent work is another question."""
-        return json_reply({"status": "alive"}, headers=_FRESH)
+        alive: Alive = {"status": "alive"}
+        return json_reply(alive, headers=_FRESH)
 
     async def readyz(self, _: Request) -> Response:
         """200 when work may be sent here, else 503; in words why."""
         health = self.health()
-        reasons = [concern._asdict() for concern in health.against]
-        document = {"status": "ready" if health.ready else "not ready", "reasons": reasons}
+        document: Readiness = {
+            "status": "ready" if health.ready else "not ready",
+            "reasons": [{"code": concern.code, "message": concern.message} for concern in health.against],
+        }
         return json_reply(document, 200 if health.ready else 503, _FRESH)
 
     async def exposition(self, _: Request) -> Response:

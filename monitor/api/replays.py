@@ -1,25 +1,37 @@
 """`/v1/webhooks/{id}/replay` and `/v1/webhook-replays`: have a range of deliveries sent once more."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Final
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, Field
 from starlette.requests import Request
 from starlette.responses import Response
+from typing_extensions import TypedDict
 
 from monitor.access.principal import Principal
 from monitor.access.sealing import Sealer
-from monitor.errors import ClientError, InvalidReplay
+from monitor.errors import (
+    CannotCancelReplay,
+    ClientError,
+    InvalidReplay,
+    ReplayNotFound,
+    ReplayRunning,
+    WebhookNotFound,
+)
 from monitor.events.codec import format_time, parse_time_us
 from monitor.executions.deliveries import Wanted
 from monitor.executions.replays import MISSED, REPLAYABLE, Progress, Replays
-from monitor.web.cursors import cursor_token, open_cursor
+from monitor.store.base import ReplayState
+from monitor.web.cursors import Pagination, cursor_token, open_cursor
 from monitor.web.documents import Document, read_document
-from monitor.web.operations import Operation
+from monitor.web.operations import Answer, Operation
 from monitor.web.params import CURSOR, Limit, nearest
-from monitor.web.replies import json_reply
+from monitor.web.replies import Timestamp, json_reply
 
 _LIMIT: Final = Limit(default=20, most=100)
+
+_REPLAY: Final = "/v1/webhook-replays/{id}"
 
 _NOT_KEPT: Final = {"cache-control": "no-store"}
 
@@ -61,14 +73,86 @@ class ReplayDocument(Document):
         return Wanted(self.status, self.events, self.execution_id, since_us, until_us)
 
 
+class ReplayQuery(TypedDict):
+    """Which deliveries are sent once more."""
+
+    since: Timestamp | None
+    until: Timestamp | None
+    status: Sequence[str]
+    events: Sequence[str]
+    executionId: str | None
+
+
+class Replay(TypedDict):
+    """A job that sends deliveries once more, and how far it is."""
+
+    id: str
+    webhookId: str | None
+    """Null when the webhook is removed."""
+    status: ReplayState
+    query: ReplayQuery
+    matched: int
+    """How many there were when it was asked for."""
+    queued: int
+    sent: int
+    progress: float
+    """From 0 to 1."""
+    createdAt: Timestamp
+    finishedAt: Timestamp | None
+
+
+class ReplayPage(TypedDict):
+    """A page of replays."""
+
+    data: list[Replay]
+    pagination: Pagination
+
+
+class CountedReplay(TypedDict):
+    """A dry run: how many deliveries would be sent."""
+
+    dryRun: Literal[True]
+    matched: int
+
+
 def operations(*, replays: Replays, sealer: Sealer) -> list[Operation]:
     """The operations of this file."""
     face = _Face(replays, sealer)
     return [
-        Operation("POST", "/v1/webhooks/{id}/replay", face.start, "webhooks:write"),
-        Operation("GET", "/v1/webhooks/{id}/replays", face.listing, "webhooks:read", query=(_LIMIT, CURSOR)),
-        Operation("GET", "/v1/webhook-replays/{id}", face.single, "webhooks:read"),
-        Operation("POST", "/v1/webhook-replays/{id}/cancel", face.cancel, "webhooks:write"),
+        Operation(
+            "POST",
+            "/v1/webhooks/{id}/replay",
+            face.start,
+            "webhooks:write",
+            body=ReplayDocument,
+            answers=(Answer(Replay, 202, headers=("location",), leads_to=_REPLAY), Answer(CountedReplay)),
+            errors=(WebhookNotFound, ReplayRunning),
+        ),
+        Operation(
+            "GET",
+            "/v1/webhooks/{id}/replays",
+            face.listing,
+            "webhooks:read",
+            query=(_LIMIT, CURSOR),
+            answers=(Answer(ReplayPage, leads_to=_REPLAY),),
+            errors=(WebhookNotFound,),
+        ),
+        Operation(
+            "GET",
+            _REPLAY,
+            face.single,
+            "webhooks:read",
+            answers=(Answer(Replay),),
+            errors=(ReplayNotFound,),
+        ),
+        Operation(
+            "POST",
+            "/v1/webhook-replays/{id}/cancel",
+            face.cancel,
+            "webhooks:write",
+            answers=(Answer(Replay),),
+            errors=(ReplayNotFound, CannotCancelReplay),
+        ),
     ]
 
 
@@ -84,7 +168,8 @@ class _Face:
         wanted = document.wanted()
         if document.dry_run:
             matched = await self.replays.matched(who, endpoint_id, wanted)
-            return json_reply({"dryRun": True, "matched": matched}, headers=_NOT_KEPT)
+            counted: CountedReplay = {"dryRun": True, "matched": matched}
+            return json_reply(counted, headers=_NOT_KEPT)
         started = await self.replays.start(who, endpoint_id, wanted)
         location = {"location": f"/v1/webhook-replays/{started.replay.id}"}
         return json_reply(_replay(started), 202, _NOT_KEPT | location)
@@ -97,12 +182,13 @@ class _Face:
         before_key = None if cursor is None else open_cursor(self.sealer, question, cursor)[1]
         page = await self.replays.listed(who, endpoint_id, limit, before_key)
         last = page.rows[-1].replay.key if page.has_more else None
-        pagination = {
+        pagination: Pagination = {
             "limit": limit,
             "hasMore": page.has_more,
             "nextCursor": None if last is None else cursor_token(self.sealer, question, (None, last)),
         }
-        return json_reply({"data": [_replay(row) for row in page.rows], "pagination": pagination}, headers=_NOT_KEPT)
+        answer: ReplayPage = {"data": [_replay(row) for row in page.rows], "pagination": pagination}
+        return json_reply(answer, headers=_NOT_KEPT)
 
     async def single(self, request: Request, who: Principal) -> Response:
         """One replay, and how far it is."""
@@ -113,7 +199,7 @@ class _Face:
         return json_reply(_replay(await self.replays.cancel(who, request.path_params["id"])), headers=_NOT_KEPT)
 
 
-def _replay(progress: Progress) -> dict[str, Any]:
+def _replay(progress: Progress) -> Replay:
     replay, query = progress.replay, progress.replay.query
     return {
         "id": replay.id,
@@ -122,7 +208,7 @@ def _replay(progress: Progress) -> dict[str, Any]:
         "query": {
             "since": _time(query.since_us),
             "until": _time(query.until_us),
-            "status": query.states,
+            "status": query.states or (),
             "events": query.event_types or (),
             "executionId": query.execution_id,
         },

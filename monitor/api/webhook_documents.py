@@ -3,7 +3,7 @@
 from math import ceil
 from typing import Annotated, Any, ClassVar, Final, Literal, cast
 
-from pydantic import Field, field_validator
+from pydantic import Field, WithJsonSchema, field_validator
 
 from monitor.errors import ClientError, InvalidWebhook
 from monitor.events.codec import parse_time_us
@@ -103,11 +103,26 @@ class ChangeDocument(_Settings):
     url: str = ""
 
 
+_HELD: Final = {
+    "description": "How much of what was held is sent: all, nothing, or what was planned since a time.",
+    "anyOf": [
+        {"enum": ["all", "none"]},
+        {
+            "type": "object",
+            "properties": {"since": {"type": "string", "format": "moment"}},
+            "required": ["since"],
+            "additionalProperties": False,
+        },
+        {"type": "null"},
+    ],
+}
+
+
 class ResumeDocument(_WebhookDocument):
     """The body of `POST /v1/webhooks/{id}/resume`."""
 
     # What was planned since then, in microseconds, is kept of what was held: 0 = all, None = nothing.
-    held: Any = 0
+    held: Annotated[Any, WithJsonSchema(_HELD)] = Field("all", validate_default=True)
 
     @field_validator("held")
     @classmethod

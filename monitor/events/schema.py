@@ -71,7 +71,8 @@ Object = Annotated[Any, WithJsonSchema({"type": "object"})]
 class _Open(BaseModel):
     """Unknown members are kept and forwarded."""
 
-    model_config = ConfigDict(strict=True, extra="allow", alias_generator=to_camel)
+    # Built when it is first used: a start needs none of it.
+    model_config = ConfigDict(strict=True, extra="allow", alias_generator=to_camel, defer_build=True)
 
 
 class EventDocument(_Open):
@@ -232,7 +233,7 @@ def data_of(kind: EventType) -> type[BaseModel]:
     return _OF_EXECUTIONS.get(kind.name) or _OF_FAMILIES.get(kind.family) or Anything
 
 
-class _Plain(GenerateJsonSchema):
+class PlainSchema(GenerateJsonSchema):
     """Leaves out what says nothing: titles that repeat names, and defaults that mean absence."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - pydantic's signature
@@ -246,8 +247,8 @@ class _Plain(GenerateJsonSchema):
 
 def event_schema(kind: EventType) -> dict[str, Any]:
     """JSON Schema (2020-12) of the events of one type."""
-    schema = EventDocument.model_json_schema(schema_generator=_Plain)
-    data = data_of(kind).model_json_schema(schema_generator=_Plain)
+    schema = EventDocument.model_json_schema(schema_generator=PlainSchema)
+    data = data_of(kind).model_json_schema(schema_generator=PlainSchema)
     definitions = data.pop("$defs", {})
     if kind.outcomes:
         data["properties"]["status"]["enum"] = sorted(kind.outcomes)

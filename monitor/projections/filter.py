@@ -7,7 +7,7 @@ A filter is a conjunction of tests `field op values`; several values mean any of
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from monitor.errors import InvalidFilter
@@ -21,7 +21,7 @@ MAX_VALUES: Final = 100
 """Values of one test; more would be a join in disguise."""
 
 _DAY_US: Final = 86_400_000_000
-_RANGES: Final = {"1d": _DAY_US, "7d": 7 * _DAY_US, "30d": 30 * _DAY_US}
+RANGES: Final = {"1d": _DAY_US, "7d": 7 * _DAY_US, "30d": 30 * _DAY_US}
 _KEY: Final = re.compile(r"filter\[(\w+)\](?:\[(\w+)\])?")
 
 
@@ -50,6 +50,11 @@ _OPS: Final[dict[str, tuple[Op, ...]]] = {
     "time": ("eq", "ne", "gt", "gte", "lt", "lte"),
     "seconds": ("eq", "ne", "gt", "gte", "lt", "lte"),
 }
+
+
+def operators(field: str) -> Sequence[Op]:
+    """What a field can be asked with."""
+    return _OPS[FIELDS[field].kind]
 
 
 class Condition(NamedTuple):
@@ -205,10 +210,10 @@ def _date_tests(said: dict[str, Any], now_us: int) -> list[Condition]:
     """Take `dateRange`, `startDate` and `endDate` out of `said`."""
     words = {name: _single(name, said.pop(name)) for name in ("dateRange", "startDate", "endDate") if name in said}
     word = words.get("dateRange", "custom")
-    if word in _RANGES:
+    if word in RANGES:
         if len(words) > 1:
             raise InvalidFilter("startDate and endDate need dateRange=custom", field="filter[dateRange]")
-        return [Condition("startedAt", "gte", (now_us - _RANGES[word],))]
+        return [Condition("startedAt", "gte", (now_us - RANGES[word],))]
     if word != "custom":
         raise InvalidFilter(
             f"'dateRange' does not know '{word}'; it takes 1d, 7d, 30d or custom", field="filter[dateRange]"

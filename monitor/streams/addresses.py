@@ -5,7 +5,7 @@ is answered, `Accept` says.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Literal, NamedTuple
 from urllib.parse import unquote
 
@@ -17,7 +17,7 @@ from monitor.fanout.channels import ALL, Subscription, channel, event_pattern
 from monitor.projections.filter import parse_query
 from monitor.streams.messages import MAX_PATTERNS
 from monitor.streams.session import MAX_CHANNELS, OpenToken, Showing, Start, read_showing, read_start
-from monitor.web.params import check_names, take_one
+from monitor.web.params import FILTERS, Parameter, Text, Word, check_names, take_one
 from monitor.web.paths import sent_path
 
 Form = Literal["sse", "ndjson"]
@@ -25,7 +25,20 @@ Form = Literal["sse", "ndjson"]
 _EVERYTHING: Final = "/v1/executions/stream"
 _ONE: Final = re.compile(r"/v1/executions/([^/]+)/stream")
 
-_KNOWN: Final = ("channels", "events", "snapshot", "position", "logs", "named")
+_SWITCH: Final = ("0", "1", "false", "true")
+
+PARAMETERS: Final[Sequence[Parameter]] = (
+    Text("channels", "executions, workflow:ID or execution:ID, separated by commas; everything where nothing is said."),
+    Text("events", "Types, or beginnings of types such as node.*, separated by commas; else the lifecycle types."),
+    Text("snapshot", "What is shown first: none, active, or recent:N with up to 1000."),
+    Text("position", "Where to begin: a position, now, earliest or a time in ISO 8601."),
+    Word("logs", _SWITCH, "Whether log lines are told."),
+    Word("named", _SWITCH, "Whether server-sent events have their type as name."),
+    FILTERS,
+)
+"""What the addresses take beside what is in their path."""
+
+_KNOWN: Final = [it.name for it in PARAMETERS if it is not FILTERS]
 
 _FORMS: Final[Mapping[Form, str]] = {"sse": "text/event-stream", "ndjson": "application/x-ndjson"}
 """Media types of the forms; of two that are equally welcome, the first."""
@@ -122,6 +135,6 @@ def _switch(query: QueryParams, name: str) -> bool:
     said = take_one(query, name)
     if said is None:
         return False
-    if said not in ("0", "1", "true", "false"):
+    if said not in _SWITCH:
         raise InvalidRequest(f"'{name}' is 1 or 0", field=name)
     return said in ("1", "true")

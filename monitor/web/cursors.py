@@ -8,12 +8,29 @@ from collections.abc import Sequence
 from typing import Final
 
 import msgspec
+from typing_extensions import TypedDict
 
 from monitor.access.sealing import Sealer, Unopenable
 from monitor.errors import InvalidCursor
 
 After = tuple[int | None, int]
 """(value of the sort column, key) of the last row of the page before."""
+
+
+class Pagination(TypedDict):
+    """Where a page stands in its list."""
+
+    limit: int
+    hasMore: bool
+    nextCursor: str | None
+    """Null on the last page."""
+
+
+class CountedPagination(Pagination):
+    """Where a page stands in its list, and how long the list is."""
+
+    total: int
+
 
 _decoder: Final[msgspec.json.Decoder[After]] = msgspec.json.Decoder(After)
 

@@ -8,8 +8,16 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
-from pydantic_core import ErrorDetails
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    GetJsonSchemaHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, ErrorDetails
 from starlette.requests import Request
 
 from monitor.errors import ClientError, InvalidRequest, UnsupportedMediaType
@@ -26,7 +34,8 @@ _MOST_REPEATED: Final = 40
 class Document(BaseModel):
     """The body of a request."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    # Built when it is first used: a start needs none of it.
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, defer_build=True)
 
     refusal: ClassVar[type[ClientError]] = InvalidRequest
     """What a fault in a member is told as."""
@@ -34,11 +43,30 @@ class Document(BaseModel):
     elsewhere: ClassVar[Mapping[str, str]] = {}
     """The end of the sentence about an unknown member: where it is, for those that somebody looks for here."""
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The schema, in which null stands for the default wherever there is one."""
+        schema = handler(core)
+        resolved = handler.resolve_ref_schema(schema)
+        required = resolved.get("required", ())
+        resolved["properties"] = {
+            name: it if name in required else _or_null(it) for name, it in resolved.get("properties", {}).items()
+        }
+        return schema
+
     @field_validator("*", mode="before")
     @classmethod
     def _take_null_for_default(cls, said: Any, info: ValidationInfo) -> Any:
         field = cls.model_fields[info.field_name or ""]
         return field.get_default(call_default_factory=True) if said is None and not field.is_required() else said
+
+
+def _or_null(schema: JsonSchemaValue) -> JsonSchemaValue:
+    if not schema.keys() & {"type", "anyOf", "$ref", "enum", "const"} or {"type": "null"} in schema.get("anyOf", ()):
+        return schema
+    told = {name: value for name, value in schema.items() if name in ("description", "default")}
+    inner = {name: value for name, value in schema.items() if name not in told}
+    return {**told, "anyOf": [inner, {"type": "null"}]}
 
 
 _D = TypeVar("_D", bound=Document)

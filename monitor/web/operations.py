@@ -31,6 +31,10 @@ class Answer:
     document: object = None
     status: int = 200
     media_types: tuple[str, ...] = ("application/json",)
+    # Names in `contract.HEADERS`, of those that only some answers have.
+    headers: tuple[str, ...] = ()
+    # The address of what the answer tells the id of, where that is not one below its own; see `contract`.
+    leads_to: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +48,32 @@ class Operation:
     scope: Scope
     _: KW_ONLY
     query: Sequence[Parameter] = ()
-    # The pydantic model of the body; None = takes none.
+    # The pydantic model of the body, or one for each media type; None = takes none.
     body: object = None
     body_optional: bool = False
     body_types: tuple[str, ...] = ("application/json",)
     answers: Sequence[Answer] = (Answer(),)
-    # What it refuses with, beside what every operation does (credentials, parameters, unavailability).
+    # What it refuses with, beside what every operation does (credentials, parameters, bodies, unavailability).
     errors: Sequence[type[MonitorError]] = ()
+    # What generated clients call it; "" = what follows from method and path.
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """One address that everybody may read: it tells of the service, never of an execution."""
+
+    path: str
+    # Answers; its docstring is the description.
+    handler: Callable[[Request], Awaitable[Response]]
+    _: KW_ONLY
+    answers: Sequence[Answer] = (Answer(),)
+    errors: Sequence[type[MonitorError]] = ()
+
+
+def open_routes(addresses: Iterable[Open]) -> list[Route]:
+    """The routes of addresses without credentials."""
+    return [Route(address.path, address.handler) for address in addresses]
 
 
 def routed(operations: Iterable[Operation], authenticate: Authenticate) -> list[Route]:

@@ -5,11 +5,15 @@ bytes that are stored (`msgspec.Raw`), without being parsed again.
 """
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+from pydantic import WithJsonSchema
 from starlette.requests import Request
 from starlette.responses import Response
+
+Timestamp = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
+"""A time in an answer: RFC 3339 in UTC."""
 
 POSITION_HEADER: Final = "monitor-position"
 """How far the state was folded that an answer shows; fit for `minPosition` and for starting a stream."""

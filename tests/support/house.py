@@ -27,7 +27,7 @@ from monitor.store.memory import MemoryStore
 from monitor.telemetry.health import Health
 from monitor.telemetry.metrics import Metrics
 from monitor.web import native
-from monitor.web.operations import routed
+from monitor.web.operations import open_routes, routed
 from monitor.web.problems import exception_handlers
 from monitor.web.traffic import CountRequests
 from tests.support.webhooks import BODIES
@@ -66,8 +66,11 @@ class House:
             *data.operations(reads=Reads(store, self.hub), sealer=SEALER),
             *executions.operations(reads=Reads(store, self.hub), sealer=SEALER, clock=clock),
         ]
+        addresses = operations.addresses(
+            health=lambda: self.health, observe=self._pipeline.observe, metrics=self.metrics
+        )
         routes = [
-            *operations.routes(health=lambda: self.health, observe=self._pipeline.observe, metrics=self.metrics),
+            *open_routes(addresses),
             *routed(asked, principal),
         ]
         application = Starlette(routes=routes, exception_handlers=exception_handlers(clock))

@@ -3,16 +3,20 @@
 `GENERATED` is the whole list: a file is a name and what makes its content, so a new one is a new row.
 """
 
+import asyncio
 import json
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from monitor.app import described_of, open_parts
 from monitor.errors import ClientError, MonitorError, Unavailable
 from monitor.events.schema import event_schema
 from monitor.events.types import DERIVED, TYPES
 from monitor.settings import Settings, keys
 from monitor.telemetry.metrics import CATALOGUE
+from monitor.web.contract import openapi
 
 FOLDER: Final = Path(__file__).parents[2] / "schemas"
 
@@ -47,6 +51,17 @@ def settings() -> dict[str, Any]:
     return {key: schema["properties"][name] for name, key in keys().items()}
 
 
+def openapi_document() -> dict[str, Any]:
+    """What `/openapi.json` answers."""
+
+    async def made() -> dict[str, Any]:
+        with tempfile.TemporaryDirectory() as folder:
+            async with open_parts(Settings(data=Path(folder) / "data")) as parts:
+                return openapi(described_of(parts))
+
+    return asyncio.run(made())
+
+
 def _family(kind: type[MonitorError]) -> Iterator[type[MonitorError]]:
     yield kind
     for child in kind.__subclasses__():
@@ -61,6 +76,7 @@ def _event(name: str) -> Callable[[], Any]:
 GENERATED: Final[dict[str, Callable[[], Any]]] = {
     "errors.json": errors,
     "metrics.json": metrics,
+    "openapi.json": openapi_document,
     "settings.json": settings,
     # What only the monitor concludes is never taken from outside, so it has no schema of its own.
     **{f"events/{name}.json": _event(name) for name in TYPES if name not in DERIVED},

@@ -1,0 +1,44 @@
+"""`/openapi.json`: what this service takes and answers, for programs. Made when it is first asked for, and kept."""
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from monitor.web.operations import Answer, Open
+from monitor.web.replies import is_known
+
+Render = Callable[[], dict[str, Any]]
+"""Makes a document."""
+
+
+def addresses(*, openapi: Render) -> list[Open]:
+    """The addresses of this file."""
+    any_json = (Answer(dict[str, Any], headers=("etag",)), Answer(status=304, headers=("etag",)))
+    return [Open("/openapi.json", _OpenApi(openapi).document, answers=any_json)]
+
+
+@dataclass(slots=True)
+class _Document:
+    render: Render
+    _content: bytes = field(default=b"", init=False)
+
+    def reply(self, request: Request) -> Response:
+        """The document, or 304 for who has it already."""
+        if not self._content:
+            self._content = msgspec.json.encode(self.render())
+        version = zlib.crc32(self._content)
+        headers = {"etag": f'"{version}"', "cache-control": "no-cache"}
+        if is_known(request.headers.get("if-none-match", ""), version):
+            return Response(status_code=304, headers=headers)
+        return Response(self._content, headers=headers, media_type="application/json")
+
+
+class _OpenApi(_Document):
+    async def document(self, request: Request) -> Response:
+        """The REST half of the contract: OpenAPI 3.1."""
+        return self.reply(request)

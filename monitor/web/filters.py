@@ -1,0 +1,69 @@
+"""The filter grammar of `projections.filter` as the contract shows it."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from monitor.projections.filter import FIELDS, MAX_VALUES, RANGES, operators
+from monitor.projections.status import STATUSES
+
+_SEVERAL: Final = f"Up to {MAX_VALUES} values, separated by commas, mean any of them."
+
+_DATE_WORDS: Final = {
+    "dateRange": {"type": "string", "enum": [*RANGES, "custom"], "description": "How far back it started."},
+    "startDate": {"type": "string", "format": "moment", "description": "With dateRange=custom: at this time or later."},
+    "endDate": {
+        "type": "string",
+        "format": "moment",
+        "description": "With dateRange=custom: up to this time; a bare date means its whole day.",
+    },
+}
+
+
+def filter_parameters() -> Iterator[dict[str, Any]]:
+    """`filter` with a member for each field that is asked for equality; a parameter for each other operator."""
+    yield {
+        "name": "filter",
+        "in": "query",
+        "description": f"Tests that all hold: filter[status]=failed,timeout. {_SEVERAL}",
+        "style": "deepObject",
+        "explode": True,
+        "schema": {
+            "type": "object",
+            "properties": {**{field: _value(field, "eq") for field in FIELDS}, **_DATE_WORDS},
+            "additionalProperties": False,
+        },
+    }
+    for field in FIELDS:
+        for operator in operators(field):
+            if operator != "eq":
+                yield {
+                    "name": f"filter[{field}][{operator}]",
+                    "in": "query",
+                    "description": f"{field} {_MEANINGS[operator]}.",
+                    "schema": _value(field, operator),
+                }
+
+
+_MEANINGS: Final = {
+    "ne": "is none of these",
+    "gt": "is greater",
+    "gte": "is as great or greater",
+    "lt": "is less",
+    "lte": "is as little or less",
+}
+
+
+def _value(field: str, operator: str) -> dict[str, Any]:
+    one = _ONE[FIELDS[field].kind]
+    return {**one, "description": _SEVERAL} if operator in ("eq", "ne") else one
+
+
+_WORD: Final = f"({'|'.join(STATUSES)})"
+
+_ONE: Final[dict[str, dict[str, Any]]] = {
+    "text": {"type": "string", "minLength": 1, "format": "words"},
+    "tags": {"type": "string", "minLength": 1, "format": "words"},
+    "status": {"type": "string", "pattern": f"^{_WORD}(,{_WORD})*$"},
+    "time": {"type": "string", "format": "moment"},
+    "seconds": {"type": "number", "minimum": 0, "exclusiveMaximum": 10_000_000_000},
+}
