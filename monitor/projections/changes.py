@@ -6,9 +6,10 @@ import msgspec
 
 from monitor.events.model import Event, Poison
 from monitor.projections.commands import Command
-from monitor.projections.execution import Execution, NodeKey, Progress
+from monitor.projections.execution import Execution, NodeKey, Progress, RunContribution
+from monitor.projections.fingerprint import ErrorKind
 from monitor.projections.loglines import LogLine
-from monitor.projections.statistics import Cell
+from monitor.projections.statistics import Amount, Cell, RunKey
 
 ExecutionId = tuple[str, str]
 """(team, execution id)."""
@@ -57,6 +58,8 @@ class Touched(msgspec.Struct, gc=False):
     deleted: bool = False
     # The registers' view was made anew: it may count elsewhere now.
     restated: bool = False
+    # What its nodes had added to the statistics when it was deleted, which they go on to count; None = it was not.
+    last_runs: dict[NodeKey, RunContribution] | None = None
 
     def clear(self) -> None:
         """Void nodes and payloads, those of this batch and those that are stored."""
@@ -92,6 +95,11 @@ class Changes(msgspec.Struct):
     touched: dict[ExecutionId, Touched] = {}
     releases: list[Release] = []
     poison: list[Poison] = []
-    # Additive: (count, sum of durations in microseconds) by row.
-    statistics: dict[Cell, tuple[int, int]] = {}
+    # Additive: count and sum of durations by cell, of executions and of their nodes' runs.
+    statistics: dict[Cell, Amount] = {}
+    run_statistics: dict[RunKey, Amount] = {}
+    # When it was said last, and what: by team and workflow.
+    workflow_names: dict[tuple[str, str], tuple[int, str]] = {}
+    # Kinds of errors that were counted, by team and fingerprint.
+    error_kinds: dict[tuple[str, str], ErrorKind] = {}
     duplicates: int = 0

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
-from monitor.projections.members import strings
+from monitor.projections.members import strings, text
 from monitor.projections.status import FINAL
 
 NodeKey = tuple[str, int, int]
@@ -18,6 +18,10 @@ NodeKey = tuple[str, int, int]
 
 MAX_RATIO_IN_FLIGHT: Final = 0.99
 """Progress stays below 1 until the end: untaken branches and loops make every earlier 1 a lie."""
+
+
+_MOST_OF_A_TRIGGER: Final = 100
+"""Characters of a trigger's type that tell it from others."""
 
 
 class Fact(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -28,8 +32,8 @@ class Fact(msgspec.Struct, array_like=True, frozen=True, gc=False):
     rank: int
     tie: int
     status: str
-    # Members that matter for the view, checked: an end's duration_us, error and reason, a wait's kind and until, a
-    # progress report's completed, total, current and message.
+    # Members that matter for the view, checked: an end's duration_us, error, fingerprint and reason, a wait's kind and
+    # until, a progress report's completed, total, current and message.
     data: dict[str, Any]
 
 
@@ -112,8 +116,15 @@ class Contribution(NamedTuple):
     # Hour in which it finished, hours since 1970; -1 while it is in flight.
     hour: int
     status: str
+    # Type of the trigger and fingerprint of the error; empty where there is none.
+    trigger: str
+    error: str
     bucket: int
     duration_us: int
+
+
+RunContribution = tuple[str, str, int, str, str, int, int]
+"""What a finished run of a node adds: (workflow, node, hour of its end, status, error, bucket, duration)."""
 
 
 class Progress(msgspec.Struct, frozen=True, gc=False):
@@ -164,6 +175,9 @@ class Execution(msgspec.Struct, gc=False):
     # Of the end that decides; None while there is none.
     ended_us: int | None = None
     duration_us: int | None = None
+    # Type of its trigger, and fingerprint of the error that it ended with; empty where there is none.
+    trigger: str = ""
+    fingerprint: str = ""
     tags: list[str] = []
     # The engine's own word on its progress, and on the number of nodes.
     report: dict[str, Any] | None = None
@@ -171,6 +185,8 @@ class Execution(msgspec.Struct, gc=False):
     progress: Progress = NO_PROGRESS
     # What the stored statistics hold of it now.
     counted: Contribution | None = None
+    # The same of its nodes' finished runs.
+    counted_runs: dict[NodeKey, RunContribution] = {}
     # The store's own note on what it holds of it; nobody else looks at it.
     kept: Any = None
 
@@ -189,9 +205,11 @@ class Execution(msgspec.Struct, gc=False):
         self.workflow_id = workflow_of(registers)
         self.workflow_name = member_of(registers, "workflowName")
         self.mode = member_of(registers, "mode")
+        self.trigger = _trigger_of(registers)
         self.started_us = started_us_of(registers)
         self.ended_us = end[1].time_us if end else None
         self.duration_us = _duration_us(registers, end)
+        self.fingerprint = end[1].data.get("fingerprint", "") if end else ""
         self.tags = tags_of(registers)
         said = latest_report(registers, "progress")
         self.report = said.data if said else None
@@ -270,6 +288,11 @@ def tags_of(registers: Registers) -> list[str]:
     if tags is None:
         tags = strings(member_of(registers, "tags"))
     return tags or []
+
+
+def _trigger_of(registers: Registers) -> str:
+    said = member_of(registers, "trigger")
+    return (text(said.get("type")) or "")[:_MOST_OF_A_TRIGGER] if said else ""
 
 
 def _status(registers: Registers, end: tuple[str, Fact] | None) -> str:

@@ -15,11 +15,12 @@ from monitor.events.model import Event, Poison
 from monitor.events.types import MONITOR_SOURCE, TYPES, EventType
 from monitor.projections.changes import Changes, ExecutionId, Release, Touched
 from monitor.projections.commands import keeps_from_starting, read_command
-from monitor.projections.execution import Contribution, Execution, Registers, progress_of
+from monitor.projections.counting import count
+from monitor.projections.execution import Execution, Registers, progress_of
 from monitor.projections.lifecycle import apply_execution, erase, take_refusal, take_verdict
 from monitor.projections.loglines import read_lines
 from monitor.projections.nodes import apply_node, node_slot
-from monitor.projections.statistics import cell, contribution
+from monitor.projections.statistics import run_contributions
 
 __all__ = [
     "FOLD_VERSION",
@@ -60,8 +61,7 @@ def fold(events: Iterable[Event | Poison], executions: Mapping[ExecutionId, Exec
             touched = changes.touched[id_] = Touched(execution)
         _fold_one(changes.releases, touched, event)
     for touched in changes.touched.values():
-        if touched.restated:
-            _count(changes, touched.execution)
+        count(changes, touched)
     return changes
 
 
@@ -137,24 +137,6 @@ def _release(execution: Execution, event: Event) -> Release:
 
 def _conclusion(execution: Execution, cause: Event, name: str) -> Release:
     return _release(execution, concluded(cause, name, execution.status))
-
-
-def _count(changes: Changes, execution: Execution) -> None:
-    """Move the execution from the row in which it is counted to the one where it belongs now."""
-    before, now = execution.counted, contribution(execution)
-    if now == before:
-        return
-    if before is not None:
-        _add(changes, execution.team, before, -1)
-    if now is not None:
-        _add(changes, execution.team, now, 1)
-    execution.counted = now
-
-
-def _add(changes: Changes, team: str, counted: Contribution, sign: int) -> None:
-    key = cell(team, counted)
-    count, total_us = changes.statistics.get(key, (0, 0))
-    changes.statistics[key] = (count + sign, total_us + sign * counted.duration_us)
 
 
 # --- one event -------------------------------------------------------------------------------------------------------
@@ -247,6 +229,7 @@ def _delete(touched: Touched) -> int:
     if touched.execution.registers.deleted:
         return _NOTHING
     erase(touched.execution.registers)
+    touched.last_runs = run_contributions(touched.execution)
     touched.clear()
     touched.lines.clear()
     touched.commands.clear()

@@ -9,6 +9,7 @@ from monitor.events.payloads import PAYLOADS
 from monitor.events.types import EventType, reported_status, status_rank
 from monitor.projections.changes import Touched
 from monitor.projections.execution import Fact, Registers, Source
+from monitor.projections.fingerprint import kind_of
 from monitor.projections.members import duration_us, error, mapping, strings, text, whole
 
 
@@ -18,7 +19,8 @@ def apply_execution(touched: Touched, event: Event, kind: EventType, tie: int) -
     source = registers.sources.get(event.source)
     if source is None:
         source = registers.sources[event.source] = Source()
-    changed = bool(event.data) and not registers.deleted and _describe(touched, event, kind, tie)
+    describe = _describe_deleted if registers.deleted else _describe
+    changed = bool(event.data) and describe(touched, event, kind, tie)
     if event.type == "execution.progress":
         return (not registers.deleted and _take_progress(source, event, tie)) or changed
     status = reported_status(kind, event.data.get("status"))
@@ -65,7 +67,10 @@ _IN_VAIN: Final = "No engine has started it"
 def erase(registers: Registers) -> None:
     """Remove what a deletion takes away: everything but what orders status and statistics."""
     registers.deleted = True
+    trigger = registers.members.get("trigger")
     registers.members.clear()
+    if trigger is not None:
+        registers.members["trigger"] = (*trigger[:3], _bare_trigger(trigger[3]))
     registers.slots.clear()
     registers.notes.clear()
     registers.current = None
@@ -77,10 +82,15 @@ def erase(registers: Registers) -> None:
         source.end = _bare(source.end)
 
 
+def _bare_trigger(said: dict[str, Any]) -> dict[str, Any]:
+    """Its type, under which the execution is counted."""
+    return {name: value for name, value in said.items() if name == "type"}
+
+
 def _bare(fact: Fact | None) -> Fact | None:
     if fact is None:
         return None
-    kept = {name: value for name, value in fact.data.items() if name == "duration_us"}
+    kept = {name: value for name, value in fact.data.items() if name in ("duration_us", "fingerprint")}
     return Fact(fact.sequence, fact.time_us, fact.rank, fact.tie, fact.status, kept)
 
 
@@ -124,6 +134,7 @@ def _said_at_end(data: dict[str, Any]) -> dict[str, Any]:
         said["duration_us"] = measured_us
     if (failure := error(data.get("error"))) is not None:
         said["error"] = failure
+        said["fingerprint"] = kind_of(failure).fingerprint
     return said
 
 
@@ -174,6 +185,15 @@ def _describe(touched: Touched, event: Event, kind: EventType, tie: int) -> bool
     for slot, value in _payloads(data):
         changed |= touched.fill_slot(slot, event, tie, value)
     return changed
+
+
+def _describe_deleted(touched: Touched, event: Event, kind: EventType, tie: int) -> bool:
+    """Of what is deleted only the trigger's type is taken, which is counted."""
+    value = _trigger(event.data.get("trigger"))
+    if value is None:
+        return False
+    order = (status_rank(kind.status) if kind.status else 0, event.time_us, tie)
+    return _set(touched.execution.registers.members, "trigger", order, _bare_trigger(value))
 
 
 def _trigger(said: object) -> dict[str, Any] | None:

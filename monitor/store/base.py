@@ -26,6 +26,7 @@ from monitor.projections.loglines import LogLine
 from monitor.projections.view import Summary
 from monitor.store.access import AccessReader, AccessWriter
 from monitor.store.command_port import CommandReader
+from monitor.store.counting import Counts
 from monitor.webhooks.delivery import AttemptDetail, Claimed, DeliveryState, Outcome, Planned, Trigger
 from monitor.webhooks.endpoint import MOST_IN_FLIGHT, Endpoint
 from monitor.webhooks.lane import Lane
@@ -204,7 +205,7 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
     cursor: int = 0
 
 
-class Reader(AccessReader, CommandReader, Protocol):
+class Reader(AccessReader, CommandReader, Counts, Protocol):
     """Questions about one consistent snapshot."""
 
     def position(self) -> Position:
@@ -246,10 +247,6 @@ class Reader(AccessReader, CommandReader, Protocol):
         to_us: int | None = None,
     ) -> Sequence[LogLine]:
         """The first `limit` lines in order of (time, event, place), both times included."""
-        ...
-
-    def statistics(self, team: str) -> Mapping[tuple[str, int, str, int], tuple[int, int]]:
-        """(workflow, hour, status, bucket) -> (count, sum of durations in microseconds), without empty rows."""
         ...
 
     def releases(self, partition: int, start: int, end: int) -> Sequence[StoredRelease]:

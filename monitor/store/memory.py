@@ -18,7 +18,6 @@ from monitor.projections.execution import Execution, Node, NodeKey
 from monitor.projections.filter import matches
 from monitor.projections.fold import Changes, ExecutionId, Touched
 from monitor.projections.loglines import LogLine
-from monitor.projections.statistics import Cell
 from monitor.projections.view import Summary, summary
 from monitor.store.base import (
     Commit,
@@ -36,6 +35,7 @@ from monitor.store.base import (
 )
 from monitor.store.command_port import CommandRow
 from monitor.store.memory_access import AccessTables, MemoryAccess
+from monitor.store.memory_counting import CountingTables, MemoryCounts
 from monitor.store.memory_ledger import LedgerTables, MemoryLedger
 
 T = TypeVar("T")
@@ -52,18 +52,19 @@ class _Tables:
     places: dict[int, Sequence[Place]] = field(default_factory=dict)
     log_lines: dict[int, Mapping[tuple[int, int, int], LogLine]] = field(default_factory=dict)
     commands: dict[int, Mapping[str, Command]] = field(default_factory=dict)
-    statistics: dict[Cell, tuple[int, int]] = field(default_factory=dict)
     # (partition, first, next) of a batch -> its releases
     releases: dict[tuple[int, int, int], Sequence[StoredRelease]] = field(default_factory=dict)
     quarantine: dict[int, QuarantineRow] = field(default_factory=dict)
     ledger: LedgerTables = field(default_factory=LedgerTables)
     access: AccessTables = field(default_factory=AccessTables)
+    counting: CountingTables = field(default_factory=CountingTables)
 
     def copy(self) -> "_Tables":
         """Tables of their own that share the rows."""
         held = ((member.name, getattr(self, member.name)) for member in fields(self))
         members: dict[str, Any] = {name: dict(it) if isinstance(it, dict) else it for name, it in held}
-        return _Tables(**members | {"ledger": self.ledger.copy(), "access": self.access.copy()})
+        own = {"ledger": self.ledger.copy(), "access": self.access.copy(), "counting": self.counting.copy()}
+        return _Tables(**members | own)
 
 
 class MemoryStore:
@@ -92,12 +93,13 @@ class MemoryStore:
             raise StoreUnavailable("The store is closed.")
 
 
-class _Session(MemoryLedger, MemoryAccess):
+class _Session(MemoryLedger, MemoryAccess, MemoryCounts):
     """Implements Reader and Writer over tables that nobody else changes meanwhile."""
 
     def __init__(self, tables: _Tables) -> None:
         super().__init__(tables.ledger)
         self._tables, self._access = tables, tables.access
+        self._counting, self._counted_executions = tables.counting, tables.executions
 
     # Reading
 
@@ -167,9 +169,6 @@ class _Session(MemoryLedger, MemoryAccess):
             for command in self._tables.commands.get(it.key, {}).values()
         ]
 
-    def statistics(self, team: str) -> Mapping[tuple[str, int, str, int], tuple[int, int]]:
-        return {cell[1:]: row for cell, row in self._tables.statistics.items() if cell.team == team and row[0]}
-
     def releases(self, partition: int, start: int, end: int) -> Sequence[StoredRelease]:
         batches = (batch for place, batch in self._tables.releases.items() if place[0] == partition)
         return [release for batch in batches for release in batch if start <= release.offset < end]
@@ -189,7 +188,7 @@ class _Session(MemoryLedger, MemoryAccess):
         for id_, touched in commit.changes.touched.items():
             self._check_version(id_, touched.execution)
             self._store(id_, touched)
-        self._add_statistics(commit.changes.statistics)
+        self._tables.counting.add(commit.changes)
         self._add_releases(commit.changes, commit.moved)
         self._add_quarantine(commit.changes.poison)
         self.owe(commit.deliveries)
@@ -223,11 +222,6 @@ class _Session(MemoryLedger, MemoryAccess):
             commands[command.id] = merged(commands.get(command.id), command)
         tables.commands[key] = commands
         tables.log_lines[key] = {**lines, **{line[:3]: line for line in touched.lines}}
-
-    def _add_statistics(self, statistics: Mapping[Cell, tuple[int, int]]) -> None:
-        for cell, (count, total_us) in statistics.items():
-            held = self._tables.statistics.get(cell, (0, 0))
-            self._tables.statistics[cell] = (held[0] + count, held[1] + total_us)
 
     def _add_releases(self, changes: Changes, moved: Mapping[int, Moved]) -> None:
         for partition, (first, next_offset, _) in moved.items():

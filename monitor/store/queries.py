@@ -23,6 +23,7 @@ from monitor.store.base import (
     StoredRelease,
 )
 from monitor.store.commands import CommandReads
+from monitor.store.count_queries import CountReads
 from monitor.store.ledger import LedgerReads
 
 _E: Final = tables.executions.c
@@ -34,7 +35,7 @@ _STORED_EXECUTION: Final = (
 )
 
 
-class Queries(AccessReads, CommandReads, LedgerReads):
+class Queries(AccessReads, CommandReads, CountReads, LedgerReads):
     """Implements the Reader port over `connection`, whose transaction is the snapshot."""
 
     def __init__(self, connection: Connection) -> None:
@@ -108,11 +109,6 @@ class Queries(AccessReads, CommandReads, LedgerReads):
         if to_us is not None:
             wanted = wanted.where(columns.time_us <= to_us)
         return [rows.unpack_line(tuple(row)) for row in self._connection.execute(wanted)]
-
-    def statistics(self, team: str) -> Mapping[tuple[str, int, str, int], tuple[int, int]]:
-        columns = tables.statistics.c
-        found = self._connection.execute(select(tables.statistics).where(columns.team == team, columns.count != 0))
-        return {(row.workflow_id, row.hour, row.status, row.bucket): (row[-2], row[-1]) for row in found}
 
     def releases(self, partition: int, start: int, end: int) -> Sequence[StoredRelease]:
         columns = tables.releases.c

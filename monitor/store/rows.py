@@ -18,7 +18,7 @@ from monitor.projections.commands import Command
 from monitor.projections.execution import Execution, Node, NodeKey, Registers
 from monitor.projections.fold import Changes, Release, Touched
 from monitor.projections.loglines import LogLine
-from monitor.projections.statistics import contribution
+from monitor.projections.statistics import contribution, run_contributions
 from monitor.projections.view import Summary, summary
 from monitor.store.base import StoredRelease, stored_release
 from monitor.store.tables import LARGE_PAYLOAD_BYTES, SEEN_CHUNK
@@ -54,6 +54,9 @@ class Listed(NamedTuple):
     started_us: int | None
     duration_us: int | None
     deleted: bool
+    ended_us: int | None
+    trigger: str
+    error: str
     tags: list[str]
 
 
@@ -74,7 +77,7 @@ class Batch(msgspec.Struct):
     new_progress: list[Row] = []
     # Of progress without the key; then the key and the version and events that must be stored now.
     progress: list[Row] = []
-    # Of executions: status and duration_us; then the key.
+    # Of executions: status, duration_us, ended_us and error; then the key.
     ended: list[Row] = []
     # Of executions: Listed without tags; then the key.
     relisted: list[Row] = []
@@ -181,6 +184,9 @@ def _listed(execution: Execution) -> Listed:
         started_us,
         execution.duration_us,
         execution.registers.deleted,
+        execution.ended_us,
+        execution.trigger,
+        execution.fingerprint,
         execution.tags,
     )
 
@@ -188,8 +194,9 @@ def _listed(execution: Execution) -> Listed:
 def _relist(batch: Batch, execution: Execution, before: Listed, after: Listed) -> None:
     """Write only what changed: SQLite renews the index entries of every column that a statement names."""
     key = execution.key
-    if before._replace(status=after.status, duration_us=after.duration_us) == after:
-        batch.ended.append((after.status, after.duration_us, key))
+    status, duration_us, ended_us, error = after.status, after.duration_us, after.ended_us, after.error
+    if before._replace(status=status, duration_us=duration_us, ended_us=ended_us, error=error) == after:
+        batch.ended.append((status, duration_us, ended_us, error, key))
     else:
         batch.relisted.append((*after[:-1], key))
     if before.tags != after.tags:
@@ -292,7 +299,7 @@ def unpack(row: StoredExecution, nodes: dict[NodeKey, Node], chunks: Iterable[by
     execution.nodes = nodes
     execution.seen = {digest: checksum for digest, checksum, _ in _unpack_entries(b"".join((*chunks, row.tail)))}
     execution.refresh()
-    execution.counted = contribution(execution)
+    execution.counted, execution.counted_runs = contribution(execution), run_contributions(execution)
     execution.kept = Kept(_listed(execution), row.tail)
     return execution
 

@@ -13,8 +13,7 @@ from typing import Final
 from monitor.errors import Fenced
 from monitor.events.model import Poison
 from monitor.projections.execution import Execution, Node, NodeKey
-from monitor.projections.fold import ExecutionId, Release
-from monitor.projections.statistics import Cell
+from monitor.projections.fold import Changes, ExecutionId, Release
 from monitor.store import rows
 from monitor.store.access_rows import AccessWrites
 from monitor.store.base import Commit, Moved, cut_away, journal_mismatch
@@ -22,6 +21,7 @@ from monitor.store.queries import Queries
 from monitor.store.rows import StoredExecution
 from monitor.store.sqlite_commands import write_commands
 from monitor.store.sqlite_ledger import SQLiteLedger
+from monitor.store.sqlite_statistics import statistics_rows
 from monitor.store.tables import SEEN_CHUNK
 
 # CROSS JOIN keeps SQLite from turning the join round and scanning the table for a handful of ids.
@@ -50,8 +50,9 @@ WHERE key = ? AND version = ? AND events = ?
 
 _INSERT_EXECUTIONS: Final = """
 INSERT INTO executions (
-    key, team, id, created_us, workflow_id, workflow_name, mode, status, at_us, started_us, duration_us, deleted
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    key, team, id, created_us, workflow_id, workflow_name, mode, status, at_us, started_us, duration_us, deleted,
+    ended_us, "trigger", error
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _INSERT_PROGRESS: Final = """
 INSERT INTO progress (key, version, updated_us, events, completed, total, registers, tail)
@@ -59,7 +60,8 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
 _RELIST: Final = """
 UPDATE executions
-SET workflow_id = ?, workflow_name = ?, mode = ?, status = ?, at_us = ?, started_us = ?, duration_us = ?, deleted = ?
+SET workflow_id = ?, workflow_name = ?, mode = ?, status = ?, at_us = ?, started_us = ?, duration_us = ?, deleted = ?,
+    ended_us = ?, "trigger" = ?, error = ?
 WHERE key = ?
 """
 _ADD_LOG_LINES: Final = """
@@ -68,7 +70,7 @@ REPLACE INTO log_lines (key, time_us, event_tie, place, level, node_id, message,
 
 # In this order: what is void goes before what replaces it.
 _STATEMENTS: Final = (
-    ("ended", "UPDATE executions SET status = ?, duration_us = ? WHERE key = ?"),
+    ("ended", "UPDATE executions SET status = ?, duration_us = ?, ended_us = ?, error = ? WHERE key = ?"),
     ("relisted", _RELIST),
     ("untagged", "DELETE FROM tags WHERE key = ?"),
     ("tags", "INSERT INTO tags (key, tag) VALUES (?, ?)"),
@@ -89,10 +91,6 @@ _STATEMENTS: Final = (
 _ADD_TOTALS: Final = """
 INSERT INTO totals (team, workflow_id, status, count) VALUES (?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET count = count + excluded.count
-"""
-_ADD_STATISTICS: Final = """
-INSERT INTO statistics (team, workflow_id, hour, status, bucket, count, total_us) VALUES (?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT DO UPDATE SET count = count + excluded.count, total_us = total_us + excluded.total_us
 """
 _ADD_RELEASES: Final = "INSERT INTO releases (partition, first, next, body) VALUES (?, ?, ?, ?)"
 _ADD_QUARANTINE: Final = """
@@ -133,7 +131,7 @@ class SQLiteWriter(SQLiteLedger, AccessWrites, Queries):
             self._move(partition, moved)
         changes = commit.changes
         self._write_executions(rows.pack(changes, self._next_key()))
-        self._add_statistics(changes.statistics)
+        self._add_statistics(changes)
         self._add_releases(changes.releases, commit.moved)
         self._add_quarantine(changes.poison)
         if commit.deliveries:
@@ -165,9 +163,9 @@ class SQLiteWriter(SQLiteLedger, AccessWrites, Queries):
     def _many(self, statement: str, values: Sequence[rows.Row]) -> int:
         return self._driver.executemany(statement, values).rowcount if values else 0
 
-    def _add_statistics(self, statistics: Mapping[Cell, tuple[int, int]]) -> None:
-        moved = sorted((*cell, *delta) for cell, delta in statistics.items() if delta != (0, 0))
-        self._many(_ADD_STATISTICS, moved)
+    def _add_statistics(self, changes: Changes) -> None:
+        for statement, values in statistics_rows(changes):
+            self._many(statement, values)
 
     def _add_releases(self, releases: Iterable[Release], moved: Mapping[int, Moved]) -> None:
         packed = rows.pack_releases(releases)

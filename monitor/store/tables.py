@@ -94,6 +94,10 @@ executions = _table(
     _int("duration_us", null=True),
     # 1 = a tombstone, which absorbs late events and is never shown.
     _int("deleted"),
+    # By which it is counted: when it ended, its trigger's type, its error's fingerprint (empty without one).
+    _int("ended_us", null=True),
+    _text("trigger"),
+    _text("error"),
 )
 
 # Written as SQL in queries too: the planner takes a partial index only for the very same words. Of partial indexes only
@@ -111,6 +115,9 @@ by_time = _listing("executions_by_time", "team", "at_us")
 by_status = _listing("executions_by_status", "team", "status", "at_us")
 by_workflow = _listing("executions_by_workflow", "team", "workflow_id", "status", "at_us")
 by_duration = _listing("executions_by_duration", "team", "duration_us")
+# Tombstones among them: statistics count on.
+ENDED: Final = executions.c.ended_us.is_not(None)
+by_end = Index("executions_by_end", executions.c.team, executions.c.ended_us, sqlite_where=ENDED)
 
 progress = _table(
     "progress",
@@ -172,15 +179,62 @@ UNANSWERED: Final = commands.c.state == literal_column("'requested'")
 Index("commands_by_id", commands.c.command_id)
 Index("commands_unanswered", commands.c.since_us, sqlite_where=UNANSWERED)
 
+# Cells of `projections.statistics`, in order of time: what ends now is written side by side.
 statistics = _keyed(
     "statistics",
     _text("team", key=True),
-    _text("workflow_id", key=True),
     _int("hour", key=True),
+    _text("workflow_id", key=True),
+    _text("status", key=True),
+    _text("trigger", key=True),
+    _text("error", key=True),
+    _int("bucket", key=True),
+    _int("count"),
+    _int("total_us"),
+)
+
+# Sums of them, by which questions about everything are answered.
+rollups = _keyed(
+    "rollups",
+    _text("team", key=True),
+    _int("facet", key=True),
+    _int("grain", key=True),
+    _int("at", key=True),
+    _text("key", key=True),
     _text("status", key=True),
     _int("bucket", key=True),
     _int("count"),
     _int("total_us"),
+)
+
+run_statistics = _keyed(
+    "run_statistics",
+    _text("team", key=True),
+    _int("hour", key=True),
+    _text("workflow_id", key=True),
+    _text("node_id", key=True),
+    _text("status", key=True),
+    _text("error", key=True),
+    _int("bucket", key=True),
+    _int("count"),
+    _int("total_us"),
+)
+
+# The words for what is counted, which outlive the executions that told them.
+workflow_names = _keyed(
+    "workflow_names",
+    _text("team", key=True),
+    _text("workflow_id", key=True),
+    _int("said_us"),
+    _text("name"),
+)
+
+error_kinds = _keyed(
+    "error_kinds",
+    _text("team", key=True),
+    _text("fingerprint", key=True),
+    _text("type"),
+    _text("pattern"),
 )
 
 # How many executions a list has: unlike the statistics, without deleted ones.

@@ -378,8 +378,8 @@ class StoreContract:
         assert await store.read(lambda reader: reader.execution("default", "exec_1")) is None
         assert [row.team for row in (await listed(store, team="red")).rows] == ["red"]
         assert (await listed(store, team="green")).total == 0
-        assert [cell[2] for cell in await store.read(lambda reader: reader.statistics("red"))] == ["running"]
-        assert [cell[2] for cell in await store.read(lambda reader: reader.statistics("blue"))] == ["success"]
+        assert [cell.status for cell in await store.read(lambda reader: reader.statistics("red"))] == ["running"]
+        assert [cell.status for cell in await store.read(lambda reader: reader.statistics("blue"))] == ["success"]
 
     # Contents
 
@@ -570,7 +570,7 @@ class StoreContract:
         await feed.send(*(event("execution.completed", name, 2, data={"duration": 2}) for name in names[:3]))
         await feed.send(event("execution.failed", names[0], 1, data={"duration": 1}))
         rows = await store.read(lambda reader: reader.statistics("default"))
-        assert {(workflow, status): row for (workflow, _, status, _), row in rows.items()} == {
+        assert {(cell.workflow_id, cell.status): row for cell, row in rows.items()} == {
             ("wf_1", "running"): (2, 0),
             ("wf_1", "success"): (2, 4 * SECOND_US),
             ("wf_1", "failed"): (1, SECOND_US),
