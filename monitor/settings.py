@@ -104,9 +104,7 @@ class Settings(BaseModel):
     @field_validator("journal_keep_s", "webhook_keep_s", mode="before")
     @classmethod
     def _read_duration(cls, said: Any) -> Any:
-        if isinstance(said, str) and said[-1:] in _UNITS_S and said[:-1].isdigit():
-            return int(said[:-1]) * _UNITS_S[said[-1]]
-        return said
+        return duration_s(said) if isinstance(said, str) else said
 
     @field_validator("webhook_allow", "trusted_proxies", mode="before")
     @classmethod
@@ -182,6 +180,13 @@ def read_settings(environment: Mapping[str, str] = os.environ, **given: Any) -> 
 def keys() -> dict[str, str]:
     """The environment variable of every field."""
     return {name: field.alias or PREFIX + name.upper() for name, field in Settings.model_fields.items()}
+
+
+def duration_s(said: str) -> int | str:
+    """The seconds in `90`, `90s`, `15m`, `12h` or `30d`; what reads otherwise as it is."""
+    if said[-1:] in _UNITS_S and said[:-1].isascii() and said[:-1].isdigit():
+        return int(said[:-1]) * _UNITS_S[said[-1]]
+    return int(said) if said.isascii() and said.isdigit() else said
 
 
 def is_loopback(host: str) -> bool:

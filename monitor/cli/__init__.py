@@ -10,7 +10,7 @@ import asyncio
 import gc
 import os
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
 
@@ -28,9 +28,21 @@ app: Final = typer.Typer(
 )
 imports: Final = typer.Typer(help="Bring in what other programs have recorded.", no_args_is_help=True)
 app.add_typer(imports, name="import")
+tokens: Final = typer.Typer(
+    help="Make, list and revoke tokens: in the data folder of a stopped service, or by --url through one that runs.",
+    no_args_is_help=True,
+)
+app.add_typer(tokens, name="token")
 
 Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")]
 Url = Annotated[str, typer.Option(help="The service.")]
+RunningUrl = Annotated[str | None, typer.Option("--url", help="A running service; without it, the data folder itself.")]
+Team = Annotated[
+    str | None, typer.Option(help="Of this team; without it, `default` in the folder, else the token's own.")
+]
+TokenFile = Annotated[
+    Path | None, typer.Option(help="File that holds the token to show; without it, MONITOR_TOKEN does.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 Patience = Annotated[float, typer.Option(min=0, help="Seconds without an answer after which to give up.")]
@@ -116,12 +128,14 @@ def send(
     file: Annotated[typer.FileBinaryRead, typer.Argument(help="A JSON array, NDJSON or one event; - is stdin.")],
     *,
     url: Url = DEFAULT_URL,
+    token_file: TokenFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Send the events of a file or a pipe to a running service."""
     from monitor.cli.send import send_file
+    from monitor.cli.token_source import client_token
 
-    raise typer.Exit(asyncio.run(send_file(file, url, as_json=as_json)))
+    raise typer.Exit(asyncio.run(send_file(file, url, client_token(token_file), as_json=as_json)))
 
 
 @app.command()
@@ -132,6 +146,7 @@ def follow(
     wait: Annotated[bool, typer.Option("--wait", help="Wait for an execution, and a service, not there yet.")] = False,
     no_logs: Annotated[bool, typer.Option("--no-logs", help="Leave out its log lines.")] = False,
     patience: Patience = DEFAULT_PATIENCE_S,
+    token_file: TokenFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print each frame as one line of JSON.")] = False,
 ) -> None:
     """Follow one execution with its logs to its end.
@@ -139,8 +154,10 @@ def follow(
     Exits with 0 success, 1 failed, 3 cancelled, 4 timeout, 5 crashed; 2 it could not be followed; 130 Ctrl-C.
     """
     from monitor.cli.follow import follow
+    from monitor.cli.token_source import client_token
 
-    _run(follow(execution_id, url, as_json=as_json, with_logs=not no_logs, waits=wait, patience_s=patience))
+    token = client_token(token_file)
+    _run(follow(execution_id, url, token, as_json=as_json, with_logs=not no_logs, waits=wait, patience_s=patience))
 
 
 @app.command()
@@ -163,6 +180,7 @@ def tail(
     limit: Annotated[int | None, typer.Option(min=1, help="End after so many events.")] = None,
     url: Url = DEFAULT_URL,
     patience: Patience = DEFAULT_PATIENCE_S,
+    token_file: TokenFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print each frame as one line of JSON.")] = False,
 ) -> None:
     """Show events as they happen, until Ctrl-C. Channels and workflows add up; everything else narrows.
@@ -170,6 +188,7 @@ def tail(
     Exits with 130 after Ctrl-C; 0 after --limit events; 2 it cannot be asked for, or nobody answered for too long.
     """
     from monitor.cli.tail import Wanted, tail
+    from monitor.cli.token_source import client_token
 
     wanted = Wanted(
         channels=channel or (),
@@ -181,7 +200,8 @@ def tail(
         recent=recent,
         logs=logs,
     )
-    _run(tail(url, wanted, as_json=as_json, limit=limit, patience_s=patience))
+    token = client_token(token_file)
+    _run(tail(url, wanted, token, as_json=as_json, limit=limit, patience_s=patience))
 
 
 @imports.command("n8n-log")
@@ -195,15 +215,86 @@ def import_n8n_log(
     *,
     instance: Annotated[str, typer.Option(help="Name of the n8n instance; ids begin with it.")] = "n8n",
     live: Annotated[bool, typer.Option("--live", help="As news, which webhooks hear; otherwise as history.")] = False,
-    url: Annotated[str | None, typer.Option(help="A running service; without it, the data folder itself.")] = None,
+    url: RunningUrl = None,
+    token_file: TokenFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Turn event logs of n8n into executions. Doing it again adds only what is new."""
     from monitor.cli.n8n_import import import_n8n_logs
+    from monitor.cli.token_source import client_token
     from monitor.settings import read_settings
 
-    importing = import_n8n_logs(files, instance, backfill=not live, url=url, settings=read_settings(), as_json=as_json)
+    token = client_token(token_file) if url else None
+    settings = read_settings()
+    importing = import_n8n_logs(
+        files, instance, backfill=not live, url=url, token=token, settings=settings, as_json=as_json
+    )
     raise typer.Exit(asyncio.run(importing))
+
+
+@tokens.command("create")
+def create_token(
+    *,
+    role: Annotated[str, typer.Option(help="viewer, operator, builder or admin: what it may do at most.")],
+    name: Annotated[str, typer.Option(help="What it is for.")] = "command line",
+    scope: Annotated[list[str] | None, typer.Option(help="Narrower than the role; may be repeated.")] = None,
+    team: Team = None,
+    expires_in: Annotated[str | None, typer.Option(help="When it ends: seconds, or 15m, 12h, 30d.")] = None,
+    allow: Annotated[list[str] | None, typer.Option(help="Network (CIDR) it may come from; may be repeated.")] = None,
+    url: RunningUrl = None,
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a token and print it, this once."""
+    from monitor.cli.tokens import create
+    from monitor.settings import duration_s
+
+    wish = {
+        "name": name,
+        "role": role,
+        "scopes": scope,
+        "team": team,
+        "expiresIn": None if expires_in is None else duration_s(expires_in),
+        "allowedAddresses": allow,
+    }
+    _at_desk(url, token_file, lambda desk: create(desk, wish, as_json=as_json))
+
+
+@tokens.command("list")
+def list_tokens(
+    *, team: Team = None, url: RunningUrl = None, token_file: TokenFile = None, as_json: AsJson = False
+) -> None:
+    """Show the tokens of a team, revoked and expired ones too."""
+    from monitor.cli.tokens import show_all
+
+    _at_desk(url, token_file, lambda desk: show_all(desk, team, as_json=as_json))
+
+
+@tokens.command("revoke")
+def revoke_token(
+    token_id: Annotated[str, typer.Argument(metavar="ID", help="As `monitor token list` shows it: tok_...")],
+    *,
+    team: Team = None,
+    url: RunningUrl = None,
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """End a token; requests and streams with it end within a second."""
+    from monitor.cli.tokens import revoke
+
+    _at_desk(url, token_file, lambda desk: revoke(desk, token_id, team, as_json=as_json))
+
+
+def _at_desk(url: str | None, token_file: Path | None, ask: Callable[[Any], Coroutine[Any, Any, int]]) -> NoReturn:
+    from monitor.cli.token_source import client_token
+    from monitor.cli.tokens import open_desk
+    from monitor.settings import read_settings
+
+    async def asked() -> int:
+        async with open_desk(url, client_token(token_file) if url else None, read_settings()) as desk:
+            return await ask(desk)
+
+    _run(asked())
 
 
 @app.command()

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import msgspec
 
-from monitor.errors import Unavailable
+from monitor.cli.token_source import CURE, headers_of
+from monitor.errors import StartupError, Unavailable
 
 if TYPE_CHECKING:
     import aiohttp
@@ -21,6 +22,10 @@ REQUEST_LIMIT_S: Final = 60.0
 
 _ATTEMPTS: Final = 10
 """Of a request that the service puts off; it names the pause, usually a second."""
+
+
+class NotAdmitted(StartupError):
+    """The service takes no events with this token."""
 
 
 class Verdict(NamedTuple):
@@ -35,11 +40,12 @@ Push = Callable[[Sequence[bytes]], Awaitable[list[Verdict]]]
 
 
 @asynccontextmanager
-async def http_door(url: str) -> AsyncIterator[Push]:
-    """The door of the service at `url`."""
+async def http_door(url: str, token: str | None = None) -> AsyncIterator[Push]:
+    """The door of the service at `url`, to which `token` is shown."""
     import aiohttp  # noqa: PLC0415 - loads only where a request is made
 
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=REQUEST_LIMIT_S)) as session:
+    limit = aiohttp.ClientTimeout(total=REQUEST_LIMIT_S)
+    async with aiohttp.ClientSession(timeout=limit, headers=headers_of(token)) as session:
 
         async def push(events: Sequence[bytes]) -> list[Verdict]:
             try:
@@ -61,7 +67,7 @@ async def _post(session: "aiohttp.ClientSession", url: str, body: bytes) -> tupl
     while True:
         async with session.post(url, data=body, headers={"content-type": "application/x-ndjson"}) as answer:
             content = await answer.read()
-        if answer.status != 503 or attempt == _ATTEMPTS:
+        if answer.status not in (429, 503) or attempt == _ATTEMPTS:
             return answer.status, content
         await asyncio.sleep(pause_s(answer.headers.get("retry-after", "")))
         attempt += 1
@@ -95,13 +101,15 @@ class _Answer(msgspec.Struct):
 
 
 def read_answer(url: str, status: int, body: bytes, count: int) -> list[Verdict]:
-    """The verdicts of `count` events. Raises Unavailable when the answer gives none."""
+    """The verdicts of `count` events. Raises Unavailable when the answer gives none, NotAdmitted for who may not."""
     try:
         answer = msgspec.json.decode(body, type=_Answer)
     except (msgspec.DecodeError, UnicodeDecodeError):
         answer = _Answer()
     refusal = answer.error
-    if status >= 500 or (refusal is None and len(answer.results) != count):
+    if status in (401, 403) and refusal and refusal.code:
+        raise NotAdmitted(f"{refusal.message.rstrip('.')}; {CURE}")
+    if status in (429, *range(500, 600)) or (refusal is None and len(answer.results) != count):
         said = refusal.message if refusal else f"HTTP {status}, and no verdicts"
         raise Unavailable(f"{url} took nothing: {said}; doing the same again is harmless")
     results = answer.results or (refusal.results if refusal else [])

@@ -33,14 +33,23 @@ _PAGE_LINES: Final = 1000
 _WITHOUT_LOGS: Final = "execution.*,node.*,command.*"
 
 
-async def follow(execution_id: str, url: str, *, as_json: bool, with_logs: bool, waits: bool, patience_s: float) -> int:
+async def follow(
+    execution_id: str,
+    url: str,
+    token: str | None = None,
+    *,
+    as_json: bool,
+    with_logs: bool,
+    waits: bool,
+    patience_s: float,
+) -> int:
     """Tell the story of an execution until it ends; returns the exit code of its outcome.
 
     Raises Unwatchable when there is no such execution, unless `waits`, or when nobody answers for `patience_s`.
     """
     screen = Screen()
     asked = [("events", "*"), ("logs", "1")] if with_logs else [("events", _WITHOUT_LOGS)]
-    async with open_service(url) as service:
+    async with open_service(url, token) as service:
         subscription = subscribe(
             service,
             f"{path_of(execution_id)}/stream",

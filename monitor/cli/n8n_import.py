@@ -30,7 +30,14 @@ from monitor.telemetry.logs import configure_logs
 
 
 async def import_n8n_logs(
-    files: Sequence[Path], instance: str, *, backfill: bool, url: str | None, settings: Settings, as_json: bool
+    files: Sequence[Path],
+    instance: str,
+    *,
+    backfill: bool,
+    url: str | None,
+    token: str | None = None,
+    settings: Settings,
+    as_json: bool,
 ) -> int:
     """Import `files` as those of the n8n `instance`; returns 1 when a line or an event was refused, else 0.
 
@@ -39,7 +46,7 @@ async def import_n8n_logs(
     configure_logs(settings.log)
     translation = _translated(files, instance, backfill=backfill)
     items = [Item(_place_of(event), msgspec.json.encode(event)) for event in translation.events]
-    async with http_door(url) if url else folder_door(settings) as push:
+    async with http_door(url, token) if url else folder_door(settings) as push:
         with progress_bar("Importing", sum(len(item.raw) + 1 for item in items), "bytes") as advance:
             tally = await push_all(push, items, advance)
     _count_refused_lines(tally, translation)

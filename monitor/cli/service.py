@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from monitor.cli.door import pause_s
+from monitor.cli.token_source import CURE, headers_of
 from monitor.errors import StartupError
 
 if TYPE_CHECKING:
@@ -78,9 +79,11 @@ class Service:
             raise Away(f"{path} is answered by something that is no JSON object") from None
 
     @asynccontextmanager
-    async def opened(self, path: str, query: Query, accept: str) -> "AsyncIterator[aiohttp.ClientResponse]":
+    async def opened(
+        self, path: str, query: Query, accept: str, method: str = "GET", content: object = None
+    ) -> "AsyncIterator[aiohttp.ClientResponse]":
         """The answer, its body unread; closed at the end of the block. Raises Away and Refused before the block."""
-        response = await self._ask(path, query, accept)
+        response = await self._ask(path, query, accept, method, content)
         try:
             if response.status >= 300:
                 retry_after = response.headers.get("retry-after", "")
@@ -89,15 +92,28 @@ class Service:
         finally:
             response.close()
 
-    async def _ask(self, path: str, query: Query, accept: str) -> "aiohttp.ClientResponse":
+    async def tell(self, method: str, path: str, content: object = None) -> dict[str, Any]:
+        """What it answers to a change that `content` describes. Raises Away and Refused."""
+        async with self.opened(path, (), "application/json", method, content) as response:
+            body = await _body_of(response)
+        try:
+            return msgspec.json.decode(body, type=dict[str, Any])
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise Away(f"{path} is answered by something that is no JSON object") from None
+
+    async def _ask(
+        self, path: str, query: Query, accept: str, method: str, content: object
+    ) -> "aiohttp.ClientResponse":
         import aiohttp  # noqa: PLC0415 - loads only where a request is made
         from yarl import URL  # noqa: PLC0415
 
         try:
             # Encoded already: an id may hold a slash.
             url = URL(self.url + path, encoded=True).extend_query(query)
+            body = None if content is None else msgspec.json.encode(content)
+            headers = {"accept": accept, **({} if body is None else {"content-type": "application/json"})}
             async with asyncio.timeout(ANSWER_S):
-                return await self._session.get(url, headers={"accept": accept})
+                return await self._session.request(method, url, headers=headers, data=body)
         except (aiohttp.ClientError, ValueError, OSError) as error:
             raise Away(reason_of(error)) from error
 
@@ -113,12 +129,13 @@ async def _body_of(response: "aiohttp.ClientResponse") -> bytes:
 
 
 @asynccontextmanager
-async def open_service(url: str) -> AsyncIterator[Service]:
-    """The service at `url`."""
+async def open_service(url: str, token: str | None = None) -> AsyncIterator[Service]:
+    """The service at `url`, to which `token` is shown."""
     import aiohttp  # noqa: PLC0415
 
     # A stream has no end, and its silence is judged by whoever reads it.
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None, sock_connect=10)) as session:
+    limits = aiohttp.ClientTimeout(total=None, sock_connect=10)
+    async with aiohttp.ClientSession(timeout=limits, headers=headers_of(token)) as session:
         yield Service(session, url)
 
 
@@ -155,6 +172,8 @@ def fault(url: str, status: int, retry_after: str, body: bytes) -> Away | Refuse
     if status >= 500 or status in _LATER:
         message = said.message or f"it answers with HTTP status {status}"
         return Away(message, pause_s=pause_s(retry_after), is_its_word=bool(said.code))
+    if status in (401, 403) and said.code:
+        return Refused(f"{said.message.rstrip('.')}; {CURE}", said.code)
     foreign = f"{url} answers with HTTP status {status}, as no such service does; name its address with --url"
     return Refused(said.message or foreign, said.code)
 

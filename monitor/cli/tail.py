@@ -36,13 +36,15 @@ class Wanted(NamedTuple):
     logs: bool = False
 
 
-async def tail(url: str, wanted: Wanted, *, as_json: bool, limit: int | None, patience_s: float) -> int:
+async def tail(
+    url: str, wanted: Wanted, token: str | None = None, *, as_json: bool, limit: int | None, patience_s: float
+) -> int:
     """Show events until `limit` of them were shown; returns 0.
 
     Raises Unwatchable when what is wanted cannot be asked for, or when nobody answers for `patience_s`.
     """
     query, screen = query_of(wanted), Screen()
-    async with open_service(url) as service:
+    async with open_service(url, token) as service:
         subscription = subscribe(
             service, STREAM_PATH, query, position=wanted.since, patience_s=patience_s, on_pause=screen.note_pause
         )

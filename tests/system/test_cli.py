@@ -19,6 +19,7 @@ from monitor.app import open_parts
 from monitor.events.model import DEFAULT_TEAM
 from monitor.settings import read_settings
 from monitor.sources.n8n_log import translate
+from tests.support.command_line import INHERITED, Answer, monitor, monitor_reading
 from tests.support.kafka import Kafka
 from tests.support.service import Service, eventually
 
@@ -35,34 +36,6 @@ EXPECTED = {
 
 EVENT = {"type": "execution.started", "executionId": "e1", "timestamp": "2026-11-22T10:30:00Z"}
 LINE = json.dumps(EVENT)
-
-INHERITED = {key: value for key, value in os.environ.items() if not key.startswith("MONITOR_")}
-
-
-class Answer:
-    """How a command ended."""
-
-    def __init__(self, done: "subprocess.CompletedProcess[str]") -> None:
-        self.code, self.out, self.err = done.returncode, done.stdout, done.stderr
-
-    @property
-    def document(self) -> Any:
-        """Its output, read as JSON."""
-        return json.loads(self.out)
-
-
-def monitor(*arguments: str | Path, **settings: str | Path) -> Answer:
-    """Run a command to its end, with `MONITOR_*` settings."""
-    return monitor_reading("", *arguments, **settings)
-
-
-def monitor_reading(stdin: str, *arguments: str | Path, **settings: str | Path) -> Answer:
-    """The same with something to read."""
-    environment = INHERITED | {f"MONITOR_{name.upper()}": str(value) for name, value in settings.items()}
-    command = [sys.executable, "-m", "monitor", *map(str, arguments)]
-    return Answer(
-        subprocess.run(command, input=stdin, env=environment, capture_output=True, text=True, timeout=60, check=False)
-    )
 
 
 @pytest.fixture
