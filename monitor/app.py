@@ -36,7 +36,7 @@ from monitor.clock import Clock, SystemClock
 from monitor.dashboard import page
 from monitor.deliverer import Deliverer
 from monitor.deliverer import Statistics as WebhookStatistics
-from monitor.errors import DataFolderBusy, DataFolderUnusable, SettingsInvalid
+from monitor.errors import DataFolderBusy, DataFolderUnusable, JournalMismatch, SettingsInvalid
 from monitor.executions.audit import Audit
 from monitor.executions.credentials import Credentials
 from monitor.executions.deliveries import Deliveries
@@ -157,6 +157,19 @@ def _observe_streams(now: Statistics, metrics: Metrics) -> None:
     for name in Tally.__slots__:
         if hasattr(metrics, name):
             metrics.raise_to(getattr(metrics, name), getattr(tally, name))
+
+
+@asynccontextmanager
+async def open_folder(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Journal]:
+    """The data folder's lock and the journal, for work on the store's file while no service runs.
+
+    Raises StartupError with the cure: data folder in use or unusable, journal missing or unusable.
+    """
+    async with AsyncExitStack() as opened:
+        _lock(settings.data, opened)
+        journal = await _open_journal(settings, clock or SystemClock())
+        opened.push_async_callback(journal.close)
+        yield journal
 
 
 @asynccontextmanager
@@ -340,7 +353,15 @@ async def _open_journal(settings: Settings, clock: Clock) -> Journal:
         return await open_kafka_journal(
             settings.journal, clock=clock, group=GROUP, alone=True, create=settings.create_topics
         )
-    return await open_sqlite_journal(settings.data / "journal.db", clock=clock)
+    path = settings.data / "journal.db"
+    if not path.exists() and (settings.data / "store.db").exists():
+        # A new one would not be that of the store.
+        raise JournalMismatch(
+            f"{path}, from which the store beside it was folded, is missing; put it back, or restore both from one "
+            "backup with `monitor restore` into an empty folder. If it is lost for good, move store.db away as well to "
+            "begin anew, without executions and webhooks."
+        )
+    return await open_sqlite_journal(path, clock=clock)
 
 
 async def _open_sealer(settings: Settings, store: Store) -> Sealer:

@@ -22,7 +22,7 @@ from monitor.events.position import Position
 from monitor.journal.base import Bounds, Consumer, Journal
 from monitor.projections.execution import Execution
 from monitor.projections.fold import Changes, ExecutionId, Release, fold
-from monitor.store.base import Commit, Moved, Store, Writer
+from monitor.store.base import Commit, Moved, OffsetRow, Store, Writer
 from monitor.telemetry.health import Concern
 from monitor.telemetry.metrics import Metrics
 from monitor.webhooks.payload import Bodies
@@ -307,7 +307,11 @@ async def check_anchors(journal: Journal, store: Store) -> None:
     Each stored offset must lie inside the journal, and the record before it must be the one that was folded. A record
     that retention has removed since cannot be compared and is taken on trust.
     """
-    rows = await store.read(lambda reader: reader.offsets())
+    await check_rows(journal, await store.read(lambda reader: reader.offsets()))
+
+
+async def check_rows(journal: Journal, rows: Mapping[int, OffsetRow]) -> None:
+    """The same for the offset rows of a store that is not open."""
     bounds = await journal.bounds()
     for partition, row in rows.items():
         end = bounds[partition].end

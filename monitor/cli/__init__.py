@@ -298,6 +298,23 @@ def _at_desk(url: str | None, token_file: Path | None, ask: Callable[[Any], Coro
 
 
 @app.command()
+def rebuild(
+    *,
+    check: Annotated[bool, typer.Option("--check", help="Compare only; the store stays as it is.")] = False,
+    rate: Annotated[float | None, typer.Option(min=1, help="Records a second at most.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Build the store of a stopped service anew from its journal: settings, webhooks and what is owed to them stay.
+
+    The store of before stays beside it as store.db.before-rebuild. With --check exits 1 when the two differ.
+    """
+    from monitor.cli.rebuild import rebuild_store
+    from monitor.settings import read_settings
+
+    raise typer.Exit(asyncio.run(rebuild_store(read_settings(), check=check, rate=rate, as_json=as_json)))
+
+
+@app.command()
 def doctor(*, as_json: AsJson = False) -> None:
     """Look over installation, settings, data folder, journal and store; name a cure for what is wrong."""
     from monitor.cli.doctor import examine

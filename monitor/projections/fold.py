@@ -33,6 +33,7 @@ __all__ = [
     "fold",
     "is_fresh",
     "node_slot",
+    "withdraw",
 ]
 
 FOLD_VERSION: Final = 1
@@ -68,6 +69,13 @@ def fold(events: Iterable[Event | Poison], executions: Mapping[ExecutionId, Exec
 def is_fresh(execution: Execution, event: Event) -> bool:
     """Whether no event with this id was applied to the execution yet."""
     return event.digest not in execution.seen
+
+
+def withdraw(changes: Changes, execution: Execution) -> None:
+    """Take back what a stored execution adds to the statistics. The execution is void afterwards."""
+    execution.registers, execution.nodes = Registers(deleted=True), {}
+    execution.refresh()
+    count(changes, Touched(execution, cleared=True, restated=True))
 
 
 def concluded(cause: Event, name: str, status: str) -> Event:

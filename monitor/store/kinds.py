@@ -6,13 +6,14 @@
 from collections.abc import Mapping
 from typing import Final, Literal
 
-Kind = Literal["store", "ledger", "executions", "sums", "history"]
+Kind = Literal["store", "ledger", "executions", "sums", "words", "history"]
 """What a rebuild does with a table:
 
 - store: says which journal is folded how far, and by which rules; written anew, each member by its own rule.
 - ledger: settings, what people decided and what is owed; carried over as it is.
 - executions: keyed by an execution; folded anew, or carried over where records of it are gone from the journal.
 - sums: over executions; added up anew.
+- words: for what was counted, which outlive the executions that told them; carried over, and told again by the fold.
 - history: what commits said; made anew with the fold, of executions that are carried over as it is.
 """
 
@@ -31,8 +32,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     "statistics": "sums",
     "rollups": "sums",
     "run_statistics": "sums",
-    "workflow_names": "sums",
-    "error_kinds": "sums",
+    "workflow_names": "words",
+    "error_kinds": "words",
     "totals": "sums",
     "releases": "history",
     "quarantine": "ledger",

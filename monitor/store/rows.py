@@ -6,7 +6,7 @@ writes the row that lists are made of only when that row changes.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from struct import Struct
 from typing import Any, Final, NamedTuple
 
@@ -103,17 +103,18 @@ class Batch(msgspec.Struct):
     totals: dict[tuple[str, str, str], int] = {}
 
 
-def pack(changes: Changes, next_key: int) -> Batch:
+def pack(changes: Changes, keys: Iterable[int]) -> Batch:
     """The rows that `changes` make of the touched executions.
 
-    Gives new executions the keys from `next_key` on, and notes in each what is stored of it once the rows are.
+    Gives new executions, in order of first appearance, the keys that `keys` begins with, and notes in each what is
+    stored of it once the rows are.
     """
     batch = Batch()
     known = [touched for touched in changes.touched.values() if touched.execution.key]
     for touched in sorted(known, key=lambda touched: touched.execution.key):
         _pack_known(batch, touched)
     new = (touched for touched in changes.touched.values() if not touched.execution.key)
-    for key, touched in enumerate(new, next_key):
+    for touched, key in zip(new, keys, strict=False):
         touched.execution.key = key
         _pack_new(batch, touched)
     return batch
@@ -259,7 +260,12 @@ def pack_releases(releases: Iterable[Release]) -> dict[int, bytes]:
     for release in releases:
         event = release.event
         packed[event.record.partition].append(stored_release(release, event.type in DERIVED))
-    return {partition: _encode(body) for partition, body in packed.items()}
+    return {partition: pack_stored(body) for partition, body in packed.items()}
+
+
+def pack_stored(releases: Sequence[StoredRelease]) -> bytes:
+    """The body of a row of `releases`."""
+    return _encode(releases)
 
 
 def unpack_releases(body: bytes) -> list[StoredRelease]:

@@ -37,7 +37,7 @@ _READER_CACHE_KIB: Final = 4 * 1024
 # 16 MiB of log between checkpoints: a page that changes in every batch is copied into the file once for many batches.
 _CHECKPOINT_PAGES: Final = 4_000
 
-_ANEW: Final = "build the store anew from the journal, without the registered webhooks and what is owed to them"
+ANEW: Final = "build the store anew from the journal, without the registered webhooks and what is owed to them"
 
 
 class SQLiteStore:
@@ -95,21 +95,20 @@ async def open_sqlite_store(path: Path) -> SQLiteStore:
 def _open(path: Path) -> SQLiteStore:
     driver = None
     try:
-        driver = _connect(path, _WRITER_CACHE_KIB)
+        driver = connect(path, _WRITER_CACHE_KIB)
         driver.execute("PRAGMA journal_mode = WAL")
         driver.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         driver.execute("PRAGMA synchronous = NORMAL")
-        writer = _engine("BEGIN IMMEDIATE", poolclass=StaticPool, creator=lambda: driver)
+        writer = engine_over("BEGIN IMMEDIATE", poolclass=StaticPool, creator=lambda: driver)
         with writer.begin() as connection:
             _prepare(connection, path)
     except BaseException as error:
         if driver:
             driver.close()
         if isinstance(error, sqlite3.Error | DBAPIError):
-            way_out = _ANEW
-            raise unusable(path, _driver_error(error), kind="store", way_out=way_out) from error
+            raise unusable(path, driver_error(error), kind="store", way_out=ANEW) from error
         raise
-    readers = _engine(
+    readers = engine_over(
         "BEGIN", poolclass=QueuePool, pool_size=_READERS, max_overflow=0, creator=lambda: _connect_reader(path)
     )
     return SQLiteStore(driver, writer, readers)
@@ -118,7 +117,8 @@ def _open(path: Path) -> SQLiteStore:
 # --- connections -----------------------------------------------------------------------------------------------------
 
 
-def _connect(path: Path, cache_kib: int) -> sqlite3.Connection:
+def connect(path: Path, cache_kib: int) -> sqlite3.Connection:
+    """A connection to a store's file as all of them are."""
     # Each connection is used by one thread at a time, though not always by the same one.
     driver = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY_TIMEOUT_S)
     driver.execute(f"PRAGMA cache_size = -{cache_kib}")
@@ -127,12 +127,13 @@ def _connect(path: Path, cache_kib: int) -> sqlite3.Connection:
 
 
 def _connect_reader(path: Path) -> sqlite3.Connection:
-    driver = _connect(path, _READER_CACHE_KIB)
+    driver = connect(path, _READER_CACHE_KIB)
     driver.execute("PRAGMA query_only = ON")
     return driver
 
 
-def _engine(begin: str, **options: Any) -> Engine:
+def engine_over(begin: str, **options: Any) -> Engine:
+    """SQLAlchemy over the driver's connections, whose transactions begin with `begin`."""
     engine = create_engine("sqlite://", **options)
 
     # The driver leaves transactions to us (isolation_level=None): SQLAlchemy says when one begins.
@@ -169,26 +170,35 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, DBAPIError) as error:
-        found = _driver_error(error)
+        found = driver_error(error)
         if may_pass(found):
             raise StoreUnavailable(f"The store cannot be used now: {found}.") from error
         raise MonitorError(f"The store cannot go on: {found}.") from error
 
 
-def _driver_error(error: BaseException) -> BaseException:
+def driver_error(error: BaseException) -> BaseException:
     """SQLite's own error, without the statement that SQLAlchemy quotes."""
     return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
 
 
 def _prepare(connection: Connection, path: Path) -> None:
     """Make the tables of a new file; refuse one that is not this version's."""
-    found = set(inspect(connection).get_table_names())
-    if not found:
+    if not inspect(connection).get_table_names():
         make_tables(connection)
         versions = {"schema_version": SCHEMA_VERSION, "fold_version": FOLD_VERSION}
         connection.execute(insert(meta).values(id=1, endpoints_version=0, tokens_version=0, **versions))
         return
-    if not found >= {"meta", "offsets", "executions"}:
+    fold_version = check_layout(connection, path)
+    if fold_version != FOLD_VERSION:
+        raise StartupError(
+            f"{path} was folded by other rules (version {fold_version}, these are {FOLD_VERSION}); fold it anew with "
+            "`monitor rebuild`, which keeps webhooks and what is owed to them, or start the version that folded it."
+        )
+
+
+def check_layout(connection: Connection, path: Path) -> int:
+    """The version of the rules by which a store was folded. Raises StartupError for what is no store of this layout."""
+    if not set(inspect(connection).get_table_names()) >= {"meta", "offsets", "executions"}:
         raise StartupError(
             f"{path} is not a store but another program's database; move it away, or name another folder."
         )
@@ -196,10 +206,6 @@ def _prepare(connection: Connection, path: Path) -> None:
     if schema_version != SCHEMA_VERSION:
         raise StartupError(
             f"{path} was written by another version of this program (layout {schema_version}, this one reads "
-            f"{SCHEMA_VERSION}); start that version, or move the file away to {_ANEW}."
+            f"{SCHEMA_VERSION}); start that version, or move the file away to {ANEW}."
         )
-    if fold_version != FOLD_VERSION:
-        raise StartupError(
-            f"{path} was folded by other rules (version {fold_version}, these are {FOLD_VERSION}); "
-            f"start the version that folded it, or move the file away to {_ANEW}."
-        )
+    return int(fold_version)

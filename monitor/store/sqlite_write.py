@@ -8,6 +8,7 @@ import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import count
 from typing import Final
 
 from monitor.errors import Fenced
@@ -130,7 +131,7 @@ class SQLiteWriter(SQLiteLedger, AccessWrites, Queries):
         for partition, moved in commit.moved.items():
             self._move(partition, moved)
         changes = commit.changes
-        self._write_executions(rows.pack(changes, self._next_key()))
+        self._write_executions(rows.pack(changes, self._new_keys(changes)))
         self._add_statistics(changes)
         self._add_releases(changes.releases, commit.moved)
         self._add_quarantine(changes.poison)
@@ -142,9 +143,10 @@ class SQLiteWriter(SQLiteLedger, AccessWrites, Queries):
         if not self._driver.execute(_MOVE, values).rowcount:
             raise Fenced(f"partition {partition} does not stand at {moved.expected} any more")
 
-    def _next_key(self) -> int:
+    def _new_keys(self, changes: Changes) -> Iterable[int]:  # noqa: ARG002 - a rebuild goes by it
+        """Keys for the new executions of a batch, in order."""
         [(highest,)] = self._driver.execute("SELECT max(key) FROM executions")
-        return (highest or 0) + 1
+        return count((highest or 0) + 1)
 
     def _write_executions(self, batch: rows.Batch) -> None:
         updated = self._many(_UPDATE_PROGRESS, batch.progress)
@@ -158,7 +160,7 @@ class SQLiteWriter(SQLiteLedger, AccessWrites, Queries):
         for name, statement in _STATEMENTS:
             self._many(statement, getattr(batch, name))
         write_commands(self._driver, batch.commands)
-        self._many(_ADD_TOTALS, [(*cell, count) for cell, count in sorted(batch.totals.items()) if count])
+        self._many(_ADD_TOTALS, [(*cell, number) for cell, number in sorted(batch.totals.items()) if number])
 
     def _many(self, statement: str, values: Sequence[rows.Row]) -> int:
         return self._driver.executemany(statement, values).rowcount if values else 0

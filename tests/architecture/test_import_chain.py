@@ -20,7 +20,7 @@ CHAIN = (
     ("web",),
     ("api", "streams", "dashboard"),
     ("app",),
-    ("serving",),
+    ("serving", "keeping"),
     ("cli",),
     ("__main__",),
 )

@@ -9,11 +9,14 @@ import signal
 import sys
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any, Final
 
 from monitor.cli import main
 from monitor.deliverer import Deliverer
+from monitor.keeping import rebuild as keeping
 from monitor.pipeline import Pipeline
+from monitor.store.sqlite_rebuild import SQLiteRebuild
 from monitor.store.sqlite_write import SQLiteWriter
 from monitor.webhooks.posting import Poster
 
@@ -32,7 +35,7 @@ class _Countdown:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _after(owner: type, name: str, kill: Kill, found: Callable[[tuple[Any, ...], Any], Any]) -> None:
+def _after(owner: Any, name: str, kill: Kill, found: Callable[[tuple[Any, ...], Any], Any]) -> None:
     """Kill once `found` sees something in the arguments and the answer of a plain method that has just returned."""
     inner = getattr(owner, name)
 
@@ -95,6 +98,57 @@ def _finished(kill: Kill) -> None:
     _after_awaited(Deliverer, "_write", kill, lambda _, __: finished)
 
 
+def _prepared(kill: Kill) -> None:
+    """The new file of a rebuild has the ledger."""
+    _after(SQLiteRebuild, "prepare", kill, _always)
+
+
+def _carried(kill: Kill) -> None:
+    """It has what is carried over."""
+    _after(SQLiteRebuild, "carry_over", kill, _always)
+
+
+def _folding(kill: Kill) -> None:
+    """It has a batch of what is folded anew."""
+    _after(SQLiteRebuild, "fold", kill, _always)
+
+
+def _finished_fold(kill: Kill) -> None:
+    """It is whole, and nobody knows whether it is right."""
+    _after(SQLiteRebuild, "finish", kill, _always)
+
+
+def _compared(kill: Kill) -> None:
+    """It is to be taken into use."""
+    _after(SQLiteRebuild, "keep_versions", kill, _always)
+
+
+def _kept_old(kill: Kill) -> None:
+    """The live one has a second name."""
+    _after(keeping, "keep_old", kill, _always)
+
+
+def _flushed(kill: Kill) -> None:
+    """The new one is in its place, and the disk may not know it."""
+    inner = Path.replace
+
+    def replaced(path: Path, target: Any) -> Path:
+        answer = inner(path, target)
+        kill(path.name == "store.db.rebuild")
+        return answer
+
+    Path.replace = replaced  # type: ignore[method-assign,assignment]
+
+
+def _taken_over(kill: Kill) -> None:
+    """The new one is in use."""
+    _after(keeping, "take_over", kill, _always)
+
+
+def _always(_: Any, __: Any) -> bool:
+    return True
+
+
 def _nobody(_: Any) -> None:
     """Lives on."""
 
@@ -110,9 +164,21 @@ POINTS: Final[dict[str, Callable[[Kill], None]]] = {
 }
 """The instructions, in the order of a delivery's life."""
 
+REBUILD_POINTS: Final[dict[str, Callable[[Kill], None]]] = {
+    "prepared": _prepared,
+    "carried": _carried,
+    "folding": _folding,
+    "finished_fold": _finished_fold,
+    "compared": _compared,
+    "kept_old": _kept_old,
+    "flushed": _flushed,
+    "taken_over": _taken_over,
+}
+"""Those of a rebuild."""
+
 
 if __name__ == "__main__":
     _, point, count, *rest = sys.argv
-    POINTS[point](_Countdown(int(count)))
+    (POINTS | REBUILD_POINTS)[point](_Countdown(int(count)))
     sys.argv = ["monitor", *rest]
     main()

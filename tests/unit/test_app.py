@@ -95,10 +95,14 @@ async def test_file_in_the_place_of_the_folder_is_refused(settings: Settings) ->
 
 
 async def test_journal_and_store_that_do_not_belong_together_are_refused(settings: Settings) -> None:
-    """A journal that was replaced has other records at the offsets that the store stands at."""
+    """A journal that is lost is not made anew beside its store, and no other one takes its place."""
     await open_once(settings)
-    for file in settings.data.glob("journal.db*"):
-        file.unlink()
+    (settings.data / "journal.db").unlink()
+    with pytest.raises(JournalMismatch, match="is missing; put it back"):
+        await open_once(settings)
+    assert not (settings.data / "journal.db").exists()
+    await open_once(Settings(data=settings.data / "other"))
+    (settings.data / "other" / "journal.db").rename(settings.data / "journal.db")
     with pytest.raises(JournalMismatch, match="was built from journal"):
         await open_once(settings)
 
