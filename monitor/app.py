@@ -28,6 +28,7 @@ from monitor.api import (
     ingest,
     operations,
     replays,
+    statistics,
     streams,
     tokens,
     webhooks,
@@ -44,6 +45,7 @@ from monitor.executions.pings import Pings
 from monitor.executions.reads import Found, Reads
 from monitor.executions.rehearsal import Rehearsal
 from monitor.executions.replays import Replays
+from monitor.executions.statistics import Statistics as CountedStatistics
 from monitor.executions.tokens import Tokens
 from monitor.executions.webhook_secrets import WebhookSecrets
 from monitor.executions.webhooks import Webhooks
@@ -283,6 +285,7 @@ def operations_of(parts: Parts) -> list[Operation]:
     return [
         *ingest.operations(intake=parts.intake, sealer=sealer),
         *executions.operations(reads=reads, clock=clock, sealer=sealer),
+        *statistics.operations(statistics=CountedStatistics(reads), clock=clock, sealer=sealer),
         *data.operations(reads=reads, sealer=sealer),
         *webhooks.operations(webhooks=parts.webhooks, secrets=parts.webhook_secrets, sealer=sealer),
         *deliveries.operations(deliveries=parts.deliveries, pings=parts.pings, sealer=sealer),

@@ -118,7 +118,7 @@ class Reads:
     async def listed(self, who: Principal, asked: Asked, at_least: Position | None) -> Reading[Listed]:
         """A page of the team's executions."""
         query = ListQuery(who.team, asked.filter, asked.sort, asked.limit, asked.after)
-        return await self._read(at_least, lambda reader: _listed(reader, query, asked.with_data))
+        return await self.read(at_least, lambda reader: _listed(reader, query, asked.with_data))
 
     async def execution(
         self, who: Principal, execution_id: str, at_least: Position | None, *, with_data: bool, with_lines: bool
@@ -133,7 +133,7 @@ class Reads:
                 reader.log_lines(key, levels=None, node_id=None, limit=FIRST_LINES) if with_lines else None,
             )
 
-        return await self._read(at_least, work)
+        return await self.read(at_least, work)
 
     async def data(self, who: Principal, execution_id: str, at_least: Position | None) -> Reading[Data]:
         """The payloads of an execution and of its nodes, as many as fit one answer. Raises ExecutionNotFound."""
@@ -142,13 +142,13 @@ class Reads:
             _, key = _find(reader, who, execution_id)
             return _data(reader, key, None, MAX_DATA_BYTES)
 
-        return await self._read(at_least, work)
+        return await self.read(at_least, work)
 
     async def node(
         self, who: Principal, execution_id: str, node_id: str, at_least: Position | None
     ) -> Reading[NodeRun]:
         """The latest run of one node. Raises ExecutionNotFound, and NotFound where that node has not run."""
-        return await self._read(at_least, lambda reader: _node(reader, who, execution_id, node_id))
+        return await self.read(at_least, lambda reader: _node(reader, who, execution_id, node_id))
 
     async def lines(
         self,
@@ -171,9 +171,10 @@ class Reads:
             _, key = _find(reader, who, execution_id)
             return reader.log_lines(key, levels=levels, node_id=node_id, limit=limit, from_us=from_us, to_us=to_us)
 
-        return await self._read(at_least, work)
+        return await self.read(at_least, work)
 
-    async def _read(self, at_least: Position | None, work: Callable[[Reader], T]) -> Reading[T]:
+    async def read(self, at_least: Position | None, work: Callable[[Reader], T]) -> Reading[T]:
+        """What `work` finds on a snapshot that is at least as new."""
         if at_least is not None and not await self._hub.reached(at_least, MAX_WAIT_S):
             raise PositionNotReached
         return await self._store.read(lambda reader: Reading(work(reader), reader.position()))

@@ -14,6 +14,7 @@ from monitor.projections.statistics import (
     ALL,
     BY_DAY,
     BY_ERROR,
+    BY_HOUR,
     BY_TRIGGER,
     BY_WORKFLOW,
     HOURS_OF_A_DAY,
@@ -56,7 +57,7 @@ class CountReads:
             return tally(Row(*row) for row in self._connection.execute(_ended(sought)))
         piece = _piece(sought)
         return Tally(
-            self._moments(piece(ALL)),
+            self._moments(piece(ALL) if sought.by_day or not _is_rolled_up(sought) else _rollups(sought, ALL, BY_HOUR)),
             self._durations(piece(ALL)),
             self._sums(piece(BY_WORKFLOW)),
             self._sums(piece(BY_TRIGGER)),
@@ -134,15 +135,21 @@ def _summed(rows: Any) -> Select[Any]:
 def _piece(sought: Sought) -> Piece:
     if sought.node_id is not None:
         return lambda facet: _run_cells(sought, facet)
-    if sought.workflow_id is None and sought.trigger is None and sought.error is None:
+    if _is_rolled_up(sought):
         return lambda facet: _rollups(sought, facet)
     return lambda facet: _cells(sought, facet)
 
 
-def _rollups(sought: Sought, facet: int) -> Select[Any]:
+def _is_rolled_up(sought: Sought) -> bool:
+    tests = (sought.workflow_id, sought.trigger, sought.error, sought.node_id)
+    return all(test is None for test in tests)
+
+
+def _rollups(sought: Sought, facet: int, coarsest: int = BY_DAY) -> Select[Any]:
     columns = tables.rollups.c
     parts = []
-    for grain, start, end in spans(sought.start, sought.end):
+    hours = (BY_HOUR, sought.start, sought.end)
+    for grain, start, end in spans(sought.start, sought.end) if coarsest == BY_DAY else [hours]:
         at = columns.at * HOURS_OF_A_DAY if grain == BY_DAY else columns.at
         rows = select(at.label("at"), columns.key, columns.status, columns.bucket, columns.count, columns.total_us)
         here = (columns.team == sought.team, columns.facet == facet, columns.grain == grain)

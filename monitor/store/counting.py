@@ -31,6 +31,8 @@ class Sought(NamedTuple):
     error: str | None = None
     # Finished runs of this node instead of executions: hours only, and without `trigger`.
     node_id: str | None = None
+    # Whole days may stand as one, each at its first hour.
+    by_day: bool = False
 
 
 class Counts(Protocol):
@@ -45,9 +47,7 @@ class Counts(Protocol):
         ...
 
     def counted(self, sought: Sought) -> Tally:
-        """What ended in the range. Times are in its unit; where whole days are asked for, each may stand as one, at its
-        first hour.
-        """
+        """What ended in the range, at times in its unit."""
         ...
 
     def in_flight(self, sought: Sought) -> Mapping[str, int]:

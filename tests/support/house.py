@@ -12,10 +12,11 @@ from starlette.types import Scope
 from monitor.access.principal import Principal
 from monitor.access.sealing import KEY_BYTES, Sealer
 from monitor.access.teams import team_rule
-from monitor.api import data, executions, ingest, operations
-from monitor.clock import SystemClock
+from monitor.api import data, executions, ingest, operations, statistics
+from monitor.clock import Clock, SystemClock
 from monitor.events.position import beginning
 from monitor.executions.reads import Found, Reads
+from monitor.executions.statistics import Statistics
 from monitor.fanout.hub import Hub
 from monitor.fanout.replay import Replay
 from monitor.fanout.snapshots import Snapshots
@@ -42,8 +43,8 @@ JSON = {"content-type": "application/json"}
 class House:
     """Made by `open_house`. Events that were posted are applied by `settle`."""
 
-    def __init__(self, store: Store, partitions: int) -> None:
-        clock, team_of = SystemClock(), team_rule(exclusive=True, trust_body=False)
+    def __init__(self, store: Store, partitions: int, clock: Clock) -> None:
+        team_of = team_rule(exclusive=True, trust_body=False)
         self.metrics, self.store, self.health = Metrics(), store, Health()
         self.journal = MemoryJournal(partitions, clock=clock)
         replay = Replay(self.journal, store, team_of)
@@ -64,6 +65,7 @@ class House:
         asked = [
             *ingest.operations(intake=self.intake, sealer=SEALER),
             *data.operations(reads=Reads(store, self.hub), sealer=SEALER),
+            *statistics.operations(statistics=Statistics(Reads(store, self.hub)), sealer=SEALER, clock=clock),
             *executions.operations(reads=Reads(store, self.hub), sealer=SEALER, clock=clock),
         ]
         addresses = operations.addresses(
@@ -101,9 +103,9 @@ async def principal(scope: Scope) -> Principal:
     return Principal(team=team, name="tester", role="admin")
 
 
-async def open_house(store: Store | None = None, partitions: int = 1) -> House:
+async def open_house(store: Store | None = None, partitions: int = 1, clock: Clock | None = None) -> House:
     """A house over `store`, in memory where none is given."""
-    house = House(store or MemoryStore(), partitions)
+    house = House(store or MemoryStore(), partitions, clock or SystemClock())
     starts = [0] * partitions
     await house.store.write(lambda writer: writer.bind(house.journal.incarnation, starts))
     return house
