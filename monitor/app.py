@@ -60,6 +60,7 @@ from monitor.janitor import Janitor
 from monitor.journal import open_sqlite_journal
 from monitor.journal.base import Journal
 from monitor.journal.kafka import open_kafka_journal
+from monitor.judge import Judge
 from monitor.pipeline import Pipeline, check_anchors
 from monitor.replayer import Replayer
 from monitor.settings import Settings
@@ -101,6 +102,7 @@ class Parts:
     deliverer: Deliverer
     replayer: Replayer
     janitor: Janitor
+    judge: Judge
     webhooks: Webhooks
     webhook_secrets: WebhookSecrets
     deliveries: Deliveries
@@ -121,6 +123,7 @@ class Parts:
             "replayer": self.replayer.run,
             "janitor": self.janitor.run,
             "credentials": self.credentials.run,
+            "judge": self.judge.run,
         }
 
     async def observe(self) -> None:
@@ -217,6 +220,17 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
         )
         audit, credentials = Audit(store, clock), Credentials(store, clock)
         replayer = Replayer(store=store, clock=clock, on_due=deliverer.wake)
+        intake = Intake(journal, metrics)
+        pipeline = Pipeline(
+            journal=journal,
+            store=store,
+            hub=hub,
+            team_of=team_of,
+            bodies=bodies,
+            on_deliveries=deliverer.wake,
+            clock=clock,
+            metrics=metrics,
+        )
         yield Parts(
             settings=settings,
             clock=clock,
@@ -225,17 +239,8 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
             journal=journal,
             store=store,
             hub=hub,
-            intake=Intake(journal, metrics),
-            pipeline=Pipeline(
-                journal=journal,
-                store=store,
-                hub=hub,
-                team_of=team_of,
-                bodies=bodies,
-                on_deliveries=deliverer.wake,
-                clock=clock,
-                metrics=metrics,
-            ),
+            intake=intake,
+            pipeline=pipeline,
             deliverer=deliverer,
             replayer=replayer,
             janitor=Janitor(
@@ -245,6 +250,16 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
                 keep_s=settings.journal_keep_s,
                 webhook_keep_s=settings.webhook_keep_s,
                 on_due=deliverer.wake,
+            ),
+            judge=Judge(
+                store=store,
+                publish=intake.publish,
+                bounds=journal.bounds,
+                unfolded=pipeline.unfolded,
+                is_ready=lambda: pipeline.trouble is None,
+                failures=lambda: intake.failures,
+                clock=clock,
+                metrics=metrics,
             ),
             webhooks=Webhooks(
                 store=store,

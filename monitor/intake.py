@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 
 from monitor.access.teams import team_rule
-from monitor.errors import InvalidEvent
+from monitor.errors import InvalidEvent, JournalUnavailable
 from monitor.events.codec import DERIVED_ID_CHARACTERS, ORDINAL_HEADER, decode, derived_id
 from monitor.events.model import TEAM_HEADER, Entry, Event, Place, Poison, Record
 from monitor.events.position import Position, beginning
@@ -74,6 +74,8 @@ class Intake:
     def __init__(self, journal: Journal, metrics: Metrics) -> None:
         self._journal = journal
         self._metrics = metrics
+        # Requests that the journal did not take: so often somebody may not have been heard.
+        self.failures = 0
         # Checksum and place by event, oldest first.
         self._recent: OrderedDict[EventKey, tuple[int, Place]] = OrderedDict()
 
@@ -106,7 +108,11 @@ class Intake:
         return Receipt(self._position([*places, *request.repeated]), request.results)
 
     async def _append(self, entries: list[Entry]) -> list[Place]:
-        return await self._journal.append(entries) if entries else []
+        try:
+            return await self._journal.append(entries) if entries else []
+        except JournalUnavailable:
+            self.failures += 1
+            raise
 
     def _remember(self, fresh: Mapping[EventKey, int], places: Sequence[Place]) -> None:
         for (key, checksum), place in zip(fresh.items(), places, strict=True):

@@ -22,6 +22,7 @@ from monitor.events.position import Position
 from monitor.journal.base import Bounds, Consumer, Journal
 from monitor.projections.execution import Execution
 from monitor.projections.fold import Changes, ExecutionId, Release, fold
+from monitor.projections.verdicts import arm
 from monitor.store.base import Commit, Moved, OffsetRow, Store, Writer
 from monitor.telemetry.health import Concern
 from monitor.telemetry.metrics import Metrics
@@ -139,7 +140,10 @@ class Pipeline:
 
     async def lag(self) -> Mapping[int, int]:
         """Records of each partition that are not folded yet. Raises Unavailable."""
-        ends = await self._journal.bounds()
+        return await self.unfolded(await self._journal.bounds())
+
+    async def unfolded(self, ends: Mapping[int, Bounds]) -> Mapping[int, int]:
+        """Records of each partition that are not folded yet of those that were there at `ends`. Raises Unavailable."""
         rows = await self._store.read(lambda reader: reader.offsets())
         return {
             partition: max(0, ends[partition].end - max(row.next, self._reached.get(partition, 0)))
@@ -190,7 +194,9 @@ class Pipeline:
         events = self._decode(records)
         executions = self._working.take(writer, events)
         changes = fold(events, executions)
-        deliveries = self._plan(writer).plan(changes.releases, self._planned, self._clock.now_us())
+        now_us = self._clock.now_us()
+        arm(changes, now_us)
+        deliveries = self._plan(writer).plan(changes.releases, self._planned, now_us)
         writer.commit(Commit(changes, self._moves(records), deliveries))
         self._working.keep(executions)
         return Batch(changes, writer.position(), len(deliveries))

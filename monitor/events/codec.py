@@ -23,7 +23,7 @@ TeamOf = Callable[[Record, str | None], str | None]
 """Team of a record, given the `teamId` of its body; None when the body claims a team that it must not."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_LATEST_US: Final = 4_102_444_800_000_000
+LATEST_US: Final = 4_102_444_800_000_000
 """2100-01-01: a later time is a broken clock or an attack on everything that sorts by time."""
 
 _LARGEST_INTEGER: Final = (1 << 53) - 1
@@ -84,7 +84,7 @@ def parse_time_us(text: str) -> int:
         raise ValueError("names no offset from UTC; append Z or +00:00")
     since = moment - _EPOCH
     time_us = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
-    if not 0 <= time_us < _LATEST_US:
+    if not 0 <= time_us < LATEST_US:
         raise ValueError("lies outside the years 1970 to 2099")
     return time_us
 
@@ -93,6 +93,11 @@ def format_time(time_us: int) -> str:
     """RFC 3339 in UTC with milliseconds, as every answer of the service spells times."""
     moment = datetime.fromtimestamp(time_us // 1_000_000, UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{time_us // 1000 % 1000:03d}Z"
+
+
+def format_time_us(time_us: int) -> str:
+    """The same with microseconds, where a time is compared with what an engine wrote."""
+    return f"{format_time(time_us)[:-4]}{time_us % 1_000_000:06d}Z"
 
 
 def digest_of(event_id: str) -> bytes:

@@ -127,8 +127,10 @@ class Opening(_Open):
     retry_of: Annotated[Text, Field(description="The execution that this one repeats.")] = None
     parent: Annotated[Object, Field(description="executionId, nodeId.")] = None
     metadata: Annotated[Object, Field(description="retryCount, queueTime, memoryUsage, dataTransferred, ...")] = None
-    heartbeat: Seconds = None
-    deadline_at: Time = None
+    heartbeat: Annotated[Seconds, Field(description="How often it gives a sign of life while it runs, in seconds.")] = (
+        None
+    )
+    deadline_at: Annotated[Time, Field(description="When it should have ended.")] = None
     tags: Texts = None
 
 
@@ -157,6 +159,26 @@ class End(_Open):
     error: Annotated[Object, Field(description="type, message, stack, nodeId, timestamp, details.")] = None
     node_count: Count = None
     metadata: Object = None
+    reason: Text = None
+    provisional: Annotated[Flag, Field(description="Presumed by the monitor; any later sign of life revokes it.")] = (
+        None
+    )
+    as_of: Annotated[Time, Field(description="Of a presumption: the latest evidence that it rests on.")] = None
+
+
+class Silence(_Open):
+    """What the monitor says of an execution that keeps silent."""
+
+    as_of: Annotated[Time, Field(description="The latest evidence that it rests on.")] = None
+    heartbeat: Seconds = None
+    reason: Text = None
+
+
+class Lateness(_Open):
+    """What the monitor says of an execution that has not ended in time."""
+
+    as_of: Time = None
+    deadline_at: Time = None
     reason: Text = None
 
 
@@ -224,6 +246,8 @@ _OF_EXECUTIONS: Final[dict[str, type[BaseModel]]] = {
     "execution.failed": End,
     "execution.cancelled": End,
     "execution.annotated": Note,
+    "execution.late": Lateness,
+    "execution.stalled": Silence,
 }
 _OF_FAMILIES: Final[dict[str, type[BaseModel]]] = {"node": NodeData, "log": LogData, "command": CommandData}
 

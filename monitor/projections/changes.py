@@ -60,6 +60,10 @@ class Touched(msgspec.Struct, gc=False):
     restated: bool = False
     # What its nodes had added to the statistics when it was deleted, which they go on to count; None = it was not.
     last_runs: dict[NodeKey, RunContribution] | None = None
+    # An engine was heard of it, live.
+    heard: bool = False
+    # Somebody has to look at it by then, by the service's clock; None = no other time than was asked for before.
+    look_us: int | None = None
 
     def clear(self) -> None:
         """Void nodes and payloads, those of this batch and those that are stored."""

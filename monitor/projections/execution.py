@@ -107,6 +107,10 @@ class Registers(msgspec.Struct, array_like=True, gc=False):
     deleted: bool = False
     # The earliest word that it was asked for in vain; holds while nothing is reported.
     unstarted: Fact | None = None
+    # The monitor said that it is silent: the greatest `asOf`.
+    stalled_us: int | None = None
+    # The monitor said that it is late: the greatest deadline that was missed.
+    late_us: int | None = None
 
 
 class Contribution(NamedTuple):
@@ -187,6 +191,10 @@ class Execution(msgspec.Struct, gc=False):
     counted: Contribution | None = None
     # The same of its nodes' finished runs.
     counted_runs: dict[NodeKey, RunContribution] = {}
+    # When an engine was last heard of it, by the service's own clock; 0 = never, or in imported history alone.
+    heard_us: int = 0
+    # When somebody looks at it next, as far as was asked for from here; see `verdicts.arm`.
+    watched_us: int | None = None
     # The store's own note on what it holds of it; nobody else looks at it.
     kept: Any = None
 
@@ -235,6 +243,17 @@ def holds(registers: Registers) -> bool:
 def presumed_end(registers: Registers) -> Fact | None:
     """The end that is presumed where none was reported: the monitor's verdict, or the word that nothing will start."""
     return registers.verdict if holds(registers) else registers.unstarted
+
+
+def is_stalled(registers: Registers) -> bool:
+    """Whether nothing was reported since the monitor said that it is silent; means something while it is in flight."""
+    return registers.stalled_us is not None and registers.stalled_us >= registers.evidence_us
+
+
+def is_late(registers: Registers) -> bool:
+    """Whether it missed the deadline that holds now; means something while it is in flight."""
+    deadline_us: int | None = member_of(registers, "deadlineAt")
+    return deadline_us is not None and registers.late_us is not None and registers.late_us >= deadline_us
 
 
 def progress_of(execution: Execution) -> Progress:

@@ -17,7 +17,7 @@ from monitor.projections.changes import Changes, ExecutionId, Release, Touched
 from monitor.projections.commands import keeps_from_starting, read_command
 from monitor.projections.counting import count
 from monitor.projections.execution import Execution, Registers, progress_of
-from monitor.projections.lifecycle import apply_execution, erase, take_refusal, take_verdict
+from monitor.projections.lifecycle import apply_execution, erase, is_moot, revokes, take_refusal, take_verdict
 from monitor.projections.loglines import read_lines
 from monitor.projections.nodes import apply_node, node_slot
 from monitor.projections.statistics import run_contributions
@@ -125,6 +125,8 @@ def _fold_one(releases: list[Release], touched: Touched, event: Event) -> None:
         releases.append(_conclusion(execution, event, "execution.recovered"))
     if len(execution.registers.outcomes) > max(outcomes, 1):
         releases.append(_conclusion(execution, event, "execution.conflict"))
+    if event.source == MONITOR_SOURCE and is_moot(execution.registers, event):
+        return  # it came too late: nobody is alarmed by what was undone before it was said
     releases.append(_release(execution, event))
 
 
@@ -182,6 +184,7 @@ def _apply_report(touched: Touched, event: Event, kind: EventType, tie: int) -> 
     registers = execution.registers
     if event.source == MONITOR_SOURCE:
         return _VIEW if take_verdict(registers, event, tie) else effect
+    touched.heard = touched.heard or not event.backfill
     effect |= _note_evidence(registers, event)
     if kind.family == "execution":
         return _VIEW if apply_execution(touched, event, kind, tie) else effect
@@ -215,7 +218,9 @@ def _note_evidence(registers: Registers, event: Event) -> int:
     if first_us is None or time_us < first_us:
         registers.first_us = time_us
         return _VIEW
-    return _NOTHING if registers.verdict is None else _VIEW
+    if registers.verdict is None and registers.stalled_us is None:
+        return _NOTHING
+    return _VIEW if revokes(registers, latest_us, time_us) else _NOTHING
 
 
 def _restart(touched: Touched, epoch: int) -> None:

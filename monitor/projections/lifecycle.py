@@ -3,14 +3,13 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-from monitor.events.codec import parse_time_us
 from monitor.events.model import Event
 from monitor.events.payloads import PAYLOADS
 from monitor.events.types import EventType, reported_status, status_rank
 from monitor.projections.changes import Touched
 from monitor.projections.execution import Fact, Registers, Source
 from monitor.projections.fingerprint import kind_of
-from monitor.projections.members import duration_us, error, mapping, strings, text, whole
+from monitor.projections.members import duration_us, error, mapping, moment_us, strings, text, whole
 
 
 def apply_execution(touched: Touched, event: Event, kind: EventType, tie: int) -> bool:
@@ -34,20 +33,49 @@ def apply_execution(touched: Touched, event: Event, kind: EventType, tie: int) -
 
 
 def take_verdict(registers: Registers, event: Event, tie: int) -> bool:
-    """What the monitor says itself: a cancellation that a person forced, which is an end like any other; or a
-    provisional crash, of which the one that rests on the latest evidence (`asOf`) wins.
+    """What the monitor says itself: a cancellation that a person forced, which is an end like any other; or what it
+    concludes, of each kind the verdict that rests on the latest evidence (`asOf`).
     """
     if event.type == "execution.cancelled":
         _take_end(registers, registers.sources.setdefault(event.source, Source()), event, "cancelled", tie)
         return True
-    if event.type != "execution.failed" or event.data.get("provisional") is not True:
+    as_of_us = _as_of_us(event)
+    if _presumes_crash(event):
+        held = registers.verdict
+        if held is not None and (held.time_us, held.tie) >= (as_of_us, tie):
+            return False
+        said = {} if registers.deleted else _said_at_end(event.data)
+        registers.verdict = Fact(0, as_of_us, status_rank("crashed"), tie, "crashed", said)
+        return True
+    if event.type == "execution.stalled":
+        if registers.stalled_us is None or registers.stalled_us < as_of_us:
+            registers.stalled_us = as_of_us
+            return True
+    elif event.type == "execution.late" and (registers.late_us is None or registers.late_us < as_of_us):
+        registers.late_us = as_of_us
+        return True
+    return False
+
+
+def is_moot(registers: Registers, event: Event) -> bool:
+    """Whether a verdict says nothing: the execution has ended, or was heard of after what the verdict rests on."""
+    silent = _presumes_crash(event) or event.type == "execution.stalled"
+    if not silent and event.type != "execution.late":
         return False
-    verdict = Fact(0, _as_of_us(event), status_rank("crashed"), tie, "crashed", {})
-    held = registers.verdict
-    if held is not None and (held.time_us, held.tie) >= (verdict.time_us, verdict.tie):
-        return False
-    registers.verdict = verdict
-    return True
+    if event.epoch < registers.epoch or any(source.end is not None for source in registers.sources.values()):
+        return True
+    return silent and _as_of_us(event) < registers.evidence_us
+
+
+def revokes(registers: Registers, before_us: int, time_us: int) -> bool:
+    """Whether evidence of `time_us` undoes a verdict that stood on evidence up to `before_us`."""
+    if registers.verdict is not None and before_us <= registers.verdict.time_us < time_us:
+        return True
+    return registers.stalled_us is not None and before_us <= registers.stalled_us < time_us
+
+
+def _presumes_crash(event: Event) -> bool:
+    return event.type == "execution.failed" and event.data.get("provisional") is True
 
 
 def take_refusal(registers: Registers, event: Event, tie: int) -> bool:
@@ -76,6 +104,7 @@ def erase(registers: Registers) -> None:
     registers.current = None
     registers.log_lines = 0
     registers.unstarted = _bare(registers.unstarted)
+    registers.verdict = _bare(registers.verdict)
     for source in registers.sources.values():
         source.progress = None
         source.now = _bare(source.now)
@@ -96,11 +125,8 @@ def _bare(fact: Fact | None) -> Fact | None:
 
 def _as_of_us(event: Event) -> int:
     """Time of the evidence that a verdict rests on; its own time where it names none."""
-    said = event.data.get("asOf")
-    try:
-        return parse_time_us(said) if isinstance(said, str) else event.time_us
-    except ValueError:
-        return event.time_us
+    said_us = moment_us(event.data.get("asOf"))
+    return event.time_us if said_us is None else said_us
 
 
 # --- status ----------------------------------------------------------------------------------------------------------
@@ -225,7 +251,8 @@ _READERS: Final[dict[str, Callable[[object], Any]]] = {
     "mode": text,
     "retryOf": text,
     "nodeCount": whole,
-    "heartbeat": whole,
+    "heartbeat": duration_us,
+    "deadlineAt": moment_us,
     "trigger": _trigger,
     "parent": mapping,
     "tags": strings,

@@ -5,6 +5,8 @@ The codec checks only what identifies a fact; all else in `data` is the producer
 
 from typing import Any
 
+from monitor.events.codec import parse_time_us
+
 
 def text(said: object) -> str | None:
     """The member if it is a string that says something."""
@@ -22,6 +24,14 @@ def duration_us(said: Any) -> int | None:
         return None
     seconds: float = said
     return round(seconds * 1_000_000)
+
+
+def moment_us(said: object) -> int | None:
+    """Microseconds of a time on the wire."""
+    try:
+        return parse_time_us(said) if isinstance(said, str) else None
+    except ValueError:
+        return None
 
 
 def error(said: object) -> dict[str, Any] | None:

@@ -10,10 +10,13 @@ from monitor.projections.execution import (
     NodeKey,
     Progress,
     Registers,
+    is_late,
+    is_stalled,
     latest_report,
     presumed_end,
     winning_end,
 )
+from monitor.projections.status import IN_FLIGHT
 
 
 class Summary(msgspec.Struct, frozen=True, gc=False):
@@ -45,6 +48,9 @@ class Summary(msgspec.Struct, frozen=True, gc=False):
     # An end that only the monitor presumes: a crash, or a start that was asked for in vain.
     provisional: bool
     conflict: bool
+    # In flight, and the monitor said so: no sign of life for long; past its deadline.
+    stalled: bool
+    late: bool
     epoch: int
     log_lines: int
     created_us: int
@@ -58,6 +64,7 @@ def summary(execution: Execution) -> Summary:
     end, now = winning_end(registers), latest_report(registers, "now")
     presumed = presumed_end(registers) if execution.provisional else None
     said: dict[str, Any] = end[1].data if end else presumed.data if presumed else {}
+    in_flight = execution.status in IN_FLIGHT
     queued_us = min((s.queued_us for s in registers.sources.values() if s.queued_us is not None), default=None)
     verdict_us = registers.verdict.time_us if registers.verdict else None
     times_us = (execution.started_us, queued_us, registers.first_us, verdict_us)
@@ -86,6 +93,8 @@ def summary(execution: Execution) -> Summary:
         reason=said.get("reason"),
         provisional=execution.provisional,
         conflict=len(registers.outcomes) > 1,
+        stalled=in_flight and is_stalled(registers),
+        late=in_flight and is_late(registers),
         epoch=registers.epoch,
         log_lines=registers.log_lines,
         created_us=execution.created_us,

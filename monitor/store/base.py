@@ -27,6 +27,7 @@ from monitor.projections.view import Summary
 from monitor.store.access import AccessReader, AccessWriter
 from monitor.store.command_port import CommandReader
 from monitor.store.counting import Counts
+from monitor.store.watches import WatchReader, WatchWriter
 from monitor.webhooks.delivery import AttemptDetail, Claimed, DeliveryState, Outcome, Planned, Trigger
 from monitor.webhooks.endpoint import MOST_IN_FLIGHT, Endpoint
 from monitor.webhooks.lane import Lane
@@ -205,7 +206,7 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
     cursor: int = 0
 
 
-class Reader(AccessReader, CommandReader, Counts, Protocol):
+class Reader(AccessReader, CommandReader, Counts, WatchReader, Protocol):
     """Questions about one consistent snapshot."""
 
     def position(self) -> Position:
@@ -324,7 +325,7 @@ class Reader(AccessReader, CommandReader, Counts, Protocol):
         ...
 
 
-class Writer(Reader, AccessWriter, Protocol):
+class Writer(Reader, AccessWriter, WatchWriter, Protocol):
     """A transaction. It reads what it wrote; leaving `write` by an exception undoes everything."""
 
     def load(self, ids: Collection[ExecutionId]) -> dict[ExecutionId, Execution]:

@@ -29,6 +29,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "large_payloads": "executions",
     "log_lines": "executions",
     "commands": "executions",
+    "watches": "executions",
     "statistics": "sums",
     "rollups": "sums",
     "run_statistics": "sums",

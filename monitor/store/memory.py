@@ -52,6 +52,8 @@ class _Tables:
     places: dict[int, Sequence[Place]] = field(default_factory=dict)
     log_lines: dict[int, Mapping[tuple[int, int, int], LogLine]] = field(default_factory=dict)
     commands: dict[int, Mapping[str, Command]] = field(default_factory=dict)
+    # When to look at an execution next, by key.
+    watches: dict[int, int] = field(default_factory=dict)
     # (partition, first, next) of a batch -> its releases
     releases: dict[tuple[int, int, int], Sequence[StoredRelease]] = field(default_factory=dict)
     quarantine: dict[int, QuarantineRow] = field(default_factory=dict)
@@ -176,6 +178,23 @@ class _Session(MemoryLedger, MemoryAccess, MemoryCounts):
     def quarantine(self, limit: int) -> Sequence[QuarantineRow]:
         return list(reversed(self._tables.quarantine.values()))[:limit]
 
+    # What is watched
+
+    def next_watch_us(self) -> int | None:
+        return min(self._tables.watches.values(), default=None)
+
+    def due_watches(self, now_us: int, limit: int) -> Sequence[Execution]:
+        of = {execution.key: execution for execution in self._tables.executions.values()}
+        due = sorted((due_us, key) for key, due_us in self._tables.watches.items() if due_us <= now_us)
+        return [deepcopy(of[key]) for _, key in due[:limit]]
+
+    def watch_again(self, looks: Mapping[int, int | None]) -> None:
+        for key, look_us in looks.items():
+            if look_us is None:
+                del self._tables.watches[key]
+            else:
+                self._tables.watches[key] = look_us
+
     # The batch
 
     def load(self, ids: Collection[ExecutionId]) -> dict[ExecutionId, Execution]:
@@ -221,6 +240,8 @@ class _Session(MemoryLedger, MemoryAccess, MemoryCounts):
         for command in touched.commands:
             commands[command.id] = merged(commands.get(command.id), command)
         tables.commands[key] = commands
+        if touched.look_us is not None:
+            tables.watches[key] = min(touched.look_us, tables.watches.get(key, touched.look_us))
         tables.log_lines[key] = {**lines, **{line[:3]: line for line in touched.lines}}
 
     def _add_releases(self, changes: Changes, moved: Mapping[int, Moved]) -> None:

@@ -25,17 +25,18 @@ from monitor.store.base import (
 from monitor.store.commands import CommandReads
 from monitor.store.count_queries import CountReads
 from monitor.store.ledger import LedgerReads
+from monitor.store.watch_queries import WatchReads
 
 _E: Final = tables.executions.c
 _P: Final = tables.progress.c
 
 _STORED_EXECUTION: Final = (
     *(_E.key, _E.team, _E.id, _E.created_us),
-    *(_P.version, _P.updated_us, _P.completed, _P.total, _P.registers, _P.tail),
+    *(_P.version, _P.updated_us, _P.completed, _P.total, _P.registers, _P.tail, _P.heard_us),
 )
 
 
-class Queries(AccessReads, CommandReads, CountReads, LedgerReads):
+class Queries(AccessReads, CommandReads, CountReads, LedgerReads, WatchReads):
     """Implements the Reader port over `connection`, whose transaction is the snapshot."""
 
     def __init__(self, connection: Connection) -> None:

@@ -73,7 +73,7 @@ class Batch(msgspec.Struct):
 
     # Of executions: key, team, id, created_us, then Listed without tags.
     new: list[Row] = []
-    # Of progress: key, version, updated_us, events, completed, total, registers, tail.
+    # Of progress: key, version, updated_us, events, completed, total, heard_us, registers, tail.
     new_progress: list[Row] = []
     # Of progress without the key; then the key and the version and events that must be stored now.
     progress: list[Row] = []
@@ -99,6 +99,8 @@ class Batch(msgspec.Struct):
     log_lines: list[Row] = []
     # Key, and a fact of a command.
     commands: list[tuple[int, Command]] = []
+    # Key, and when to look at it at the latest.
+    watches: list[Row] = []
     # By team, workflow and status: change of the number of executions in lists.
     totals: dict[tuple[str, str, str], int] = {}
 
@@ -136,6 +138,7 @@ def _pack_new(batch: Batch, touched: Touched) -> None:
             len(execution.seen),
             progress.completed,
             progress.total,
+            execution.heard_us,
             _encode(execution.registers),
             tail,
         )
@@ -156,6 +159,7 @@ def _pack_known(batch: Batch, touched: Touched) -> None:
             events,
             progress.completed,
             progress.total,
+            execution.heard_us,
             _encode(execution.registers),
             kept.tail,
             execution.key,
@@ -236,6 +240,8 @@ def _pack_contents(batch: Batch, touched: Touched) -> None:
         batch.cleared.append((key,))
     if touched.deleted:
         batch.silenced.append((key,))
+    if touched.look_us is not None:
+        batch.watches.append((key, touched.look_us))
     for node_key in touched.nodes:
         batch.nodes.append((key, *node_key, _encode(execution.nodes[node_key])))
     batch.emptied += [(key, slot) for slot in touched.refilled]
@@ -297,6 +303,7 @@ class StoredExecution(NamedTuple):
     total: int
     registers: bytes
     tail: bytes
+    heard_us: int
 
 
 def unpack(row: StoredExecution, nodes: dict[NodeKey, Node], chunks: Iterable[bytes]) -> Execution:
@@ -318,6 +325,13 @@ def unpack_summary(row: StoredExecution) -> Summary:
     return summary(execution)
 
 
+def unpack_watched(row: StoredExecution) -> Execution:
+    """An execution as far as its registers tell."""
+    execution = _bare(row)
+    execution.refresh_view()
+    return execution
+
+
 def _bare(row: StoredExecution) -> Execution:
     return Execution(
         row.team,
@@ -328,6 +342,7 @@ def _bare(row: StoredExecution) -> Execution:
         row.created_us,
         row.updated_us,
         _decode_registers(row.registers),
+        heard_us=row.heard_us,
     )
 
 

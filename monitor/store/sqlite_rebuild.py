@@ -59,6 +59,9 @@ _COUNT_TOTALS: Final = """
 INSERT INTO totals (team, workflow_id, status, count)
 SELECT team, workflow_id, status, count(*) FROM executions WHERE deleted = 0 GROUP BY team, workflow_id, status
 """
+_KEEP_HEARD: Final = """
+UPDATE progress SET heard_us = before.heard_us FROM live.progress AS before WHERE before.key = progress.key
+"""
 _KEEP_VERSIONS: Final = """
 UPDATE progress SET version = before.version FROM live.progress AS before
 WHERE before.key = progress.key AND before.version > progress.version
@@ -188,12 +191,16 @@ class SQLiteRebuild:
         return {key for (key,) in found}
 
     def finish(self) -> None:
-        """Add up what is counted in lists, and stand where the live store stands."""
+        """Add up what is counted in lists, and stand where the live store stands; watch what it watches."""
         with self._writing():
             self._driver.execute("DELETE FROM totals")
             self._driver.execute(_COUNT_TOTALS)
             self._driver.execute("DELETE FROM offsets")
             self._copy("offsets")
+            # When engines were heard of is no matter of records.
+            self._driver.execute(_KEEP_HEARD)
+            self._driver.execute("DELETE FROM watches")
+            self._copy("watches")
 
     def keep_versions(self) -> None:
         """Versions never go back: whoever has seen one takes only newer ones. After the comparison, which sees them."""

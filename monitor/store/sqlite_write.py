@@ -24,10 +24,13 @@ from monitor.store.sqlite_commands import write_commands
 from monitor.store.sqlite_ledger import SQLiteLedger
 from monitor.store.sqlite_statistics import statistics_rows
 from monitor.store.tables import SEEN_CHUNK
+from monitor.store.watch_queries import WatchWrites
 
 # CROSS JOIN keeps SQLite from turning the join round and scanning the table for a handful of ids.
 _LOAD: Final = """
-SELECT e.key, e.team, e.id, e.created_us, p.version, p.updated_us, p.completed, p.total, p.registers, p.tail, p.events
+SELECT
+    e.key, e.team, e.id, e.created_us,
+    p.version, p.updated_us, p.completed, p.total, p.registers, p.tail, p.heard_us, p.events
 FROM json_each(?) AS wanted
 CROSS JOIN executions AS e ON e.team = wanted.value ->> 0 AND e.id = wanted.value ->> 1
 CROSS JOIN progress AS p ON p.key = e.key
@@ -45,7 +48,8 @@ UPDATE offsets SET next = ?, anchor = ?, planned = max(planned, ?) WHERE partiti
 """
 
 _UPDATE_PROGRESS: Final = """
-UPDATE progress SET version = ?, updated_us = ?, events = ?, completed = ?, total = ?, registers = ?, tail = ?
+UPDATE progress
+SET version = ?, updated_us = ?, events = ?, completed = ?, total = ?, heard_us = ?, registers = ?, tail = ?
 WHERE key = ? AND version = ? AND events = ?
 """
 
@@ -56,8 +60,8 @@ INSERT INTO executions (
 ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _INSERT_PROGRESS: Final = """
-INSERT INTO progress (key, version, updated_us, events, completed, total, registers, tail)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO progress (key, version, updated_us, events, completed, total, heard_us, registers, tail)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _RELIST: Final = """
 UPDATE executions
@@ -67,6 +71,10 @@ WHERE key = ?
 """
 _ADD_LOG_LINES: Final = """
 REPLACE INTO log_lines (key, time_us, event_tie, place, level, node_id, message, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
+_WATCH: Final = """
+INSERT INTO watches (key, due_us) VALUES (?, ?) ON CONFLICT DO UPDATE SET due_us = min(due_us, excluded.due_us)
 """
 
 # In this order: what is void goes before what replaces it.
@@ -87,6 +95,7 @@ _STATEMENTS: Final = (
     ("payloads", "INSERT INTO payloads (key, slot, value) VALUES (?, ?, ?)"),
     ("large_payloads", "INSERT INTO large_payloads (key, slot, value) VALUES (?, ?, ?)"),
     ("log_lines", _ADD_LOG_LINES),
+    ("watches", _WATCH),
 )
 
 _ADD_TOTALS: Final = """
@@ -100,7 +109,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 
-class SQLiteWriter(SQLiteLedger, AccessWrites, Queries):
+class SQLiteWriter(SQLiteLedger, AccessWrites, WatchWrites, Queries):
     """Implements the Writer port over the one connection that writes."""
 
     # The batch

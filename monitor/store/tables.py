@@ -128,11 +128,17 @@ progress = _table(
     _int("events"),
     _int("completed"),
     _int("total"),
+    # When an engine was last heard of it; 0 = never.
+    _int("heard_us"),
     # Registers in MessagePack.
     _bytes("registers"),
     # The entries of `seen` that fill no chunk yet: digest, checksum and place in the journal each.
     _bytes("tail"),
 )
+
+# Executions that promised something, and when to look whether they keep it. A row is moved by whoever looks.
+watches = _keyed("watches", _int("key", key=True), _int("due_us"))
+Index("watches_by_due", watches.c.due_us)
 
 seen = _keyed("seen", _int("key", key=True), _int("chunk", key=True), _bytes("entries"))
 

@@ -35,6 +35,7 @@ CATALOGUE: Final = (
     Metric("lost", "monitor_records_lost", "counter", "Records that retention removed before they were read."),
     Metric("batches", "monitor_commit_batches", "counter", "Transactions of the pipeline."),
     Metric("fenced", "monitor_commits_fenced", "counter", "Transactions refused since somebody else moved the state."),
+    Metric("verdicts", "monitor_verdicts", "counter", "Verdicts on executions: late, stalled, crashed.", ("kind",)),
     Metric("seconds", "monitor_batch_seconds", "histogram", "Time of a batch from its records to its commit."),
     Metric("lag", "monitor_lag_records", "gauge", "Records in the journal that are not applied yet.", ("partition",)),
     Metric("subscribers", "monitor_stream_connections", "gauge", "Open streams.", ("transport",)),
@@ -105,6 +106,7 @@ class Metrics:
     lost: Counter
     batches: Counter
     fenced: Counter
+    verdicts: Counter
     seconds: Histogram
     lag: Gauge
     subscribers: Gauge

@@ -120,6 +120,8 @@ def _additions(row: Summary) -> Members:
         "annotation": row.annotation,
         "provisional": row.provisional or None,
         "conflict": row.conflict or None,
+        "stalled": row.stalled or None,
+        "late": row.late or None,
         "epoch": row.epoch or None,
         "logLines": row.log_lines or None,
     }

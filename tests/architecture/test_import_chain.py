@@ -16,7 +16,7 @@ CHAIN = (
     ("journal", "store"),
     ("intake",),
     ("engines", "sources", "fanout"),
-    ("executions", "pipeline", "deliverer", "replayer", "janitor"),
+    ("executions", "pipeline", "deliverer", "replayer", "janitor", "judge"),
     ("web",),
     ("api", "streams", "dashboard"),
     ("app",),

@@ -171,14 +171,14 @@ def is_order_proof(wire: Sequence[WireEvent], seed: int, orders: int = 6) -> boo
 
 def defined_status(wire: Sequence[WireEvent]) -> str:
     """The status of a set of events, found by looking at all of them: no registers, no order of arrival."""
-    reports = [event for event in decoded(wire) if _is_report(event)]
+    reports = [event for event in decoded(wire) if is_report(event)]
     epoch = max((event.epoch for event in reports), default=0)
     heard = [event for event in reports if event.epoch == epoch and event.source != MONITOR_SOURCE]
     forced = [event for event in reports if event.epoch == epoch and _is_forced(event)]
     ends = [_first(of_one, _end_order) for of_one in _by_source([*heard, *forced], final=True)]
     if ends:
         return _said(_first(ends, lambda end: (_said(end) == "crashed", end.time_us, -_rank(end), end.source)))
-    verdicts = [event for event in reports if event.epoch == epoch and _is_verdict(event)]
+    verdicts = [event for event in reports if event.epoch == epoch and is_presumption(event)]
     as_of_us = max((parse_time_us(verdict.data["asOf"]) for verdict in verdicts), default=-1)
     if as_of_us >= max((event.time_us for event in heard), default=0):
         return "crashed"
@@ -196,11 +196,13 @@ def _is_forced(event: Event) -> bool:
     return event.source == MONITOR_SOURCE and event.type == "execution.cancelled"
 
 
-def _is_verdict(event: Event) -> bool:
-    return event.source == MONITOR_SOURCE and not _is_forced(event)
+def is_presumption(event: Event) -> bool:
+    """Whether the monitor presumes a crash."""
+    return event.source == MONITOR_SOURCE and event.data.get("provisional") is True
 
 
-def _is_report(event: Event) -> bool:
+def is_report(event: Event) -> bool:
+    """Whether an event says something about an epoch of its execution."""
     kind = TYPES.get(event.type)
     timeless = ("execution.deleted", "execution.annotated")
     return kind is not None and kind.family != "command" and event.type not in timeless

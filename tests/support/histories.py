@@ -35,6 +35,8 @@ _OPENING = _data(
     retryOf=st.just("exec_0"),
     tags=st.lists(st.sampled_from(("red", "blue")), unique=True),
     metadata=_data(retryCount=st.integers(0, 2), queueTime=_DURATIONS),
+    heartbeat=st.sampled_from((0, 0.5, 1, 2)),
+    deadlineAt=_INSTANTS,
 )
 _END: dict[str, Any] = {
     "duration": _DURATIONS,
@@ -101,12 +103,12 @@ _OTHER_EVENTS = {
     "execution.exploded": st.just({"unknown": "type"}),
 }
 
+_CRASHED = {"status": "crashed", "provisional": True, "reason": "no_heartbeat"}
 _VERDICT = st.builds(
-    lambda as_of: {
-        "type": "execution.failed",
-        "source": "monitor",
-        "data": {"status": "crashed", "provisional": True, "asOf": as_of},
-    },
+    lambda said, as_of: {"type": said[0], "source": "monitor", "data": {**said[1], "asOf": as_of}},
+    st.sampled_from(
+        (*[("execution.failed", _CRASHED)] * 3, ("execution.stalled", {}), ("execution.late", {})),
+    ),
     _INSTANTS,
 )
 _UNANSWERED = st.just(
