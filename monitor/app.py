@@ -28,6 +28,7 @@ from monitor.api import (
     ingest,
     operations,
     replays,
+    sessions,
     statistics,
     streams,
     tokens,
@@ -45,6 +46,7 @@ from monitor.executions.pings import Pings
 from monitor.executions.reads import Found, Reads
 from monitor.executions.rehearsal import Rehearsal
 from monitor.executions.replays import Replays
+from monitor.executions.sessions import Sessions
 from monitor.executions.statistics import Statistics as CountedStatistics
 from monitor.executions.tokens import Tokens
 from monitor.executions.webhook_secrets import WebhookSecrets
@@ -111,6 +113,7 @@ class Parts:
     audit: Audit
     credentials: Credentials
     tokens: Tokens
+    sessions: Sessions
 
     @property
     def loops(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, None]]]:
@@ -219,6 +222,7 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
             metrics=metrics,
         )
         audit, credentials = Audit(store, clock), Credentials(store, clock)
+        credentials.on_revoked(hub.expel)
         replayer = Replayer(store=store, clock=clock, on_due=deliverer.wake)
         intake = Intake(journal, metrics)
         pipeline = Pipeline(
@@ -290,6 +294,9 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
             audit=audit,
             credentials=credentials,
             tokens=_tokens(store, audit, credentials, clock),
+            sessions=Sessions(
+                store=store, credentials=credentials, sealer=sealer, clock=clock, random_bytes=secrets.token_bytes
+            ),
         )
 
 
@@ -307,6 +314,7 @@ def operations_of(parts: Parts) -> list[Operation]:
         *replays.operations(replays=parts.replays, sealer=sealer),
         *streams.operations(hub=parts.hub, sealer=sealer),
         *tokens.operations(tokens=parts.tokens, sealer=sealer, clock=clock),
+        *sessions.operations(sessions=parts.sessions),
     ]
 
 
@@ -328,7 +336,9 @@ def create_app(parts: Parts) -> ASGIApp:
     """The application: streams in front, so that nothing lies between a frame and its socket; then the routes."""
     sealer, clock = parts.sealer, parts.clock
     is_open = parts.settings.auth == "off"
-    authenticate: Authenticate = anybody if is_open else Guard(parts.credentials)
+    authenticate: Authenticate = (
+        anybody if is_open else Guard(parts.credentials, parts.sessions, parts.settings.origins)
+    )
     routes = [
         *page.routes(),
         *open_routes(open_addresses_of(parts)),

@@ -210,6 +210,25 @@ class TokenRevoked(Unauthenticated):
     code = "TOKEN_REVOKED"
 
 
+class TicketInvalid(Unauthenticated):
+    """The ticket is not good, or not any more: each lets in once, within 30 seconds. Ask for another one."""
+
+    code = "TICKET_INVALID"
+
+
+class SessionInvalid(Unauthenticated):
+    """The session has ended; sign in again."""
+
+    code = "SESSION_INVALID"
+
+
+class CsrfTokenMissing(ClientError):
+    """A page that changes something shows `csrfToken` of `GET /v1/session` as `X-CSRF-Token`."""
+
+    code = "CSRF_TOKEN_MISSING"
+    status = 403
+
+
 class TokenInUrl(ClientError):
     """A token does not belong into a URL, which others log and keep: send it as `Authorization: Bearer mon_...`."""
 

@@ -236,7 +236,8 @@ async function open(id) {
   if (!id) return;
   const address = `/v1/executions/${encodeURIComponent(id)}`;
   [detail.json.href, detail.lines.href] = [`${address}?include=data,logs`, `${address}/logs?limit=1000`];
-  const answer = await fetch(`${address}?include=data,logs`).catch(() => null);
+  const include = me?.scopes.includes("executions:data") ? "data,logs" : "logs";
+  const answer = await fetch(`${address}?include=${include}`).catch(() => null);
   const execution = await answer?.json().catch(() => null);
   if (mine !== opened) return;
   detail.node.ariaBusy = "false";
@@ -244,7 +245,7 @@ async function open(id) {
   const { epoch = 0, logs, logLines } = execution;
   const first = logLines > logs.length ? `: the first ${logs.length} of ${logLines}, and what comes now` : "";
   Object.assign(mine, { row: execution, epoch, lines: logs, first });
-  for (const node of execution.executionData) mine.nodes.set(node.nodeId, node);
+  for (const node of execution.executionData ?? []) mine.nodes.set(node.nodeId, node);
   const query = new URLSearchParams({ events: "*", logs: 1, position: answer.headers.get("monitor-position") });
   const again = () => mine === opened && open(id);
   mine.source = follow(`${address}/stream?${query}`, again, (event) => tell(mine, event), {
@@ -339,7 +340,9 @@ function catchUp() {
 function follow(address, again, onEvent, controls) {
   const source = new EventSource(address);
   source.onmessage = ({ data }) => onEvent(JSON.parse(data));
-  source.onerror = () => source.readyState === EventSource.CLOSED && setTimeout(again, AGAIN_MS);
+  source.onerror = () => {
+    if (source.readyState === EventSource.CLOSED) setTimeout(async () => (await isKnown()) && again(), AGAIN_MS);
+  };
   for (const [name, react] of Object.entries(controls)) {
     source.addEventListener(name, ({ data }) => react(JSON.parse(data)));
   }
@@ -370,6 +373,52 @@ function replace() {
   if (chosen.status) read(chosen);
   live();
   draw();
+}
+
+// --- who looks ------------------------------------------------------------------------------------------------------
+
+let me = null;
+
+async function isKnown() {
+  const answer = await fetch("/v1/session").catch(() => null);
+  if (answer?.status === 401 || answer?.status === 403) return ask(), false;
+  if (answer?.ok) me = await answer.json();
+  // A session of ours ends by a button; where nobody is asked, there is none.
+  $("who").hidden = !me?.csrfToken;
+  if (me) $("who").firstElementChild.textContent = words(`${me.name} · ${me.team}`, 60);
+  return true;
+}
+
+function ask(refusal = "") {
+  [source, me] = [source?.close(), null];
+  opened?.source?.close();
+  document.body.classList.add("outside");
+  $("door").hidden = false;
+  $("who").hidden = true;
+  $("refusal").textContent = refusal;
+  $("token").focus();
+}
+
+async function signIn(authorization) {
+  const answer = await fetch("/v1/session", { method: "POST", headers: { authorization } }).catch(() => null);
+  if (answer?.ok) return enter();
+  const said = await answer?.json().catch(() => null);
+  ask(words(said?.error?.message ?? "The service does not answer. Try again."));
+}
+
+async function enter() {
+  if (!(await isKnown())) return;
+  document.body.classList.remove("outside");
+  $("door").hidden = true;
+  watch();
+  route();
+}
+
+async function leave() {
+  await fetch("/v1/session", { method: "DELETE", headers: { "x-csrf-token": me?.csrfToken } }).catch(() => null);
+  held = new Map();
+  draw();
+  ask();
 }
 
 // --- what people do -------------------------------------------------------------------------------------------------
@@ -421,5 +470,12 @@ $("rows").onkeydown = (event) => {
 addEventListener("keydown", ({ key }) => key === "Escape" && opened && close());
 addEventListener("hashchange", () => (route(), opened && detail.node.focus()));
 setInterval(draw, 1000); // what runs grows older
-watch();
-route();
+$("who").lastElementChild.onclick = leave;
+$("door").onsubmit = (event) => {
+  event.preventDefault();
+  signIn(`Bearer ${$("token").value.trim()}`);
+  $("token").value = "";
+};
+const ticket = new URLSearchParams(location.hash.slice(1)).get("ticket");
+if (ticket) history.replaceState(null, "", location.pathname + location.search); // good for once, and gone from sight
+ticket ? signIn(`Ticket ${ticket}`) : enter();

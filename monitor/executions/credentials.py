@@ -53,6 +53,19 @@ class Credentials:
         token = self._held.get(shown.id) or await self._find(shown.id)
         if token is None or not is_secret_of(token, shown.secret):
             raise TokenInvalid
+        return self._good(token)
+
+    async def held(self, token_id: str) -> Token:
+        """The token of an id, for who has proven by other means that it is his.
+
+        Raises TokenInvalid, TokenRevoked, TokenExpired, StoreUnavailable.
+        """
+        token = self._held.get(token_id) or await self._find(token_id)
+        if token is None:
+            raise TokenInvalid
+        return self._good(token)
+
+    def _good(self, token: Token) -> Token:
         if token.revoked_us is not None:
             raise TokenRevoked
         if self._is_over(token):

@@ -73,6 +73,8 @@ class Label(NamedTuple):
     team: str
     # Address and port.
     client: str
+    # Of the token that the connection was opened with; None where nobody was asked.
+    token_id: str | None = None
 
 
 class Attachment:

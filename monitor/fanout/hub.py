@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from monitor.access.positions import position_token
 from monitor.access.sealing import Sealer
 from monitor.clock import Clock
-from monitor.errors import InvalidPosition, Shed
+from monitor.errors import InvalidPosition, Shed, TokenRevoked
 from monitor.events.position import Position
 from monitor.fanout.attachment import Attachment, Label, Outlet, same_life
 from monitor.fanout.channels import Selection
@@ -98,6 +98,8 @@ class Hub:
         self._awaited: list[tuple[Position, asyncio.Future[None]]] = []
         self._departures: Counter[str] = Counter()
         self._draining = False
+        # Tokens that have ended while this process lives: few, and their ids are short.
+        self._expelled: set[str] = set()
         self._empty = asyncio.Event()
         self._beats_s = 0.0
         # When the journal took the first event that was published since the last flush.
@@ -144,6 +146,8 @@ class Hub:
             self._feed, self._replay, self._snapshots, wire, label=label, outlet=outlet, on_leave=self._left
         )
         self._attachments.add(attachment)
+        if label.token_id in self._expelled:
+            _turn_out(attachment)
         if self._draining:
             attachment.drain(self._retry_ms())
         return attachment
@@ -164,6 +168,13 @@ class Hub:
             for each in self._attachments
             if each.label.team == team
         ]
+
+    def expel(self, token_id: str) -> None:
+        """End what was opened with that token, now and later: it is good no more. Who reads is told so."""
+        self._expelled.add(token_id)
+        for attachment in tuple(self._attachments):
+            if attachment.label.token_id == token_id:
+                _turn_out(attachment)
 
     def stale(self, members: Mapping[str, Any]) -> None:
         """Tell everybody, once, that the service stands still; newcomers too, until `freshen`."""
@@ -325,3 +336,8 @@ class Hub:
             self._departures[attachment.ended or "left"] += 1
         if not self._attachments:
             self._empty.set()
+
+
+def _turn_out(attachment: Attachment) -> None:
+    attachment.say("stream.error", {"code": TokenRevoked.code, "message": TokenRevoked().message})
+    attachment.end("unauthorized")

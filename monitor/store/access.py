@@ -14,6 +14,17 @@ class FoundToken(NamedTuple):
     version: int
 
 
+class Ticket(NamedTuple):
+    """Lets in once, soon, whoever shows it, as the holder of a token."""
+
+    # SHA-256 of what is shown.
+    digest: bytes
+    # Empty: of nobody, since nobody is asked here.
+    token_id: str
+    # Microseconds.
+    expires_us: int
+
+
 class AccessReader(Protocol):
     """Questions about tokens and audit."""
 
@@ -55,6 +66,18 @@ class AccessWriter(AccessReader, Protocol):
 
     def note_used(self, used: Mapping[str, int]) -> None:
         """Keep when tokens (by id) were used last, in microseconds; earlier than known changes nothing."""
+        ...
+
+    def add_ticket(self, ticket: Ticket) -> None:
+        """Store it."""
+        ...
+
+    def take_ticket(self, digest: bytes) -> Ticket | None:
+        """Remove it and say what it was; None = there is none, or somebody has taken it."""
+        ...
+
+    def forget_tickets(self, before_us: int) -> None:
+        """Remove those that expired before."""
         ...
 
     def note(self, entry: AuditEntry) -> None:

@@ -5,14 +5,15 @@ from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
-from sqlalchemy import Connection, Row, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, or_, select, update
 
 from monitor.access.audit import AuditEntry, AuditQuery
 from monitor.access.tokens import Token
 from monitor.store import tables
-from monitor.store.access import FoundToken
+from monitor.store.access import FoundToken, Ticket
 
 _A: Final = tables.audit.c
+_K: Final = tables.tickets.c
 _T: Final = tables.tokens.c
 
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -72,6 +73,17 @@ class AccessWrites(AccessReads):
             is_news = or_(_T.last_used_us.is_(None), _T.last_used_us < at_us)
             noted = update(tables.tokens).where(_T.id == token_id, is_news).values(last_used_us=at_us)
             self._connection.execute(noted)
+
+    def add_ticket(self, ticket: Ticket) -> None:
+        self._connection.execute(insert(tables.tickets).values(ticket._asdict()))
+
+    def take_ticket(self, digest: bytes) -> Ticket | None:
+        taken = delete(tables.tickets).where(_K.digest == digest).returning(_K.digest, _K.token_id, _K.expires_us)
+        found = self._connection.execute(taken).one_or_none()
+        return None if found is None else Ticket(*found)
+
+    def forget_tickets(self, before_us: int) -> None:
+        self._connection.execute(delete(tables.tickets).where(_K.expires_us < before_us))
 
     def note(self, entry: AuditEntry) -> None:
         row = {name: getattr(entry, name) for name in ("team", "action", "principal", "object")}

@@ -45,6 +45,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "attempts": "ledger",
     "replays": "ledger",
     "tokens": "ledger",
+    "tickets": "ledger",
     "audit": "ledger",
 }
 """The kind of every table, by its name."""

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from monitor.access.audit import AuditEntry, AuditQuery
 from monitor.access.tokens import Token
-from monitor.store.access import FoundToken
+from monitor.store.access import FoundToken, Ticket
 
 
 @dataclass(slots=True)
@@ -19,10 +19,13 @@ class AccessTables:
     # The version at which each was changed last.
     changed: dict[str, int] = field(default_factory=dict)
     audit: dict[int, AuditEntry] = field(default_factory=dict)
+    tickets: dict[bytes, Ticket] = field(default_factory=dict)
 
     def copy(self) -> "AccessTables":
         """Tables of their own that share the rows."""
-        return AccessTables(self.tokens_version, dict(self.tokens), dict(self.changed), dict(self.audit))
+        return AccessTables(
+            self.tokens_version, dict(self.tokens), dict(self.changed), dict(self.audit), dict(self.tickets)
+        )
 
 
 class MemoryAccess:
@@ -64,6 +67,16 @@ class MemoryAccess:
         for token_id, at_us in used.items():
             if token_id in tokens and (tokens[token_id].last_used_us or 0) < at_us:
                 tokens[token_id] = replace(tokens[token_id], last_used_us=at_us)
+
+    def add_ticket(self, ticket: Ticket) -> None:
+        self._access.tickets[ticket.digest] = ticket
+
+    def take_ticket(self, digest: bytes) -> Ticket | None:
+        return self._access.tickets.pop(digest, None)
+
+    def forget_tickets(self, before_us: int) -> None:
+        for ticket in [it for it in self._access.tickets.values() if it.expires_us < before_us]:
+            del self._access.tickets[ticket.digest]
 
     def note(self, entry: AuditEntry) -> None:
         key = len(self._access.audit) + 1

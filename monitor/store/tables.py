@@ -401,6 +401,11 @@ Index("tokens_by_id", tokens.c.id, unique=True)
 Index("tokens_by_team", tokens.c.team)
 Index("tokens_by_change", tokens.c.changed)
 
+# What is kept of each is the SHA-256 of what is shown.
+tickets = _table("tickets", _bytes("digest"), _text("token_id"), _int("expires_us"))
+Index("tickets_by_digest", tickets.c.digest, unique=True)
+Index("tickets_by_end", tickets.c.expires_us)
+
 audit = _table(
     "audit",
     Column("key", _INT, primary_key=True, autoincrement=True),

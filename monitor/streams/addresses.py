@@ -17,6 +17,7 @@ from monitor.fanout.channels import ALL, Subscription, channel, event_pattern
 from monitor.projections.filter import parse_query
 from monitor.streams.messages import MAX_PATTERNS
 from monitor.streams.session import MAX_CHANNELS, OpenToken, Showing, Start, read_showing, read_start
+from monitor.web.auth import TICKET
 from monitor.web.params import FILTERS, Parameter, Text, Word, check_names, take_one
 from monitor.web.paths import sent_path
 
@@ -34,6 +35,7 @@ PARAMETERS: Final[Sequence[Parameter]] = (
     Text("position", "Where to begin: a position, now, earliest or a time in ISO 8601."),
     Word("logs", _SWITCH, "Whether log lines are told."),
     Word("named", _SWITCH, "Whether server-sent events have their type as name."),
+    Text(TICKET, "A ticket of POST /v1/stream-tickets, for who can send no header."),
     FILTERS,
 )
 """What the addresses take beside what is in their path."""
@@ -84,7 +86,7 @@ def read_wish(scope: Scope, form: Form | Literal["websocket"], now_us: int, open
         read_showing("active" if said is None and ends else said),
         named,
         ends,
-        bool(query or one),
+        bool(one or query.keys() - {TICKET}),
     )
 
 

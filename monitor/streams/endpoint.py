@@ -86,7 +86,7 @@ class Streams:
             wish = read_wish(scope, "websocket", self._clock.now_us(), self._open)
             first = session.subscribe(wish.subscription, wish.start, wish.showing) if wish.explicit else None
             opening = Opening(
-                self._label(scope, WEBSOCKET, session),
+                self._label(scope, WEBSOCKET, who),
                 _for(who, WEBSOCKET),
                 first,
                 await resolve(self._hub, first.start) if first else None,
@@ -131,7 +131,7 @@ class Streams:
         start = self._find(last_id) if last_id else await resolve(self._hub, first.start)
         wire = NDJSON if form == "ndjson" else SSE_NAMED if wish.named else SSE
         return Opening(
-            self._label(scope, wire, session),
+            self._label(scope, wire, who),
             _for(who, wire),
             first,
             start,
@@ -159,11 +159,12 @@ class Streams:
         permit(who, "executions:read")
         return who
 
-    def _label(self, scope: Scope, wire: Wire, session: Session) -> Label:
+    def _label(self, scope: Scope, wire: Wire, who: Principal) -> Label:
         # Names the connection in logs and questions; it grants nothing.
         sid = f"{self._chance.getrandbits(48):012x}"
         host, port = scope.get("client") or ("unknown", 0)
-        return Label(sid, wire.name, session.selection.team, f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return Label(sid, wire.name, who.team, address, who.token_id)
 
     def _retry_ms(self, error: MonitorError) -> int:
         return self._chance.randint(*(RETRY_LATER_MS if error.retryable else RETRY_REFUSED_MS))

@@ -2,14 +2,18 @@
 
 `app` makes the guard by the settings. With `MONITOR_AUTH=off`, which the settings allow on a loopback address only,
 everybody is the local principal (`anybody`); else a connection shows a token as `Authorization: Bearer mon_...`, never
-in its URL, which proxies log and browsers keep.
+in its URL, which proxies log and browsers keep. A browser shows a ticket instead (`Authorization: Ticket ...`, or
+`?ticket=` where it can send no header), or the cookie of its session: that counts for pages of this service alone, and
+changes nothing without the token that only their scripts can read (OWASP: synchronizer token, verified origin).
 """
 
 import ipaddress
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Final
 from urllib.parse import parse_qsl
 
+from starlette.datastructures import Headers, QueryParams
+from starlette.requests import cookie_parser
 from starlette.types import Scope as Connection
 
 from monitor.access.principal import LOCAL, Principal
@@ -17,18 +21,28 @@ from monitor.access.roles import Scope
 from monitor.access.tokens import Token, read_token
 from monitor.errors import (
     AddressNotAllowed,
+    CsrfTokenMissing,
+    ForeignOrigin,
     InsufficientPermissions,
     TokenInUrl,
     TokenMalformed,
     TokenMissing,
 )
 from monitor.executions.credentials import Credentials
+from monitor.executions.sessions import Sessions
+from monitor.web.origins import is_own_page
 
 Authenticate = Callable[[Connection], Awaitable[Principal]]
 """What addresses take: the principal of an HTTP or WebSocket connection. Raises a ClientError for one that is none."""
 
 IN_URL: Final = frozenset({"token", "access_token", "api_key", "apikey", "api-key", "authorization", "bearer"})
 """Parameters (in lower case) that people put credentials into."""
+
+COOKIE: Final = "monitor_session"
+TICKET: Final = "ticket"
+
+_SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
+"""They change nothing (RFC 9110, 9.2.1)."""
 
 _CURE: Final = "ask an administrator of your team for a token that has it"
 
@@ -39,18 +53,43 @@ async def anybody(_connection: Connection) -> Principal:
 
 
 class Guard:
-    """Lets in who shows a token. Implements Authenticate."""
+    """Lets in who shows a token, or what stands for one. Implements Authenticate."""
 
-    def __init__(self, credentials: Credentials) -> None:
-        self._credentials = credentials
+    def __init__(self, credentials: Credentials, sessions: Sessions, origins: Collection[str] = ()) -> None:
+        """`origins` are of pages elsewhere that may use sessions as pages of this service do."""
+        self._credentials, self._sessions, self._origins = credentials, sessions, frozenset(origins)
 
     async def __call__(self, connection: Connection) -> Principal:
-        """Whose token the connection shows. Raises Unauthenticated, TokenInUrl, AddressNotAllowed, StoreUnavailable."""
+        """Whose token the connection shows.
+
+        Raises Unauthenticated, TokenInUrl, AddressNotAllowed, ForeignOrigin, CsrfTokenMissing, StoreUnavailable.
+        """
         _check_url(connection)
-        token = await self._credentials.holder(_bearer(connection["headers"]))
+        token = await self._holder(connection)
         address = client_address(connection)
         _check_address(token, address)
         return token.principal(address)
+
+    async def _holder(self, connection: Connection) -> Token:
+        headers = Headers(scope=connection)
+        if "authorization" in headers:
+            scheme, said = _authorization(headers)
+            return await (self._sessions.redeemed if scheme == "ticket" else self._credentials.holder)(said)
+        if ticket := QueryParams(connection.get("query_string", b"")).get(TICKET):
+            return await self._sessions.redeemed(ticket)
+        cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE)
+        if not cookie:
+            raise TokenMissing
+        if not is_own_page(headers, self._origins):
+            raise ForeignOrigin("sessions are for pages of this service; those of others show a token or a ticket")
+        holder = await self._sessions.holder(cookie)
+        if connection["type"] == "http" and connection["method"] not in _SAFE_METHODS:
+            self._check_csrf(cookie, headers)
+        return holder
+
+    def _check_csrf(self, cookie: str, headers: Headers) -> None:
+        if not self._sessions.is_csrf_of(cookie, headers.get("x-csrf-token", "")):
+            raise CsrfTokenMissing
 
 
 def permit(who: Principal, needed: Scope) -> None:
@@ -65,15 +104,13 @@ def client_address(connection: Connection) -> str | None:
     return str(client[0]) if client else None
 
 
-def _bearer(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """What stands behind `Bearer` (RFC 6750, 2.1; the scheme in any case, RFC 9110, 11.1)."""
-    said = [value for name, value in headers if name == b"authorization"]
-    if not said:
-        raise TokenMissing
-    scheme, _, token = said[0].strip().partition(b" ")
-    if len(said) > 1 or scheme.lower() != b"bearer":
+def _authorization(headers: Headers) -> tuple[str, str]:
+    """Scheme, in small letters, and what stands behind it (RFC 6750, 2.1; RFC 9110, 11.1). Raises TokenMalformed."""
+    said = headers.getlist("authorization")
+    scheme, _, credentials = said[0].strip().partition(" ")
+    if len(said) > 1 or scheme.lower() not in ("bearer", "ticket"):
         raise TokenMalformed
-    return token.strip().decode("latin-1")
+    return scheme.lower(), credentials.strip()
 
 
 def _check_url(connection: Connection) -> None:

@@ -1,11 +1,14 @@
 """What every store does with tokens and audit. Drivers' tests inherit it."""
 
+from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
 
 from monitor.access.audit import AuditEntry, AuditQuery
 from monitor.store import Store
+from monitor.store.access import Ticket
+from monitor.store.base import Writer
 from tests.support.tokens import make_token
 
 
@@ -68,6 +71,16 @@ class AccessContract:
                 token, last_used_us=kept_us
             )
 
+    async def test_ticket_is_taken_once(self, store: Store) -> None:
+        """And not at all once it was forgotten."""
+        tickets = [Ticket(bytes([number]) * 32, f"tok_{number}", 1000 + number) for number in range(3)]
+        for ticket in tickets:
+            await store.write(partial(_add, ticket))
+        assert await store.write(lambda writer: writer.take_ticket(tickets[2].digest)) == tickets[2]
+        await store.write(lambda writer: writer.forget_tickets(1001))
+        taken = [await store.write(partial(_take, ticket.digest)) for ticket in tickets]
+        assert taken == [None, tickets[1], None]
+
     async def test_audit_is_read_from_its_end_by_team_and_tests(self, store: Store) -> None:
         """Newest first, behind a key, up to a limit; every test narrows, and other teams' lines are never shown."""
         told = (
@@ -110,3 +123,11 @@ class AccessContract:
             assert await store.read(lambda reader: reader.tokens_version()) == 0
         else:
             raise AssertionError
+
+
+def _add(ticket: Ticket, writer: Writer) -> None:
+    writer.add_ticket(ticket)
+
+
+def _take(digest: bytes, writer: Writer) -> Ticket | None:
+    return writer.take_ticket(digest)

@@ -38,7 +38,9 @@ def connection() -> Iterator[Connection]:
     engine = create_engine("sqlite://")
     with engine.begin() as opened:
         make_tables(opened)
-        opened.execute(insert(meta).values(id=1, schema_version=0, fold_version=0, endpoints_version=0))
+        opened.execute(
+            insert(meta).values(id=1, schema_version=0, fold_version=0, endpoints_version=0, tokens_version=0)
+        )
         opened.exec_driver_sql("INSERT INTO delivery_bodies (key, body) VALUES (1, x'7b7d')")
         yield opened
     engine.dispose()

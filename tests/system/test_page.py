@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
 
+import httpx
 import pytest
 from playwright.async_api import Locator, Page, Route, expect
 
@@ -451,3 +452,53 @@ async def take_picture(page: Page, folder: Path) -> None:
     await page.mouse.move(0, 0)
     await page.screenshot(path=folder / "live-page.png")
     await page.keyboard.press("Escape")
+
+
+# --- who looks -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[Service]:
+    """A service that asks for tokens."""
+    with running(Service(tmp_path / "data", auth="on")) as service:
+        yield service
+
+
+async def test_page_asks_for_a_token_once(guarded: Service, browser: Browser) -> None:
+    """A wrong one is refused in words, the right one opens the page for the session, leaving closes it again."""
+    browser.expected = re.compile("the server responded with a status of 401")
+    service, token = guarded, admin_token(guarded)
+    page = await browser.open(service.url, **WIDE)
+    await expect(page.locator("#door")).to_be_visible()
+    await expect(page.locator("#strip")).to_be_hidden()
+    await sign_in(page, "mon_0000000000000000_" + "0" * 64)
+    await expect(page.locator("#refusal")).to_contain_text("not one of this service")
+    await sign_in(page, token)
+    await expect(page.locator("#chip")).to_have_text("Live")
+    await expect(page.locator("#door")).to_be_hidden()
+    async with httpx.AsyncClient(base_url=service.url, headers={"authorization": f"Bearer {token}"}) as client:
+        assert (await client.post("/v1/events", json=[event("execution.started", "behind-a-door")])).is_success
+        await expect(row(page, "behind-a-door")).to_be_visible()
+        await page.reload()
+        await expect(row(page, "behind-a-door")).to_be_visible()
+        assert await page.evaluate("document.cookie") == ""
+        await page.get_by_role("button", name="Sign out").click()
+        await expect(page.locator("#door")).to_be_visible()
+        await expect(row(page, "behind-a-door")).to_be_hidden()
+        ticket = (await client.post("/v1/stream-tickets")).json()["ticket"]
+    await page.goto(f"{service.url}/#ticket={ticket}")
+    await page.reload()
+    await expect(row(page, "behind-a-door")).to_be_visible()
+    assert "ticket" not in page.url
+
+
+async def sign_in(page: Page, token: str) -> None:
+    """As somebody types it."""
+    await page.fill("#token", token)
+    await page.press("#token", "Enter")
+
+
+def admin_token(service: Service) -> str:
+    """What the first start printed."""
+    [token] = re.findall(r"mon_\w+", service.log.read_text())
+    return str(token)
