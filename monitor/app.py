@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import structlog
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -174,7 +175,7 @@ async def open_folder(settings: Settings, clock: Clock | None = None) -> AsyncIt
     Raises StartupError with the cure: data folder in use or unusable, journal missing or unusable.
     """
     async with AsyncExitStack() as opened:
-        _lock(settings.data, opened)
+        lock_folder(settings.data, opened)
         journal = await _open_journal(settings, clock or SystemClock())
         opened.push_async_callback(journal.close)
         yield journal
@@ -188,7 +189,7 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
     """
     clock = clock or SystemClock()
     async with AsyncExitStack() as opened:
-        _lock(settings.data, opened)
+        lock_folder(settings.data, opened)
         journal = await _open_journal(settings, clock)
         opened.push_async_callback(journal.close)
         store = await open_sqlite_store(settings.data / "store.db")
@@ -365,7 +366,7 @@ async def open_tokens(settings: Settings, clock: Clock | None = None) -> AsyncIt
     """The tokens in the data folder of a service that is stopped. Raises StartupError."""
     clock = clock or SystemClock()
     async with AsyncExitStack() as opened:
-        _lock(settings.data, opened)
+        lock_folder(settings.data, opened)
         store = await open_sqlite_store(settings.data / "store.db")
         opened.push_async_callback(store.close)
         yield _tokens(store, Audit(store, clock), Credentials(store, clock), clock)
@@ -423,11 +424,16 @@ async def _bind(journal: Journal, store: Store) -> None:
     """Tie a new store to its journal, and make sure that an old one belongs to it."""
     bounds = await journal.bounds()
     starts = [bounds[partition].start for partition in range(journal.partitions)]
+    known = await store.read(lambda reader: reader.position())
+    if not known.incarnation and any(held.end for held in bounds.values()):
+        structlog.get_logger("app").warning(
+            "no store beside the journal: it is folded from its beginning, without webhooks and tokens of before"
+        )
     await store.write(lambda writer: writer.bind(journal.incarnation, starts), durable=True)
     await check_anchors(journal, store)
 
 
-def _lock(folder: Path, opened: AsyncExitStack) -> None:
+def lock_folder(folder: Path, opened: AsyncExitStack) -> None:
     """Make the data folder and hold its lock: the system takes it back however the process ends."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -332,5 +332,6 @@ async def check_rows(journal: Journal, rows: Mapping[int, OffsetRow]) -> None:
 def _mismatch(what: str) -> JournalMismatch:
     return JournalMismatch(
         f"the store was not folded from this journal: {what}. It was recreated or restored from an older copy; "
-        "restore both from one backup, or start with a new data folder"
+        "restore both from one backup with `monitor restore` into an empty folder, or move store.db away to fold this "
+        "journal from its beginning, without webhooks and tokens"
     )

@@ -37,8 +37,8 @@ def unusable(path: Path, error: BaseException, *, kind: str, way_out: str) -> St
     match _code(error):
         case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
             return StartupError(
-                f"{path} is damaged or no {kind} at all ({error}); restore it from a backup, or move it away to "
-                f"{way_out}."
+                f"{path} is damaged or no {kind} at all ({error}); restore a backup with `monitor restore` into an "
+                f"empty folder, or move it away to {way_out}."
             )
         case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
             return DataFolderUnusable(

@@ -315,6 +315,35 @@ def rebuild(
 
 
 @app.command()
+def backup(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="An empty folder, or one to be made.")],
+    *,
+    with_key: Annotated[
+        bool, typer.Option("--with-key", help="The key as well, with which the copy opens every secret.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Copy journal and store as they stand at one moment, beside a running service."""
+    from monitor.cli.backup import back_up_folder
+    from monitor.settings import read_settings
+
+    raise typer.Exit(asyncio.run(back_up_folder(read_settings(), folder, with_key=with_key, as_json=as_json)))
+
+
+@app.command()
+def restore(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="What `monitor backup` made.")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Put a backup into an empty data folder; then start the service on it."""
+    from monitor.cli.backup import restore_folder
+    from monitor.settings import read_settings
+
+    raise typer.Exit(asyncio.run(restore_folder(read_settings(), folder, as_json=as_json)))
+
+
+@app.command()
 def doctor(*, as_json: AsJson = False) -> None:
     """Look over installation, settings, data folder, journal and store; name a cure for what is wrong."""
     from monitor.cli.doctor import examine

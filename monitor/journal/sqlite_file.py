@@ -70,7 +70,8 @@ def open_writer(path: Path, partitions: int) -> sqlite3.Connection:
         if connection:
             connection.close()
         if isinstance(error, sqlite3.Error):
-            raise unusable(path, error, kind="journal", way_out="begin a new one") from error
+            way_out = "begin a new one, together with store.db, which was folded from it"
+            raise unusable(path, error, kind="journal", way_out=way_out) from error
         raise
     return connection
 

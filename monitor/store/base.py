@@ -495,7 +495,8 @@ def journal_mismatch(bound: tuple[str, int], asked: tuple[str, int]) -> JournalM
     """Why a store that is tied to one journal (incarnation, partitions) does not take another."""
     return JournalMismatch(
         f"The store was built from journal {bound[0]} with {bound[1]} partition(s), not {asked[0]} with {asked[1]};"
-        " start with that journal, or name a new data folder with MONITOR_DATA to fold this one from its beginning."
+        " put that journal back, or restore both from one backup with `monitor restore` into an empty folder. Or move"
+        " store.db away to fold this journal from its beginning, without webhooks and tokens."
     )
 
 

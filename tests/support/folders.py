@@ -3,8 +3,8 @@
 import itertools
 import random
 import sqlite3
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -64,3 +64,9 @@ def alter(path: Path, statement: str, *values: Any) -> int:
     """Change a file that nobody uses; returns how many rows."""
     with closing(sqlite3.connect(path)) as connection, connection:
         return connection.execute(statement, values).rowcount
+
+
+@contextmanager
+def unwatched(_doing: str, _total: int | None, _unit: str) -> Iterator[Callable[[int], None]]:
+    """The course of long work, which nobody watches."""
+    yield lambda _: None
