@@ -18,9 +18,8 @@ import structlog
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from monitor.access.masking import Masking, rules_of
+from monitor.access.decoding import decoding_of
 from monitor.access.sealing import Sealer, load_key
-from monitor.access.teams import team_rule
 from monitor.api import (
     contract,
     data,
@@ -199,10 +198,9 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
         sender = await opened.enter_async_context(open_sender(targets := Targets(settings.webhook_allow)))
         position = await store.read(lambda reader: reader.position())
         metrics = Metrics()
-        team_of = team_rule(exclusive=journal.exclusive, trust_body=settings.trust_team)
-        replay = Replay(journal, store, team_of)
-        masking = Masking(rules_of(settings.mask))
-        bodies = Bodies(masking, settings.public_url)
+        decoding = decoding_of(settings, exclusive=journal.exclusive)
+        replay = Replay(journal, store, decoding)
+        bodies = Bodies(settings.public_url)
         hub = Hub(
             start=position,
             replay=replay,
@@ -213,7 +211,7 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
             limits=Limits(connections=settings.streams),
         )
         await hub.refill()
-        poster = Poster(sender, sealer, masking)
+        poster = Poster(sender, sealer, decoding.masking)
         deliverer = Deliverer(
             name=f"{socket.gethostname()}-{settings.data.resolve()}",
             store=store,
@@ -230,7 +228,7 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
             journal=journal,
             store=store,
             hub=hub,
-            team_of=team_of,
+            decoding=decoding,
             bodies=bodies,
             on_deliveries=deliverer.wake,
             clock=clock,

@@ -1,4 +1,4 @@
-"""The hot path on one screen: read, decode, fold, plan, commit, release.
+"""The hot path on one screen: read, decode (and mask), fold, plan, commit, release.
 
 One pipeline folds the partitions that its consumer is assigned. A batch is ONE store transaction that also moves the
 offsets by compare-and-set, so replays, zombies and rebalances change nothing (`Fenced`: forget what was cached and read
@@ -14,9 +14,9 @@ from typing import Final, NamedTuple, Protocol
 
 import structlog
 
+from monitor.access.decoding import Decoding
 from monitor.clock import Clock
 from monitor.errors import Fenced, JournalMismatch, JournalUnavailable, RetentionCut, StoreUnavailable
-from monitor.events.codec import TeamOf, decode
 from monitor.events.model import Event, Poison, Record
 from monitor.events.position import Position
 from monitor.journal.base import Bounds, Consumer, Journal
@@ -76,7 +76,7 @@ class Pipeline:
         journal: Journal,
         store: Store,
         hub: Outlet,
-        team_of: TeamOf,
+        decoding: Decoding,
         bodies: Bodies,
         on_deliveries: Callable[[], None],
         clock: Clock,
@@ -85,7 +85,7 @@ class Pipeline:
     ) -> None:
         """`on_deliveries` is called on the event loop after a commit that planned deliveries."""
         self._journal, self._store, self._hub = journal, store, hub
-        self._team_of, self._on_deliveries = team_of, on_deliveries
+        self._decoding, self._on_deliveries = decoding, on_deliveries
         self._clock, self._metrics, self._max_batch = clock, metrics, max_batch
         self._log = structlog.get_logger("pipeline")
         self._working = WorkingSet(CACHED_EXECUTIONS)
@@ -191,7 +191,7 @@ class Pipeline:
     # --- inside the store's transaction ------------------------------------------------------------------------------
 
     def _project(self, writer: Writer, records: Sequence[Record]) -> Batch:
-        events = self._decode(records)
+        events = self._decoding.events(records)
         executions = self._working.take(writer, events)
         changes = fold(events, executions)
         now_us = self._clock.now_us()
@@ -200,9 +200,6 @@ class Pipeline:
         writer.commit(Commit(changes, self._moves(records), deliveries))
         self._working.keep(executions)
         return Batch(changes, writer.position(), len(deliveries))
-
-    def _decode(self, records: Sequence[Record]) -> list[Event | Poison]:
-        return [decode(record, self._team_of) for record in records]
 
     def _plan(self, writer: Writer) -> Planner:
         version = writer.endpoints_version()

@@ -31,7 +31,7 @@ _UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": _DAY_S}
 _KEY_BYTES: Final = 32
 """What `access.sealing` takes."""
 
-_MASK_RULE: Final = re.compile(r"(?:\*|[^*.]{1,100})(?:\.(?:\*|[^*.]{1,100}))*")
+_MASK_RULE: Final = re.compile(r"(?:-(?!-))?(?:\*|[^*.]{1,100})(?:\.(?:\*|[^*.]{1,100}))*")
 
 _EMPTY_COUNTS: Final = frozenset({"mask"})
 """Fields that can be set to nothing; for the others an empty variable is as good as none."""
@@ -87,8 +87,9 @@ class Settings(BaseModel):
     )
     mask: str = Field(
         "+",
-        description="What webhooks show as `***`: names (`iban`) and paths (`*.email`) of members, comma-separated; "
-        "with + in front in addition to the usual names of secrets. Empty: nothing.",
+        description="What is masked wherever it would leave: names (`iban`) and paths (`*.email`) of members, and "
+        "types (`type:card`, `type:*`), comma-separated; with - in front what is not. With + at the beginning in "
+        "addition to the usual names of secrets and all types. Empty: nothing.",
     )
     key: SecretStr = Field(
         SecretStr(""),

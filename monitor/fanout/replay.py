@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Final, NamedTuple
 
+from monitor.access.decoding import Decoding
 from monitor.errors import RetentionCut
-from monitor.events.codec import TeamOf, decode
 from monitor.events.model import Event, Record
 from monitor.events.position import Position
 from monitor.journal.base import Bounds, Journal
@@ -39,8 +39,8 @@ class Page(NamedTuple):
 class Replay:
     """Reads releases again, page by page. One page at a time per caller, a few at a time in all."""
 
-    def __init__(self, journal: Journal, store: Store, team_of: TeamOf) -> None:
-        self._journal, self._store, self._team_of = journal, store, team_of
+    def __init__(self, journal: Journal, store: Store, decoding: Decoding) -> None:
+        self._journal, self._store, self._decoding = journal, store, decoding
         self._slots = asyncio.Semaphore(CONCURRENT_PAGES)
 
     async def page(self, position: Position, cut: Position, max_records: int, team: str | None = None) -> Page:
@@ -130,12 +130,10 @@ class Replay:
     def _join(self, records: Sequence[Record], stored: Sequence[StoredRelease], team: str | None) -> list[Release]:
         by_offset = {offset: list(rows) for offset, rows in groupby(stored, key=lambda row: row.offset)}
         releases: list[Release] = []
-        for record in records:
-            rows = by_offset.get(record.offset)
-            event = decode(record, self._team_of) if rows else None
+        for event in self._decoding.events([record for record in records if record.offset in by_offset]):
             # A record whose bytes were erased since has no event any more.
-            if rows and isinstance(event, Event) and team in (None, event.team):
-                releases += [_release(row, event) for row in rows]
+            if isinstance(event, Event) and team in (None, event.team):
+                releases += [_release(row, event) for row in by_offset[event.record.offset]]
         return releases
 
 

@@ -12,12 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import Concatenate, Final, NamedTuple, ParamSpec, TypeVar
 
-from monitor.access.teams import team_rule
+from monitor.access.decoding import Decoding, decoding_of
 from monitor.app import open_folder
 from monitor.clock import Clock, SystemClock
 from monitor.errors import DataFolderBusy, StartupError
-from monitor.events.codec import TeamOf, decode
-from monitor.events.model import Event, Poison, Record
+from monitor.events.model import Record
 from monitor.journal.base import Journal
 from monitor.pipeline import anchor_of, check_rows
 from monitor.projections.fold import FOLD_VERSION
@@ -76,9 +75,9 @@ async def rebuild(
         )
     try:
         async with open_folder(settings, clock) as journal, _discarding(fresh):
-            team_of = team_rule(exclusive=journal.exclusive, trust_body=settings.trust_team)
+            decoding = decoding_of(settings, exclusive=journal.exclusive)
             async with _open_work(live, fresh) as work:
-                rebuilt = await work.fold_anew(journal, team_of, _Pace(rate, clock or SystemClock()), course)
+                rebuilt = await work.fold_anew(journal, decoding, _Pace(rate, clock or SystemClock()), course)
                 if check:
                     return rebuilt
                 await work.call(SQLiteRebuild.keep_versions)
@@ -129,7 +128,7 @@ class _Work:
         """Run a step. Raises StartupError when a file cannot be read or written."""
         return await _on(self._thread, partial(step, self._file, *args, **options))
 
-    async def fold_anew(self, journal: Journal, team_of: TeamOf, pace: _Pace, course: Course) -> Rebuilt:
+    async def fold_anew(self, journal: Journal, decoding: Decoding, pace: _Pace, course: Course) -> Rebuilt:
         """Make the new file whole, and compare it with the live one."""
         fold_version = await self.call(SQLiteRebuild.prepare, self._path)
         spans = await self._spans(journal)
@@ -137,7 +136,7 @@ class _Work:
         with course("Copying", self._file.executions, "executions") as advance:
             carried = await self.call(SQLiteRebuild.carry_over, advance)
         with course("Folding", records, "records") as advance:
-            await self._fold(journal, spans, team_of, pace, advance)
+            await self._fold(journal, spans, decoding, pace, advance)
         await self.call(SQLiteRebuild.finish)
         with course("Comparing", None, "rows") as advance:
             tables = await self.call(compare, advance)
@@ -155,12 +154,12 @@ class _Work:
         return spans
 
     async def _fold(
-        self, journal: Journal, spans: Spans, team_of: TeamOf, pace: _Pace, advance: Callable[[int], None]
+        self, journal: Journal, spans: Spans, decoding: Decoding, pace: _Pace, advance: Callable[[int], None]
     ) -> None:
         async for at, records in _batches(journal, spans):
             last = records[-1]
             moved = {last.partition: Moved(at, last.offset + 1, anchor_of(last))}
-            await self.call(SQLiteRebuild.fold, await asyncio.to_thread(_decoded, records, team_of), moved)
+            await self.call(SQLiteRebuild.fold, await asyncio.to_thread(decoding.events, records), moved)
             advance(len(records))
             await pace.keep(len(records))
 
@@ -190,7 +189,3 @@ async def _batches(journal: Journal, spans: Spans) -> AsyncIterator[tuple[int, S
         while records := await journal.read(partition, start, end, _BATCH):
             yield start, records
             start = records[-1].offset + 1
-
-
-def _decoded(records: Sequence[Record], team_of: TeamOf) -> list[Event | Poison]:
-    return [decode(record, team_of) for record in records]

@@ -1,7 +1,6 @@
-"""The body of a webhook: the event in the words of the public API, with its place, without what is masked.
+"""The body of a webhook: the event, which is masked, in the words of the public API, with its place.
 
-Promises: the same bytes for every endpoint and attempt, masked before anybody stores them, and never beyond
-`MAX_BODY_BYTES`. The planner asks for it.
+Promises: the same bytes for every endpoint and attempt, and never beyond `MAX_BODY_BYTES`. The planner asks for it.
 """
 
 from typing import Any, Final
@@ -10,7 +9,6 @@ from urllib.parse import quote
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from monitor.access.masking import Masking
 from monitor.projections.fold import Release
 
 MAX_BODY_BYTES: Final = 256 * 1024
@@ -46,17 +44,15 @@ _encode: Final = msgspec.json.Encoder().encode
 class Bodies:
     """Makes bodies: full ones carry the event's `data`, thin ones a link to what the execution carried."""
 
-    def __init__(self, masking: Masking, public_url: str) -> None:
+    def __init__(self, public_url: str) -> None:
         """`public_url` is how receivers reach this service, without a slash at its end; empty: links are paths."""
-        self._masking, self._public_url = masking, public_url
+        self._public_url = public_url
 
     def of(self, release: Release, thin: bool) -> bytes:
         """The body for an event, thin when that is asked for or a full one would be too large."""
         if thin:
             return self._thin(release)
         body = _body(release, data=release.event.data)
-        if self._masking.may_hold(body):
-            body = _body(release, data=self._masking.masked(release.event.data, within=("data",)))
         return body if len(body) <= MAX_BODY_BYTES else self._thin(release)
 
     def _thin(self, release: Release) -> bytes:

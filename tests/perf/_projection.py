@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 from unittest.mock import patch
 
+from monitor.access.decoding import Decoding
 from monitor.access.sealing import KEY_BYTES, Sealer
 from monitor.access.teams import team_rule
 from monitor.clock import SystemClock
@@ -34,6 +35,7 @@ from monitor.store.sqlite_write import SQLiteWriter
 from monitor.telemetry.metrics import Metrics
 from monitor.webhooks.endpoint import Endpoint, Secret
 from monitor.webhooks.planner import Planner
+from tests.support.decoding import usual
 from tests.support.made_up import Mix
 from tests.support.replay import deliveries
 from tests.support.traffic import traffic
@@ -120,12 +122,12 @@ def _endpoint(number: int) -> Endpoint:
 
 async def pipeline_on(journal: Journal, store: Store) -> Pipeline:
     """The pipeline as the service makes it, with a hub that has no subscribers."""
-    team_of = team_rule(exclusive=journal.exclusive, trust_body=False)
+    decoding = usual(team_rule(exclusive=journal.exclusive, trust_body=False))
     position: Position = await store.read(lambda reader: reader.position())
     clock = SystemClock()
     hub = Hub(
         start=position,
-        replay=Replay(journal, store, team_of),
+        replay=Replay(journal, store, decoding),
         snapshots=Snapshots(store, lambda summary: {"id": summary.id}, clock),
         sealer=Sealer(bytes(KEY_BYTES)),
         clock=clock,
@@ -134,7 +136,7 @@ async def pipeline_on(journal: Journal, store: Store) -> Pipeline:
         journal=journal,
         store=store,
         hub=hub,
-        team_of=team_of,
+        decoding=decoding,
         bodies=BODIES,
         on_deliveries=lambda: None,
         clock=clock,
@@ -177,7 +179,7 @@ async def catch_up(url: str, on_progress: Callable[[int], None] = lambda _: None
 # --- taken apart -----------------------------------------------------------------------------------------------------
 
 _SEAMS: Final[tuple[tuple[Any, str, str], ...]] = (
-    (Pipeline, "_decode", "decode"),
+    (Decoding, "events", "decode"),
     (WorkingSet, "take", "load"),
     (sys.modules[Pipeline.__module__], "fold", "fold"),
     (Planner, "plan", "plan"),

@@ -31,6 +31,7 @@ from monitor.web import native
 from monitor.web.operations import open_routes, routed
 from monitor.web.problems import exception_handlers
 from monitor.web.traffic import CountRequests
+from tests.support.decoding import usual
 from tests.support.webhooks import BODIES
 
 SEALER = Sealer(b"k" * KEY_BYTES)
@@ -44,10 +45,10 @@ class House:
     """Made by `open_house`. Events that were posted are applied by `settle`."""
 
     def __init__(self, store: Store, partitions: int, clock: Clock) -> None:
-        team_of = team_rule(exclusive=True, trust_body=False)
+        decoding = usual(team_rule(exclusive=True, trust_body=False))
         self.metrics, self.store, self.health = Metrics(), store, Health()
         self.journal = MemoryJournal(partitions, clock=clock)
-        replay = Replay(self.journal, store, team_of)
+        replay = Replay(self.journal, store, decoding)
         start = beginning(self.journal.incarnation, partitions)
         snapshots = Snapshots(store, lambda summary: native.execution(Found(summary)), clock)
         self.hub = Hub(start=start, replay=replay, snapshots=snapshots, sealer=SEALER, clock=clock)
@@ -56,7 +57,7 @@ class House:
             journal=self.journal,
             store=store,
             hub=self.hub,
-            team_of=team_of,
+            decoding=decoding,
             bodies=BODIES,
             on_deliveries=lambda: None,
             clock=clock,

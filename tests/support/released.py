@@ -27,6 +27,7 @@ from monitor.projections.fold import Release, fold
 from monitor.store.base import Commit, Moved, Writer
 from monitor.store.memory import MemoryStore
 from tests.support.clocks import NOON_US, ManualClock, settle
+from tests.support.decoding import usual
 
 SEALER = Sealer(b"k" * KEY_BYTES)
 TIMESTAMP = "2026-11-22T10:30:00.000Z"
@@ -80,7 +81,7 @@ class World:
         """A hub that has released nothing yet."""
         return Hub(
             start=start or self.beginning,
-            replay=Replay(self.journal, self.store, self._team_of),
+            replay=Replay(self.journal, self.store, usual(self._team_of)),
             snapshots=Snapshots(self.store, lambda summary: {"id": summary.id, "status": summary.status}, self.clock),
             sealer=SEALER,
             clock=self.clock,

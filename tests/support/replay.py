@@ -16,6 +16,7 @@ from monitor.store.base import DeliveryQuery, ListQuery, Reader, Store, Writer
 from monitor.store.memory import MemoryStore
 from monitor.telemetry.metrics import Metrics
 from monitor.webhooks.endpoint import Endpoint
+from tests.support.decoding import usual
 from tests.support.webhooks import BODIES
 
 
@@ -41,7 +42,7 @@ def quiet_pipeline(journal: Journal, store: Store, team_of: TeamOf, **options: A
         journal=journal,
         store=store,
         hub=SilentHub(),
-        team_of=team_of,
+        decoding=usual(team_of),
         bodies=BODIES,
         on_deliveries=lambda: None,
         clock=SystemClock(),

@@ -26,6 +26,7 @@ from monitor.web.problems import exception_handlers
 from monitor.webhooks.posting import Poster
 from monitor.webhooks.sender import open_sender
 from monitor.webhooks.targets import Targets
+from tests.support.decoding import usual
 from tests.support.house import SEALER, TEAM_HEADER, House, principal
 from tests.support.receiver import LOOPBACK
 from tests.support.webhooks import BODIES
@@ -50,7 +51,7 @@ async def client_of(
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a team; webhooks may go to public addresses and the `allowed` networks."""
     clock = clock or SystemClock()
-    replay = Replay(house.journal, house.store, team_rule(exclusive=True, trust_body=False))
+    replay = Replay(house.journal, house.store, usual(team_rule(exclusive=True, trust_body=False)))
     desk = Webhooks(
         store=house.store,
         journal=house.journal,

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from monitor.access.masking import DEFAULT_RULES, Masking
 from monitor.events.codec import digest_of
 from monitor.events.model import DEFAULT_TEAM, Event, Record
 from monitor.projections.execution import Progress
@@ -15,7 +14,7 @@ from monitor.webhooks.payload import Bodies
 KEY = bytes(range(32))
 """What the endpoints of tests sign with."""
 
-BODIES = Bodies(Masking(DEFAULT_RULES), "https://monitor.example.com")
+BODIES = Bodies("https://monitor.example.com")
 """What they are sent, as a service makes it that was told nothing but its address."""
 
 NOW_US = 1_795_343_400_000_000

@@ -24,6 +24,7 @@ from monitor.projections.fold import Release
 from monitor.store import open_sqlite_store
 from monitor.store.base import Reader, Store, Writer
 from monitor.telemetry.metrics import Metrics
+from tests.support.decoding import usual
 from tests.support.kafka import Broker, Kafka
 from tests.support.kafka_topics import commit_offset, opened, recreate
 from tests.support.made_up import VARIED
@@ -234,7 +235,7 @@ def folding(journal: Journal, store: Store, heard: Heard, *, metrics: Metrics | 
         journal=journal,
         store=store,
         hub=heard,
-        team_of=TEAM_OF,
+        decoding=usual(TEAM_OF),
         bodies=BODIES,
         on_deliveries=lambda: None,
         clock=SystemClock(),
@@ -349,7 +350,7 @@ async def check(kafka: Kafka, topic: str, store: Store, acknowledged: set[Fact],
 
 async def released(journal: Journal, store: Store) -> list[Release]:
     """Everything that was released, as a subscriber from the earliest position reads it."""
-    replay, end = Replay(journal, store, TEAM_OF), await position(store)
+    replay, end = Replay(journal, store, usual(TEAM_OF)), await position(store)
     at = await replay.earliest()
     releases: list[Release] = []
     while at != end:

@@ -21,6 +21,7 @@ from monitor.store.memory import MemoryStore
 from monitor.store.sqlite import open_sqlite_store
 from monitor.telemetry.metrics import Metrics
 from tests.support.clocks import ManualClock
+from tests.support.decoding import usual
 from tests.support.webhooks import BODIES, make_endpoint
 
 TEAM_OF = team_rule(exclusive=True, trust_body=False)
@@ -39,7 +40,7 @@ class House:
             journal=self.journal,
             store=store,
             hub=self,
-            team_of=TEAM_OF,
+            decoding=usual(TEAM_OF),
             bodies=BODIES,
             on_deliveries=lambda: None,
             clock=self.clock,
