@@ -157,4 +157,6 @@ def _release(row: StoredRelease, event: Event) -> Release:
         row.started_us,
         row.duration_us,
         row.tags,
+        row.details,
+        row.created_us,
     )

@@ -6,7 +6,7 @@ import msgspec
 
 from monitor.events.model import Event, Poison
 from monitor.projections.commands import Command
-from monitor.projections.execution import Execution, NodeKey, Progress, RunContribution
+from monitor.projections.execution import Details, Execution, NodeKey, Progress, RunContribution
 from monitor.projections.fingerprint import ErrorKind
 from monitor.projections.loglines import LogLine
 from monitor.projections.statistics import Amount, Cell, RunKey
@@ -31,11 +31,38 @@ class Release(msgspec.Struct, frozen=True, gc=False):
     started_us: int | None
     duration_us: int | None
     tags: list[str]
+    details: Details
+    created_us: int
 
     @property
     def id(self) -> str:
         """The execution's id."""
         return self.event.execution_id
+
+    @property
+    def stopped_us(self) -> int | None:
+        """When it ended; None while it has not."""
+        return self.details.stopped_us
+
+    @property
+    def trigger_type(self) -> str:
+        """What kind of thing set it off; empty where nobody said it."""
+        return self.details.trigger_type
+
+    @property
+    def retry_of(self) -> str | None:
+        """The execution that it repeats."""
+        return self.details.retry_of
+
+    @property
+    def parent_id(self) -> str | None:
+        """The execution that started it."""
+        return self.details.parent_id
+
+    @property
+    def error_type(self) -> str | None:
+        """The error's type; None where there is no error."""
+        return self.details.error_type
 
 
 class Touched(msgspec.Struct, gc=False):

@@ -10,11 +10,14 @@ from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
-from monitor.projections.members import strings, text
+from monitor.projections.members import strings, text, word
 from monitor.projections.status import FINAL
 
 NodeKey = tuple[str, int, int]
 """(node id, iteration, attempt)."""
+
+UNTYPED: Final = "Error"
+"""The type of an error that names none."""
 
 MAX_RATIO_IN_FLIGHT: Final = 0.99
 """Progress stays below 1 until the end: untaken branches and loops make every earlier 1 a lie."""
@@ -149,6 +152,20 @@ class Progress(msgspec.Struct, frozen=True, gc=False):
 NO_PROGRESS: Final = Progress(0, 0, None, None)
 
 
+class Details(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What executions can be asked for beside their names, status and start."""
+
+    stopped_us: int | None = None
+    # Empty where nobody said it.
+    trigger_type: str = ""
+    retry_of: str | None = None
+    parent_id: str | None = None
+    error_type: str | None = None
+
+
+NO_DETAILS: Final = Details()
+
+
 class Execution(msgspec.Struct, gc=False):
     """An execution in the projector's hands: identity, registers, nodes and the ids of its events."""
 
@@ -183,6 +200,7 @@ class Execution(msgspec.Struct, gc=False):
     trigger: str = ""
     fingerprint: str = ""
     tags: list[str] = []
+    details: Details = NO_DETAILS
     # The engine's own word on its progress, and on the number of nodes.
     report: dict[str, Any] | None = None
     declared: int = 0
@@ -197,6 +215,14 @@ class Execution(msgspec.Struct, gc=False):
     watched_us: int | None = None
     # The store's own note on what it holds of it; nobody else looks at it.
     kept: Any = None
+
+    @property
+    def end(self) -> Fact | None:
+        """The end that everybody sees: the reported one, else the one that is presumed; None while there is none."""
+        reported = winning_end(self.registers)
+        if reported is not None:
+            return reported[1]
+        return presumed_end(self.registers) if self.provisional else None
 
     def refresh(self) -> None:
         """Make the derived members anew after loading."""
@@ -213,12 +239,14 @@ class Execution(msgspec.Struct, gc=False):
         self.workflow_id = workflow_of(registers)
         self.workflow_name = member_of(registers, "workflowName")
         self.mode = member_of(registers, "mode")
-        self.trigger = _trigger_of(registers)
+        self.trigger = trigger_type_of(member_of(registers, "trigger"))
         self.started_us = started_us_of(registers)
         self.ended_us = end[1].time_us if end else None
         self.duration_us = _duration_us(registers, end)
         self.fingerprint = end[1].data.get("fingerprint", "") if end else ""
         self.tags = tags_of(registers)
+        shown = end[1] if end else presumed_end(registers) if self.provisional else None
+        self.details = _details(registers, self.trigger, shown)
         said = latest_report(registers, "progress")
         self.report = said.data if said else None
         self.declared = member_of(registers, "nodeCount") or 0
@@ -309,9 +337,30 @@ def tags_of(registers: Registers) -> list[str]:
     return tags or []
 
 
-def _trigger_of(registers: Registers) -> str:
-    said = member_of(registers, "trigger")
-    return (text(said.get("type")) or "")[:_MOST_OF_A_TRIGGER] if said else ""
+def trigger_type_of(trigger: dict[str, Any] | None) -> str:
+    """What kind of thing set it off; empty where nobody said it."""
+    return (text(trigger.get("type")) or "")[:_MOST_OF_A_TRIGGER] if trigger else ""
+
+
+def parent_id_of(parent: dict[str, Any] | None) -> str | None:
+    """The execution that started it."""
+    return word(parent.get("executionId")) if parent else None
+
+
+def error_type_of(error: dict[str, Any] | None) -> str | None:
+    """The error's type as every answer shows it; None where there is no error."""
+    return None if error is None else word(error.get("type")) or UNTYPED
+
+
+def _details(registers: Registers, trigger: str, end: Fact | None) -> Details:
+    retry_of, parent = registers.members.get("retryOf"), registers.members.get("parent")
+    return Details(
+        end.time_us if end else None,
+        trigger,
+        retry_of[3] if retry_of else None,
+        parent_id_of(parent[3]) if parent else None,
+        error_type_of(end.data.get("error")) if end else None,
+    )
 
 
 def _status(registers: Registers, end: tuple[str, Fact] | None) -> str:

@@ -41,6 +41,12 @@ FIELDS: Final = {
     "startedAt": Field("started_us", "time"),
     "duration": Field("duration_us", "seconds"),
     "tag": Field("tags", "tags"),
+    "trigger": Field("trigger_type", "text"),
+    "retryOf": Field("retry_of", "text"),
+    "parent": Field("parent_id", "text"),
+    "errorType": Field("error_type", "text"),
+    "stoppedAt": Field("stopped_us", "time"),
+    "createdAt": Field("created_us", "time"),
 }
 
 _OPS: Final[dict[str, tuple[Op, ...]]] = {
@@ -88,6 +94,18 @@ class Filterable(Protocol):
     def duration_us(self) -> int | None: ...
     @property
     def tags(self) -> list[str]: ...
+    @property
+    def trigger_type(self) -> str: ...
+    @property
+    def retry_of(self) -> str | None: ...
+    @property
+    def parent_id(self) -> str | None: ...
+    @property
+    def error_type(self) -> str | None: ...
+    @property
+    def stopped_us(self) -> int | None: ...
+    @property
+    def created_us(self) -> int: ...
     @property
     def id(self) -> str: ...
 

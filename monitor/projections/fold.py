@@ -142,6 +142,8 @@ def _release(execution: Execution, event: Event) -> Release:
         execution.started_us,
         execution.duration_us,
         execution.tags,
+        execution.details,
+        execution.created_us,
     )
 
 

@@ -9,7 +9,7 @@ from monitor.events.types import EventType, reported_status, status_rank
 from monitor.projections.changes import Touched
 from monitor.projections.execution import Fact, Registers, Source
 from monitor.projections.fingerprint import kind_of
-from monitor.projections.members import duration_us, error, mapping, moment_us, strings, text, whole
+from monitor.projections.members import duration_us, error, mapping, moment_us, strings, text, whole, word
 
 
 def apply_execution(touched: Touched, event: Event, kind: EventType, tie: int) -> bool:
@@ -249,7 +249,7 @@ _READERS: Final[dict[str, Callable[[object], Any]]] = {
     "workflowName": text,
     "workflowVersion": text,
     "mode": text,
-    "retryOf": text,
+    "retryOf": word,
     "nodeCount": whole,
     "heartbeat": duration_us,
     "deadlineAt": moment_us,

@@ -6,11 +6,17 @@ The codec checks only what identifies a fact; all else in `data` is the producer
 from typing import Any
 
 from monitor.events.codec import parse_time_us
+from monitor.events.model import MAX_ID_CHARACTERS
 
 
 def text(said: object) -> str | None:
     """The member if it is a string that says something."""
     return said if isinstance(said, str) and said else None
+
+
+def word(said: object) -> str | None:
+    """The member if it is a word that can be asked for, which no one is that is longer than an id may be."""
+    return said if isinstance(said, str) and 0 < len(said) <= MAX_ID_CHARACTERS else None
 
 
 def whole(said: object) -> int | None:

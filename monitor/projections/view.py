@@ -10,11 +10,12 @@ from monitor.projections.execution import (
     NodeKey,
     Progress,
     Registers,
+    error_type_of,
     is_late,
     is_stalled,
     latest_report,
-    presumed_end,
-    winning_end,
+    parent_id_of,
+    trigger_type_of,
 )
 from monitor.projections.status import IN_FLIGHT
 
@@ -56,14 +57,28 @@ class Summary(msgspec.Struct, frozen=True, gc=False):
     created_us: int
     updated_us: int
 
+    @property
+    def trigger_type(self) -> str:
+        """What kind of thing set it off; empty where nobody said it."""
+        return trigger_type_of(self.trigger)
+
+    @property
+    def parent_id(self) -> str | None:
+        """The execution that started it."""
+        return parent_id_of(self.parent)
+
+    @property
+    def error_type(self) -> str | None:
+        """The error's type; None where there is no error."""
+        return error_type_of(self.error)
+
 
 def summary(execution: Execution) -> Summary:
     """What everybody may see of `execution` now."""
     registers = execution.registers
     member = {name: entry[3] for name, entry in registers.members.items()}
-    end, now = winning_end(registers), latest_report(registers, "now")
-    presumed = presumed_end(registers) if execution.provisional else None
-    said: dict[str, Any] = end[1].data if end else presumed.data if presumed else {}
+    end, now = execution.end, latest_report(registers, "now")
+    said: dict[str, Any] = end.data if end else {}
     in_flight = execution.status in IN_FLIGHT
     queued_us = min((s.queued_us for s in registers.sources.values() if s.queued_us is not None), default=None)
     verdict_us = registers.verdict.time_us if registers.verdict else None
@@ -80,7 +95,7 @@ def summary(execution: Execution) -> Summary:
         at_us=next((at_us for at_us in times_us if at_us is not None), execution.created_us),
         queued_us=queued_us,
         started_us=execution.started_us,
-        stopped_us=presumed.time_us if presumed else execution.ended_us,
+        stopped_us=end.time_us if end else None,
         duration_us=execution.duration_us,
         error=said.get("error"),
         metadata={name[9:]: value for name, value in member.items() if name.startswith("metadata.")},

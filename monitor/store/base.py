@@ -19,7 +19,7 @@ import msgspec
 from monitor.errors import JournalMismatch
 from monitor.events.model import Place, Poison, Record
 from monitor.events.position import Position
-from monitor.projections.execution import Execution, Node, NodeKey
+from monitor.projections.execution import Details, Execution, Node, NodeKey
 from monitor.projections.filter import Filter
 from monitor.projections.fold import Changes, ExecutionId, Release
 from monitor.projections.loglines import LogLine
@@ -80,12 +80,15 @@ class StoredRelease(msgspec.Struct, array_like=True, frozen=True, gc=False):
     started_us: int | None
     duration_us: int | None
     tags: list[str]
+    details: Details
+    created_us: int
 
 
 class Page(NamedTuple):
     """One page of a list."""
 
     rows: list[Summary]
+    # Whether rows follow in the direction of the page.
     has_more: bool
     # Exact where statistics hold it (status, workflow), else counted up to a bound.
     total: int
@@ -102,8 +105,12 @@ class ListQuery(NamedTuple):
     filter: Filter
     sort: Sort
     limit: int
-    # (value of the sort column or None, key) of the last row of the page before; None = the first page.
+    # (value of the sort column or None, key) of the row that the page starts behind; None = the first page.
     after: tuple[int | None, int] | None = None
+    # The page ends before that row instead: the one that precedes it. Rows stand in the list's order all the same.
+    backwards: bool = False
+    # In lower case (`searching.fold_text`): only what has it in its error, or ran a node with it in its name or id.
+    text: str | None = None
 
 
 class QuarantineRow(NamedTuple):
@@ -525,4 +532,6 @@ def stored_release(release: Release, derived: bool) -> StoredRelease:
         release.started_us,
         release.duration_us,
         release.tags,
+        release.details,
+        release.created_us,
     )

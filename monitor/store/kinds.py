@@ -13,7 +13,8 @@ Kind = Literal["store", "ledger", "executions", "sums", "words", "history"]
 - ledger: settings, what people decided and what is owed; carried over as it is.
 - executions: keyed by an execution; folded anew, or carried over where records of it are gone from the journal.
 - sums: over executions; added up anew.
-- words: for what was counted, which outlive the executions that told them; carried over, and told again by the fold.
+- words: for what is counted or searched, which outlive the executions that told them; carried over, and told again by
+  the fold.
 - history: what commits said; made anew with the fold, of executions that are carried over as it is.
 """
 
@@ -30,11 +31,13 @@ KINDS: Final[Mapping[str, Kind]] = {
     "log_lines": "executions",
     "commands": "executions",
     "watches": "executions",
+    "error_texts": "executions",
     "statistics": "sums",
     "rollups": "sums",
     "run_statistics": "sums",
     "workflow_names": "words",
     "error_kinds": "words",
+    "node_names": "words",
     "totals": "sums",
     "releases": "history",
     "quarantine": "ledger",

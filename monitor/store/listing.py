@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Select, func, literal, or_, select, union_all
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal, or_, select, union_all
 from sqlalchemy.sql import operators
 
 from monitor.projections.filter import FIELDS, Condition, Filter
 from monitor.projections.status import STATUSES
 from monitor.store import tables
 from monitor.store.base import ListQuery
+from monitor.store.searching import MOST_ERRORS, MOST_NODES
 
 COUNTED_ROWS: Final = 10_000
 """How far a list without a rollup is counted: some 10 ms of index walking."""
@@ -37,30 +38,34 @@ _COMPARE: Final[dict[str, Callable[[Any, Any], Any]]] = {
 }
 
 
-def total(connection: Connection, query: ListQuery) -> tuple[int, bool]:
-    """Number of executions in the list, over all pages, and whether that is all of them."""
+def total(connection: Connection, query: ListQuery, found: Conditions) -> tuple[int, bool]:
+    """Number of executions in the list, over all pages, and whether that is all of them.
+
+    `found` is what the text search asks for, see `search`.
+    """
     tests = query.filter.tests
-    if {test.field for test in tests} <= {"status", "workflowId"}:
+    if not found and {test.field for test in tests} <= {"status", "workflowId"}:
         columns = tables.totals.c
         matching = (_condition(test, columns[FIELDS[test.field].attribute]) for test in tests)
         summed = select(func.coalesce(func.sum(columns.count), 0)).where(columns.team == query.team, *matching)
         return int(connection.scalars(summed).one()), True
-    some = select(literal(1)).where(*_listed(query), *_plain(query.filter)).limit(COUNTED_ROWS + 1)
+    some = select(literal(1)).where(*_listed(query), *found, *_plain(query.filter)).limit(COUNTED_ROWS + 1)
     count = connection.scalars(select(func.count()).select_from(some.subquery())).one()
     return min(count, COUNTED_ROWS), count <= COUNTED_ROWS
 
 
-def keys(connection: Connection, query: ListQuery, total: int) -> list[int]:
-    """Keys of the page and, where there is one, of the row after it, in order; `total` as counted above."""
+def keys(connection: Connection, query: ListQuery, found: Conditions, total: int) -> list[int]:
+    """Keys of the page and, where there is one, of the row behind it, in the page's direction; `total` as counted."""
     column = _E.at_us if _by_time(query) else _E.duration_us
     # Few matches are found by whatever index the database likes, as long as it is not the one of the sort.
     value, ranges = (column + 0, [_plain(query.filter)]) if _is_few(query, total) else (column, _ranges(query))
-    found: list[int] = []
+    page: list[int] = []
     for after in _after(query, value):
-        missing = query.limit + 1 - len(found)
+        missing = query.limit + 1 - len(page)
         if missing:
-            found += connection.scalars(_next_keys(query, value, [[*range_, *after] for range_ in ranges], missing))
-    return found
+            parts = [[*range_, *found, *after] for range_ in ranges]
+            page += connection.scalars(_next_keys(query, value, parts, missing))
+    return page
 
 
 def _next_keys(query: ListQuery, value: Any, ranges: Sequence[Conditions], limit: int) -> Select[tuple[int]]:
@@ -78,7 +83,8 @@ def _is_few(query: ListQuery, total: int) -> bool:
 
 
 def _is_falling(query: ListQuery) -> bool:
-    return query.sort.startswith("-")
+    """Whether values fall along the page's own direction."""
+    return query.sort.startswith("-") is not query.backwards
 
 
 def _by_time(query: ListQuery) -> bool:
@@ -98,7 +104,7 @@ def _order(query: ListQuery, value: Any, key: Any) -> Sequence[ColumnElement[Any
 
 
 def _after(query: ListQuery, column: Any) -> Sequence[Conditions]:
-    """What lies behind the page before, in parts that follow each other; each can be sought in the index by itself."""
+    """What lies behind the page's starting point, in parts that follow each other; each is sought in the index."""
     if query.after is None:
         return [[]]
     value, key = query.after
@@ -109,6 +115,33 @@ def _after(query: ListQuery, column: Any) -> Sequence[Conditions]:
     if not _by_time(query) and _is_falling(query) is (value is not None):
         parts.append([column.is_(None) if _is_falling(query) else column.is_not(None)])
     return parts
+
+
+# --- the text search ------------------------------------------------------------------------------------------------
+
+
+def search(connection: Connection, query: ListQuery) -> Conditions:
+    """What the text search asks for: an error that has the text, or a run of a node that has it in its name or id."""
+    if query.text is None:
+        return []
+    errors, names = tables.error_texts.c, tables.node_names.c
+    latest = select(errors.key, errors.text).where(errors.team == query.team).order_by(errors.key.desc())
+    some = latest.limit(MOST_ERRORS).subquery().c
+    failed = _E.key.in_(select(some.key).where(some.text.contains(query.text, autoescape=True)))
+    named = select(names.workflow_id, names.node_id).distinct()
+    named = named.where(names.team == query.team, names.text.contains(query.text, autoescape=True))
+    by_workflow: dict[str, list[str]] = {}
+    for workflow_id, node_id in connection.execute(named.limit(MOST_NODES)):
+        by_workflow.setdefault(workflow_id, []).append(node_id)
+    runs = tables.nodes.c
+    ran = (
+        and_(
+            _E.workflow_id.concat("") == workflow_id,
+            select(literal(1)).where(runs.key == _E.key, runs.node_id.in_(node_ids)).exists(),
+        )
+        for workflow_id, node_ids in by_workflow.items()
+    )
+    return [or_(failed, *ran)]
 
 
 # --- the filter tree -------------------------------------------------------------------------------------------------
@@ -145,10 +178,12 @@ def _wanted_workflows(found: Filter) -> set[Any] | None:
 
 
 def _plain(found: Filter) -> Conditions:
-    return [
-        _condition(test, _E[FIELDS[test.field].attribute]) if test.field != "tag" else _tagged(test)
-        for test in found.tests
-    ]
+    return [_condition(test, _column(test)) if test.field != "tag" else _tagged(test) for test in found.tests]
+
+
+def _column(test: Condition) -> Any:
+    attribute = FIELDS[test.field].attribute
+    return _E.trigger if attribute == "trigger_type" else _E[attribute]
 
 
 def _walked(test: Condition) -> ColumnElement[bool]:
@@ -157,7 +192,7 @@ def _walked(test: Condition) -> ColumnElement[bool]:
     field = FIELDS[test.field]
     if field.kind in ("tags", "time"):
         return _plain(Filter((test,)))[0]
-    column = _E[field.attribute]
+    column = _column(test)
     return _condition(test, column + 0 if field.kind == "seconds" else column.concat(""))
 
 

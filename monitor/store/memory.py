@@ -37,6 +37,7 @@ from monitor.store.command_port import CommandRow
 from monitor.store.memory_access import AccessTables, MemoryAccess
 from monitor.store.memory_counting import CountingTables, MemoryCounts
 from monitor.store.memory_ledger import LedgerTables, MemoryLedger
+from monitor.store.searching import MOST_CHARACTERS, MOST_NAMES, error_text_of, name_text_of
 
 T = TypeVar("T")
 
@@ -50,6 +51,8 @@ class _Tables:
     executions: dict[ExecutionId, Execution] = field(default_factory=dict)
     payloads: dict[int, Mapping[str, bytes]] = field(default_factory=dict)
     places: dict[int, Sequence[Place]] = field(default_factory=dict)
+    # By team and workflow.
+    node_names: dict[tuple[str, str], frozenset[tuple[str, str]]] = field(default_factory=dict)
     log_lines: dict[int, Mapping[tuple[int, int, int], LogLine]] = field(default_factory=dict)
     commands: dict[int, Mapping[str, Command]] = field(default_factory=dict)
     # When to look at an execution next, by key.
@@ -121,12 +124,24 @@ class _Session(MemoryLedger, MemoryAccess, MemoryCounts):
             (summary(execution), execution.key)
             for execution in self._tables.executions.values()
             if execution.team == query.team and not execution.registers.deleted
+            if query.text is None or self._contains(execution, query.text)
         ]
         ordered = _ordered(((view, key) for view, key in found if matches(query.filter, view)), query)
-        rest = [row for row in ordered if query.after is None or _is_after(row, query)]
-        page = rest[: query.limit]
+        if query.backwards:
+            rest = [row for row in ordered if query.after is None or _is_before(row, query)]
+            page = rest[-query.limit :]
+        else:
+            rest = [row for row in ordered if query.after is None or _is_after(row, query)]
+            page = rest[: query.limit]
         views, keys = [view for view, _ in page], [key for _, key in page]
         return Page(views, len(rest) > query.limit, len(ordered), total_is_lower_bound=False), keys
+
+    def _contains(self, execution: Execution, text: str) -> bool:
+        """Whether a search for `text` finds it."""
+        if text in (error_text_of(execution) or ""):
+            return True
+        known = self._tables.node_names.get((execution.team, execution.workflow_id), frozenset())
+        return any(node_id in execution.node_ids and text in name_text_of(node_id, name) for node_id, name in known)
 
     def nodes(self, key: int) -> Mapping[NodeKey, Node]:
         return next((deepcopy(it.nodes) for it in self._tables.executions.values() if it.key == key), {})
@@ -231,6 +246,12 @@ class _Session(MemoryLedger, MemoryAccess, MemoryCounts):
         execution.stored_version = execution.version
         tables.executions[id_] = deepcopy(execution)
         key = execution.key
+        workflow = (execution.team, execution.workflow_id)
+        labels = [(run[0], node.label) for run, node in execution.nodes.items()]
+        names = dict.fromkeys((node_id, label[2][:MOST_CHARACTERS] if label else "") for node_id, label in labels)
+        known = tables.node_names.get(workflow, frozenset())
+        if new := [name for name in names if name not in known]:
+            tables.node_names[workflow] = known.union(new[: MOST_NAMES - len(known)])
         fresh = [Place(event.record.partition, event.record.offset) for event in touched.fresh]
         tables.places[key] = [*tables.places.get(key, ()), *fresh]
         held = {} if touched.cleared else tables.payloads.get(key, {})
@@ -288,6 +309,10 @@ def _row_key(row: tuple[Summary, int], query: ListQuery) -> tuple[bool, int, int
 
 def _ordered(found: Iterable[tuple[Summary, int]], query: ListQuery) -> list[tuple[Summary, int]]:
     return sorted(found, key=lambda row: _row_key(row, query), reverse=query.sort.startswith("-"))
+
+
+def _is_before(row: tuple[Summary, int], query: ListQuery) -> bool:
+    return not _is_after(row, query) and (query.after is None or row[1] != query.after[1])
 
 
 def _is_after(row: tuple[Summary, int], query: ListQuery) -> bool:

@@ -58,9 +58,12 @@ class Queries(AccessReads, CommandReads, CountReads, LedgerReads, WatchReads):
         return None if found is None else (_summary(found), found.key)
 
     def executions(self, query: ListQuery) -> tuple[Page, list[int]]:
-        total, is_exact = listing.total(self._connection, query)
-        one_more = listing.keys(self._connection, query, total)
+        found_by_text = listing.search(self._connection, query)
+        total, is_exact = listing.total(self._connection, query, found_by_text)
+        one_more = listing.keys(self._connection, query, found_by_text, total)
         keys = one_more[: query.limit]
+        if query.backwards:
+            keys.reverse()
         found = self._connection.execute(_stored_executions().where(_E.key.in_(keys)))
         views = {row.key: _summary(row) for row in found}
         return Page([views[key] for key in keys], len(one_more) > query.limit, total, not is_exact), keys

@@ -21,6 +21,7 @@ from monitor.projections.loglines import LogLine
 from monitor.projections.statistics import contribution, run_contributions
 from monitor.projections.view import Summary, summary
 from monitor.store.base import StoredRelease, stored_release
+from monitor.store.searching import MOST_CHARACTERS, MOST_NAMES, Known, NodeNames, error_text_of, name_text_of
 from monitor.store.tables import LARGE_PAYLOAD_BYTES, SEEN_CHUNK
 
 _ENTRY_BYTES: Final = 28
@@ -31,7 +32,7 @@ _OFFSET_BITS: Final = 48
 
 _CHUNK_BYTES: Final = SEEN_CHUNK * _ENTRY_BYTES
 
-_pack_entry: Final = Struct(">IQ").pack
+_pack_entry: Final = Struct(">16sIQ").pack
 _unpack_entries: Final = Struct(">16sIQ").iter_unpack
 
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -53,6 +54,10 @@ class Listed(NamedTuple):
     at_us: int
     started_us: int | None
     duration_us: int | None
+    stopped_us: int | None
+    retry_of: str | None
+    parent_id: str | None
+    error_type: str | None
     deleted: bool
     ended_us: int | None
     trigger: str
@@ -64,6 +69,8 @@ class Kept(msgspec.Struct, gc=False):
     """What is stored of an execution now."""
 
     listed: Listed
+    # What the search finds of its error.
+    error_text: str | None
     # Its row's `tail`.
     tail: bytes
 
@@ -77,10 +84,15 @@ class Batch(msgspec.Struct):
     new_progress: list[Row] = []
     # Of progress without the key; then the key and the version and events that must be stored now.
     progress: list[Row] = []
-    # Of executions: status, duration_us, ended_us and error; then the key.
+    # Of executions: status, duration_us, stopped_us, error_type, ended_us and error; then the key.
     ended: list[Row] = []
     # Of executions: Listed without tags; then the key.
     relisted: list[Row] = []
+    # Team, key and text of an error; and team and key of those that have none any more.
+    error_texts: list[Row] = []
+    unfailed: list[Row] = []
+    # Team, workflow, node id, name and their text, where they may be new.
+    node_names: list[Row] = []
     # Keys whose stored tags are void; and key and tag of those that hold.
     untagged: list[Row] = []
     tags: list[Row] = []
@@ -105,24 +117,24 @@ class Batch(msgspec.Struct):
     totals: dict[tuple[str, str, str], int] = {}
 
 
-def pack(changes: Changes, keys: Iterable[int]) -> Batch:
+def pack(changes: Changes, keys: Iterable[int], names: NodeNames) -> Batch:
     """The rows that `changes` make of the touched executions.
 
     Gives new executions, in order of first appearance, the keys that `keys` begins with, and notes in each what is
-    stored of it once the rows are.
+    stored of it once the rows are; `names` notes the names of nodes likewise.
     """
     batch = Batch()
     known = [touched for touched in changes.touched.values() if touched.execution.key]
     for touched in sorted(known, key=lambda touched: touched.execution.key):
-        _pack_known(batch, touched)
+        _pack_known(batch, touched, names)
     new = (touched for touched in changes.touched.values() if not touched.execution.key)
     for touched, key in zip(new, keys, strict=False):
         touched.execution.key = key
-        _pack_new(batch, touched)
+        _pack_new(batch, touched, names)
     return batch
 
 
-def _pack_new(batch: Batch, touched: Touched) -> None:
+def _pack_new(batch: Batch, touched: Touched, names: NodeNames) -> None:
     execution = touched.execution
     key, listed = execution.key, _listed(execution)
     batch.new.append((key, execution.team, execution.id, execution.created_us, *listed[:-1]))
@@ -143,12 +155,14 @@ def _pack_new(batch: Batch, touched: Touched) -> None:
             tail,
         )
     )
-    _pack_contents(batch, touched)
+    _pack_contents(batch, touched, names)
     execution.stored_version = execution.version
-    execution.kept = Kept(listed, tail)
+    execution.kept = Kept(listed, error_text := error_text_of(execution), tail)
+    if error_text is not None:
+        batch.error_texts.append((execution.team, key, error_text))
 
 
-def _pack_known(batch: Batch, touched: Touched) -> None:
+def _pack_known(batch: Batch, touched: Touched, names: NodeNames) -> None:
     execution, kept = touched.execution, touched.execution.kept
     events, progress = len(execution.seen), execution.progress
     kept.tail = _add_seen(batch, touched, kept.tail)
@@ -172,13 +186,19 @@ def _pack_known(batch: Batch, touched: Touched) -> None:
         listed = _listed(execution)
         if listed != kept.listed:
             _relist(batch, execution, kept.listed, listed)
+            if listed.workflow_id != kept.listed.workflow_id:
+                _pack_names(batch, execution, names)
             kept.listed = listed
-    _pack_contents(batch, touched)
+        error_text = error_text_of(execution)
+        if error_text != kept.error_text:
+            _renew_error_text(batch, execution, error_text)
+            kept.error_text = error_text
+    _pack_contents(batch, touched, names)
     execution.stored_version = execution.version
 
 
 def _listed(execution: Execution) -> Listed:
-    started_us = execution.started_us
+    started_us, details = execution.started_us, execution.details
     return Listed(
         execution.workflow_id,
         execution.workflow_name,
@@ -188,6 +208,10 @@ def _listed(execution: Execution) -> Listed:
         summary(execution).at_us if started_us is None else started_us,
         started_us,
         execution.duration_us,
+        details.stopped_us,
+        details.retry_of,
+        details.parent_id,
+        details.error_type,
         execution.registers.deleted,
         execution.ended_us,
         execution.trigger,
@@ -199,9 +223,11 @@ def _listed(execution: Execution) -> Listed:
 def _relist(batch: Batch, execution: Execution, before: Listed, after: Listed) -> None:
     """Write only what changed: SQLite renews the index entries of every column that a statement names."""
     key = execution.key
-    status, duration_us, ended_us, error = after.status, after.duration_us, after.ended_us, after.error
-    if before._replace(status=status, duration_us=duration_us, ended_us=ended_us, error=error) == after:
-        batch.ended.append((status, duration_us, ended_us, error, key))
+    ended = (after.status, after.duration_us, after.stopped_us, after.error_type, after.ended_us, after.error)
+    status, duration_us, stopped_us, error_type, ended_us, error = ended
+    same = before._replace(status=status, duration_us=duration_us, stopped_us=stopped_us, error_type=error_type)
+    if same._replace(ended_us=ended_us, error=error) == after:
+        batch.ended.append((*ended, key))
     else:
         batch.relisted.append((*after[:-1], key))
     if before.tags != after.tags:
@@ -209,6 +235,13 @@ def _relist(batch: Batch, execution: Execution, before: Listed, after: Listed) -
         batch.tags += [(key, tag) for tag in dict.fromkeys(after.tags)]
     _count(batch, execution.team, before, -1)
     _count(batch, execution.team, after, 1)
+
+
+def _renew_error_text(batch: Batch, execution: Execution, error_text: str | None) -> None:
+    if error_text is None:
+        batch.unfailed.append((execution.team, execution.key))
+    else:
+        batch.error_texts.append((execution.team, execution.key, error_text))
 
 
 def _count(batch: Batch, team: str, listed: Listed, sign: int) -> None:
@@ -219,11 +252,10 @@ def _count(batch: Batch, team: str, listed: Listed, sign: int) -> None:
 
 def _add_seen(batch: Batch, touched: Touched, tail: bytes) -> bytes:
     """The new tail; chunks that are full go to their own table."""
-    entries = [tail]
     for event in touched.fresh:
         record = event.record
-        entries.append(event.digest + _pack_entry(event.checksum, record.partition << _OFFSET_BITS | record.offset))
-    tail = b"".join(entries)
+        # By index: half of what it costs by name.
+        tail += _pack_entry(event.digest, event.checksum, record[0] << _OFFSET_BITS | record[1])
     if len(tail) >= _CHUNK_BYTES:
         chunk = (len(touched.execution.seen) - len(tail) // _ENTRY_BYTES) // SEEN_CHUNK
         while len(tail) >= _CHUNK_BYTES:
@@ -233,7 +265,7 @@ def _add_seen(batch: Batch, touched: Touched, tail: bytes) -> bytes:
     return tail
 
 
-def _pack_contents(batch: Batch, touched: Touched) -> None:
+def _pack_contents(batch: Batch, touched: Touched, names: NodeNames) -> None:
     execution = touched.execution
     key = execution.key
     if touched.cleared:
@@ -242,8 +274,14 @@ def _pack_contents(batch: Batch, touched: Touched) -> None:
         batch.silenced.append((key,))
     if touched.look_us is not None:
         batch.watches.append((key, touched.look_us))
-    for node_key in touched.nodes:
-        batch.nodes.append((key, *node_key, _encode(execution.nodes[node_key])))
+    if touched.nodes:
+        known = names.of(execution.team, execution.workflow_id)
+        for node_key in touched.nodes:
+            node = execution.nodes[node_key]
+            batch.nodes.append((key, *node_key, _encode(node)))
+            label = node.label
+            if (name := (node_key[0], label[2] if label else "")) not in known:
+                _learn(batch, execution, name, known)
     batch.emptied += [(key, slot) for slot in touched.refilled]
     for slot, value in touched.payloads.items():
         _pack_payload(batch, key, slot, value)
@@ -251,6 +289,21 @@ def _pack_contents(batch: Batch, touched: Touched) -> None:
         data = None if line.data is None else _encode(line.data)
         batch.log_lines.append((key, *line[:-1], data))
     batch.commands += [(key, command) for command in touched.commands]
+
+
+def _pack_names(batch: Batch, execution: Execution, names: NodeNames) -> None:
+    """The names of all nodes once another workflow owns them."""
+    known = names.of(execution.team, execution.workflow_id)
+    for node_key, node in execution.nodes.items():
+        _learn(batch, execution, (node_key[0], node.label[2] if node.label else ""), known)
+
+
+def _learn(batch: Batch, execution: Execution, name: tuple[str, str], known: Known) -> None:
+    """Have the store keep what a node is called, unless too much is made up."""
+    if name not in known and len(known) < MOST_NAMES:
+        known.add(name)
+        kept = (name[0], name[1][:MOST_CHARACTERS])
+        batch.node_names.append((execution.team, execution.workflow_id, *kept, name_text_of(*kept)))
 
 
 def _pack_payload(batch: Batch, key: int, slot: str, value: bytes) -> None:
@@ -313,7 +366,7 @@ def unpack(row: StoredExecution, nodes: dict[NodeKey, Node], chunks: Iterable[by
     execution.seen = {digest: checksum for digest, checksum, _ in _unpack_entries(b"".join((*chunks, row.tail)))}
     execution.refresh()
     execution.counted, execution.counted_runs = contribution(execution), run_contributions(execution)
-    execution.kept = Kept(_listed(execution), row.tail)
+    execution.kept = Kept(_listed(execution), error_text_of(execution), row.tail)
     return execution
 
 

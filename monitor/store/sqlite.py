@@ -20,6 +20,7 @@ from monitor.projections.fold import FOLD_VERSION
 from monitor.sqlite_errors import may_pass, unusable
 from monitor.store.base import Reader, Writer
 from monitor.store.queries import Queries
+from monitor.store.searching import NodeNames
 from monitor.store.sqlite_write import SQLiteWriter
 from monitor.store.tables import SCHEMA_VERSION, make_tables, meta
 
@@ -47,6 +48,7 @@ class SQLiteStore:
         self._driver, self._writer, self._readers = driver, writer, readers
         self._write_thread = ThreadPoolExecutor(1, "store-write")
         self._read_threads = ThreadPoolExecutor(_READERS, "store-read")
+        self._names = NodeNames()
         self._closed = False
 
     async def write(self, work: Callable[[Writer], T], *, durable: bool = False) -> T:
@@ -68,8 +70,12 @@ class SQLiteStore:
         return await asyncio.shield(asyncio.get_running_loop().run_in_executor(threads, call, *args))
 
     def _write(self, work: Callable[[Writer], T], durable: bool) -> T:
-        with _translated(), _synchronous(self._driver, durable), self._writer.begin() as connection:
-            return work(SQLiteWriter(connection))
+        try:
+            with _translated(), _synchronous(self._driver, durable), self._writer.begin() as connection:
+                return work(SQLiteWriter(connection, self._names))
+        except BaseException:
+            self._names.clear()
+            raise
 
     def _read(self, work: Callable[[Reader], T]) -> T:
         with _translated(), self._readers.begin() as connection:

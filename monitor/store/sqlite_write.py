@@ -11,6 +11,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import count
 from typing import Final
 
+from sqlalchemy import Connection
+
 from monitor.errors import Fenced
 from monitor.events.model import Poison
 from monitor.projections.execution import Execution, Node, NodeKey
@@ -20,6 +22,7 @@ from monitor.store.access_rows import AccessWrites
 from monitor.store.base import Commit, Moved, cut_away, journal_mismatch
 from monitor.store.queries import Queries
 from monitor.store.rows import StoredExecution
+from monitor.store.searching import Known, NodeNames
 from monitor.store.sqlite_commands import write_commands
 from monitor.store.sqlite_ledger import SQLiteLedger
 from monitor.store.sqlite_statistics import statistics_rows
@@ -43,6 +46,8 @@ _LOAD_SEEN: Final = """
 SELECT s.key, s.entries FROM json_each(?) AS wanted CROSS JOIN seen AS s ON s.key = wanted.value ORDER BY s.key, s.chunk
 """
 
+_LOAD_NAMES: Final = "SELECT node_id, name FROM node_names WHERE team = ? AND workflow_id = ?"
+
 _MOVE: Final = """
 UPDATE offsets SET next = ?, anchor = ?, planned = max(planned, ?) WHERE partition = ? AND next = ?
 """
@@ -55,9 +60,9 @@ WHERE key = ? AND version = ? AND events = ?
 
 _INSERT_EXECUTIONS: Final = """
 INSERT INTO executions (
-    key, team, id, created_us, workflow_id, workflow_name, mode, status, at_us, started_us, duration_us, deleted,
-    ended_us, "trigger", error
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    key, team, id, created_us, workflow_id, workflow_name, mode, status, at_us, started_us, duration_us,
+    stopped_us, retry_of, parent_id, error_type, deleted, ended_us, "trigger", error
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _INSERT_PROGRESS: Final = """
 INSERT INTO progress (key, version, updated_us, events, completed, total, heard_us, registers, tail)
@@ -65,8 +70,8 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _RELIST: Final = """
 UPDATE executions
-SET workflow_id = ?, workflow_name = ?, mode = ?, status = ?, at_us = ?, started_us = ?, duration_us = ?, deleted = ?,
-    ended_us = ?, "trigger" = ?, error = ?
+SET workflow_id = ?, workflow_name = ?, mode = ?, status = ?, at_us = ?, started_us = ?, duration_us = ?,
+    stopped_us = ?, retry_of = ?, parent_id = ?, error_type = ?, deleted = ?, ended_us = ?, "trigger" = ?, error = ?
 WHERE key = ?
 """
 _ADD_LOG_LINES: Final = """
@@ -77,10 +82,18 @@ _WATCH: Final = """
 INSERT INTO watches (key, due_us) VALUES (?, ?) ON CONFLICT DO UPDATE SET due_us = min(due_us, excluded.due_us)
 """
 
+_END: Final = """
+UPDATE executions SET status = ?, duration_us = ?, stopped_us = ?, error_type = ?, ended_us = ?, error = ? WHERE key = ?
+"""
+
 # In this order: what is void goes before what replaces it.
 _STATEMENTS: Final = (
-    ("ended", "UPDATE executions SET status = ?, duration_us = ?, ended_us = ?, error = ? WHERE key = ?"),
+    ("ended", _END),
     ("relisted", _RELIST),
+    ("unfailed", "DELETE FROM error_texts WHERE team = ? AND key = ?"),
+    ("error_texts", "REPLACE INTO error_texts (team, key, text) VALUES (?, ?, ?)"),
+    # Two nodes may have one name once both were cut short.
+    ("node_names", "INSERT OR IGNORE INTO node_names (team, workflow_id, node_id, name, text) VALUES (?, ?, ?, ?, ?)"),
     ("untagged", "DELETE FROM tags WHERE key = ?"),
     ("tags", "INSERT INTO tags (key, tag) VALUES (?, ?)"),
     ("seen", "INSERT INTO seen (key, chunk, entries) VALUES (?, ?, ?)"),
@@ -112,6 +125,12 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 class SQLiteWriter(SQLiteLedger, AccessWrites, WatchWrites, Queries):
     """Implements the Writer port over the one connection that writes."""
 
+    def __init__(self, connection: Connection, names: NodeNames | None = None) -> None:
+        """`names`, which outlives the transaction, spares it from asking what names of nodes are stored."""
+        super().__init__(connection)
+        self._names = names or NodeNames()
+        self._names.load = self._load_names
+
     # The batch
 
     def load(self, ids: Collection[ExecutionId]) -> dict[ExecutionId, Execution]:
@@ -140,7 +159,7 @@ class SQLiteWriter(SQLiteLedger, AccessWrites, WatchWrites, Queries):
         for partition, moved in commit.moved.items():
             self._move(partition, moved)
         changes = commit.changes
-        self._write_executions(rows.pack(changes, self._new_keys(changes)))
+        self._write_executions(rows.pack(changes, self._new_keys(changes), self._names))
         self._add_statistics(changes)
         self._add_releases(changes.releases, commit.moved)
         self._add_quarantine(changes.poison)
@@ -151,6 +170,9 @@ class SQLiteWriter(SQLiteLedger, AccessWrites, WatchWrites, Queries):
         values = (moved.next, moved.anchor, moved.next, partition, moved.expected)
         if not self._driver.execute(_MOVE, values).rowcount:
             raise Fenced(f"partition {partition} does not stand at {moved.expected} any more")
+
+    def _load_names(self, team: str, workflow_id: str) -> Known:
+        return set(self._driver.execute(_LOAD_NAMES, (team, workflow_id)))
 
     def _new_keys(self, changes: Changes) -> Iterable[int]:  # noqa: ARG002 - a rebuild goes by it
         """Keys for the new executions of a batch, in order."""

@@ -92,6 +92,11 @@ executions = _table(
     _int("at_us"),
     _int("started_us", null=True),
     _int("duration_us", null=True),
+    # What else one may ask for; of most executions the last three are NULL.
+    _int("stopped_us", null=True),
+    _text("retry_of", null=True),
+    _text("parent_id", null=True),
+    _text("error_type", null=True),
     # 1 = a tombstone, which absorbs late events and is never shown.
     _int("deleted"),
     # By which it is counted: when it ended, its trigger's type, its error's fingerprint (empty without one).
@@ -105,9 +110,13 @@ executions = _table(
 LISTED: Final = executions.c.deleted == literal_column("0")
 
 
-def _listing(name: str, *columns: str) -> Index:
-    """An index of what can be listed. SQLite appends the key to it; tombstones cost lists nothing."""
-    return Index(name, *(executions.c[column] for column in columns), sqlite_where=LISTED)
+def _listing(name: str, *columns: str, given: str | None = None) -> Index:
+    """An index of what can be listed, of rows alone that have the column `given` where one is named.
+
+    SQLite appends the key to it; tombstones cost lists nothing.
+    """
+    where = LISTED if given is None else and_(LISTED, executions.c[given].is_not(None))
+    return Index(name, *(executions.c[column] for column in columns), sqlite_where=where)
 
 
 by_id = Index("executions_by_id", executions.c.team, executions.c.id, unique=True)
@@ -118,6 +127,20 @@ by_duration = _listing("executions_by_duration", "team", "duration_us")
 # Tombstones among them: statistics count on.
 ENDED: Final = executions.c.ended_us.is_not(None)
 by_end = Index("executions_by_end", executions.c.team, executions.c.ended_us, sqlite_where=ENDED)
+by_retry = _listing("executions_by_retry", "team", "retry_of", given="retry_of")
+by_parent = _listing("executions_by_parent", "team", "parent_id", "status", given="parent_id")
+by_error = _listing("executions_by_error", "team", "error_type", "at_us", given="error_type")
+
+# What the text search looks through, in lower case: errors as `type: message`, and the names and ids of nodes.
+error_texts = _keyed("error_texts", _text("team", key=True), _int("key", key=True), _text("text"))
+node_names = _keyed(
+    "node_names",
+    _text("team", key=True),
+    _text("workflow_id", key=True),
+    _text("node_id", key=True),
+    _text("name", key=True),
+    _text("text"),
+)
 
 progress = _table(
     "progress",

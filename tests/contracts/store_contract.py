@@ -469,7 +469,11 @@ class StoreContract:
                 "mode": chance.choice(["manual", "webhook", None]),
                 "workflowName": chance.choice(["Süß", "Plain", None]),
                 "tags": chance.sample(["a", "b", "c"], chance.randint(0, 2)),
+                **chance.choice([{}, {"retryOf": f"exec_{number // 2}"}]),
+                **chance.choice([{}, {"parent": {"executionId": "exec_0", "nodeId": "sub"}}]),
+                **chance.choice([{}, {"trigger": "cron"}, {"trigger": {"type": "webhook", "source": "github"}}]),
             }
+            failure = chance.choice([{"type": "E 1", "message": "100%_Off: ÄRGER"}, {"message": "no"}, "why", None])
             members = {"workflowId": f"wf_{chance.randint(1, 3)}"}
             ends = [
                 [],
@@ -481,6 +485,12 @@ class StoreContract:
                 [
                     event("execution.started", name, at_s, source="a", data=described, **members),
                     event("execution.failed", name, at_s + 2, source="b", data={"status": "timeout"}, **members),
+                ],
+                [
+                    event("execution.started", name, at_s, data=described, **members),
+                    event("node.started", name, at_s, data={"nodeId": f"n{number % 4}", "nodeName": "Send To Slack"}),
+                    event("node.completed", name, at_s, data={"nodeId": "fetch_1"}),
+                    event("execution.failed", name, at_s + 2, data={"error": failure}, **members),
                 ],
             ]
             await feed.send(event("execution.queued", name, at_s, **members), *chance.choice(ends))
@@ -499,6 +509,18 @@ class StoreContract:
         {"startedAt": {"gt": format_time(NOW_US + 9 * SECOND_US)}, "status": ["running", "success"]},
         {"startedAt": {"ne": format_time(NOW_US + 9 * SECOND_US)}, "duration": {"lt": 3}, "workflowId": "wf_1"},
         {"status": {"ne": ["running", "queued"], "eq": ["running", "timeout"]}},
+        *({"retryOf": ["exec_9", "exec_4"]}, {"retryOf": {"ne": "exec_9"}}, {"parent": "exec_0"}, {"parent": "x"}),
+        *({"trigger": "cron"}, {"trigger": {"ne": ["cron", "webhook"]}}, {"errorType": "E 1"}, {"errorType": "Error"}),
+        *({"errorType": {"ne": "Error"}, "trigger": "cron"}, {"parent": {"ne": "exec_0"}, "status": "failed"}),
+        {"stoppedAt": {"gt": format_time(NOW_US + 9 * SECOND_US), "lte": format_time(NOW_US + 20 * SECOND_US)}},
+        {"stoppedAt": {"ne": format_time(NOW_US + 9 * SECOND_US)}},
+        {"createdAt": {"lt": f"{format_time(NOW_US)[:-1]}100Z"}, "mode": "manual"},
+        {"createdAt": {"gte": f"{format_time(NOW_US)[:-1]}050Z"}},
+    )
+
+    TEXTS: tuple[str, ...] = (
+        *("e 1", "e 1: 100%_off", "%", "_", "100__off", "ärger", "error: why", "slack", "send to s", "fetch", "n1"),
+        *("n2", "slack\nn1", "nothing has this", "error", " "),
     )
 
     @pytest.mark.parametrize("sort", ["startedAt", "-startedAt", "duration", "-duration"])
@@ -512,9 +534,72 @@ class StoreContract:
                 key=lambda row: (sort_value(row, sort) is not None, sort_value(row, sort) or 0, keys[row.id]),
                 reverse=sort.startswith("-"),
             )
-            pages = await all_pages(store, found, sort, limit=3)
+            pages = await all_pages(store, ListQuery("default", found, sort, 3))
             assert [row.id for page in pages for row in page.rows] == [row.id for row in wanted], document
             assert {(page.total, page.total_is_lower_bound) for page in pages} == {(len(wanted), False)}, document
+
+    @pytest.mark.parametrize("sort", ["startedAt", "-startedAt", "duration", "-duration"])
+    async def test_a_list_reads_backwards_as_it_does_forwards(
+        self, store: Store, population: list[Summary], sort: Sort
+    ) -> None:
+        """From its end, page by page, each in the list's own order: the same rows."""
+        assert len(population) == 60
+        for document in ({}, {"status": ["failed", "success"]}, {"workflowId": "wf_1"}, {"mode": {"ne": "manual"}}):
+            query = ListQuery("default", parse_json(document), sort, 7)
+            forwards = [row.id for page in await all_pages(store, query) for row in page.rows]
+            pages = await all_pages(store, query._replace(backwards=True))
+            assert [row.id for page in reversed(pages) for row in page.rows] == forwards
+            assert all(len(page.rows) == 7 for page in pages[:-1])
+
+    async def test_text_is_found_in_errors_and_names_of_nodes(self, store: Store, population: list[Summary]) -> None:
+        """In any case, as it stands (nothing is a wildcard), with filters, in pages and counted."""
+        for text in self.TEXTS:
+            wanted = []
+            for row in population:
+                said = row.error
+                failed = said is not None and text in f"{said.get('type', 'Error')}: {said['message']}".casefold()
+                nodes = (await store.read(showing_row(row)))[1]
+                node_texts = [f"{node.label[2] if node.label else ''}\n{run[0]}" for run, node in nodes.items()]
+                if failed or any(text in it.casefold() for it in node_texts):
+                    wanted.append(row)
+            query = ListQuery("default", EVERYTHING, "-startedAt", 3, text=text)
+            pages = await all_pages(store, query)
+            assert [row.id for page in pages for row in page.rows] == [row.id for row in wanted], text
+            assert {page.total for page in pages} == {len(wanted)}
+            some = await all_pages(store, query._replace(filter=parse_json({"errorType": "E 1"}), sort="duration"))
+            assert {row.id for page in some for row in page.rows} == {r.id for r in wanted if r.error_type == "E 1"}
+
+    async def test_text_follows_what_changes(self, store: Store, feed: Feed) -> None:
+        """A later error, an earlier end, the workflow that becomes known, a deletion."""
+
+        async def found(text: str, team: str = "default") -> list[str]:
+            page, _ = await page_of(store, ListQuery(team, EVERYTHING, "-startedAt", 10, text=text))
+            return [row.id for row in page.rows]
+
+        anonymous = {"type": "node.started", "executionId": "exec_1", "timestamp": format_time(NOW_US)}
+        await feed.send(anonymous | {"data": {"nodeId": "n", "nodeName": "Early"}})
+        assert await found("early") == ["exec_1"]
+        await feed.send(event("execution.failed", at_s=9, data={"error": {"type": "T", "message": "first"}}))
+        assert (await found("early"), await found("t: first")) == (["exec_1"], ["exec_1"])
+        await feed.send(event("execution.failed", at_s=8, data={"error": {"type": "T", "message": "second\0half"}}))
+        assert (await found("first"), await found("second half")) == ([], ["exec_1"])
+        await feed.send(event("execution.failed", "exec_2", data={"error": "second"}, teamId="red"))
+        assert (await found("second"), await found("second", "red")) == (["exec_1"], ["exec_2"])
+        await feed.send(event("execution.completed", at_s=7))
+        assert await found("second") == []
+        await feed.send(event("execution.failed", at_s=6, data={"error": "third"}))
+        assert await found("third") == ["exec_1"]
+        await feed.send(event("execution.deleted", at_s=20))
+        assert (await found("third"), await found("early")) == ([], [])
+
+    async def test_made_up_ids_of_nodes_do_not_grow_the_search(self, store: Store, feed: Feed) -> None:
+        """A bounded number of names is kept of a workflow; those that came first are found."""
+        for batch in range(6):
+            numbers = range(100 * batch, 100 * batch + 100)
+            await feed.send(*(event("node.started", data={"nodeId": f"made-up-{number}"}) for number in numbers))
+        early, _ = await page_of(store, ListQuery("default", EVERYTHING, "-startedAt", 10, text="made-up-7"))
+        late, _ = await page_of(store, ListQuery("default", EVERYTHING, "-startedAt", 10, text="made-up-599"))
+        assert (early.total, late.total) == (1, 0)
 
     async def test_missing_durations_stand_below_all_others(self, store: Store, population: list[Summary]) -> None:
         """First when rising, last when falling."""
@@ -552,11 +637,11 @@ class StoreContract:
             ({"status": {"ne": "queued"}}, names, 10_050),
             ({"id": {"ne": "exec_9"}}, [name for name in names if name != "exec_9"], 10_000),
         ):
-            pages = await all_pages(store, parse_json(document), "-duration", 4000)
+            pages = await all_pages(store, ListQuery("default", parse_json(document), "-duration", 4000))
             assert [row.id for page in pages for row in page.rows] == sorted(expected, key=order.__getitem__)[::-1]
             counts = {(page.total, page.total_is_lower_bound) for page in pages}
             assert counts <= {(len(expected), False), (lower_bound, lower_bound < len(expected))}
-            pages = await all_pages(store, parse_json(document), "startedAt", 4000)
+            pages = await all_pages(store, ListQuery("default", parse_json(document), "startedAt", 4000))
             assert sorted(row.id for page in pages for row in page.rows) == sorted(expected)
             times = [row.at_us for page in pages for row in page.rows]
             assert times == sorted(times)
@@ -636,12 +721,24 @@ def sort_value(row: Summary, sort: Sort) -> int | None:
     return row.at_us if sort.endswith("startedAt") else row.duration_us
 
 
-async def all_pages(store: Store, found: Filter, sort: Sort, limit: int) -> list[Page]:
+def showing_row(row: Summary) -> Callable[[Reader], Any]:
+    """Work that reads the view and the nodes of what stands in a list."""
+
+    def work(reader: Reader) -> Any:
+        found = reader.execution(row.team, row.id)
+        assert found is not None
+        return found[0], reader.nodes(found[1])
+
+    return work
+
+
+async def all_pages(store: Store, query: ListQuery) -> list[Page]:
     """Every page of a list, each from where the one before ended."""
-    query, pages = ListQuery("default", found, sort, limit), list[Page]()
+    pages: list[Page] = []
     while True:
         page, keys = await page_of(store, query)
         pages.append(page)
         if not page.has_more:
             return pages
-        query = query._replace(after=(sort_value(page.rows[-1], sort), keys[-1]))
+        last = 0 if query.backwards else -1
+        query = query._replace(after=(sort_value(page.rows[last], query.sort), keys[last]))

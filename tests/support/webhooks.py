@@ -5,7 +5,7 @@ from typing import Any
 
 from monitor.events.codec import digest_of
 from monitor.events.model import DEFAULT_TEAM, Event, Record
-from monitor.projections.execution import Progress
+from monitor.projections.execution import Details, Progress
 from monitor.projections.filter import parse_json
 from monitor.projections.fold import Release
 from monitor.webhooks.endpoint import Endpoint, Secret
@@ -82,6 +82,18 @@ def make_release(
         data or {},
     )
     progress = Progress(1, 2, None, None)
+    details = Details(NOW_US + 15_200_000, "webhook", None, None, "ConnectionError")
     return Release(
-        event, workflow_id, "GitHub to Slack", "webhook", offset + 1, "failed", progress, NOW_US, 15_200_000, []
+        event,
+        workflow_id,
+        "GitHub to Slack",
+        "webhook",
+        offset + 1,
+        "failed",
+        progress,
+        NOW_US,
+        15_200_000,
+        [],
+        details,
+        NOW_US,
     )
