@@ -21,6 +21,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from monitor.access.decoding import decoding_of
 from monitor.access.sealing import Sealer, load_key
 from monitor.api import (
+    audit as audits,
+)
+from monitor.api import (
     contract,
     data,
     deliveries,
@@ -313,6 +316,7 @@ def operations_of(parts: Parts) -> list[Operation]:
         *replays.operations(replays=parts.replays, sealer=sealer),
         *streams.operations(hub=parts.hub, sealer=sealer),
         *tokens.operations(tokens=parts.tokens, sealer=sealer, clock=clock),
+        *audits.operations(audit=parts.audit, sealer=sealer),
         *sessions.operations(sessions=parts.sessions),
     ]
 

@@ -79,24 +79,26 @@ class Intake:
         # Checksum and place by event, oldest first.
         self._recent: OrderedDict[EventKey, tuple[int, Place]] = OrderedDict()
 
-    async def accept(self, items: Sequence[bytes], *, team: str, headers: Headers = ()) -> Receipt:
-        """Take in events from outside, each as its producer wrote it.
+    async def accept(
+        self, items: Sequence[bytes], *, team: str, headers: Headers = (), backfill: bool = True
+    ) -> Receipt:
+        """Take in events from outside, each as its producer wrote it; without `backfill`, none that is history.
 
         `headers` belong to every item: the attributes of a CloudEvent in binary mode. Raises JournalUnavailable when
         the append could not be confirmed; sending the same request again is safe.
         """
-        return await self._take(items, team, headers, own=False)
+        return await self._take(items, team, headers, own=False, backfill=backfill)
 
     async def publish(self, events: Sequence[Mapping[str, Any]], *, team: str) -> Receipt:
         """Take in what this service says itself, as canonical members. Raises InvalidEvent for what is no event."""
-        receipt = await self._take([msgspec.json.encode(event) for event in events], team, (), own=True)
+        receipt = await self._take([msgspec.json.encode(event) for event in events], team, (), own=True, backfill=True)
         for result in receipt.results:
             if result.fault:
                 raise InvalidEvent(f"event {result.place} of our own: {result.fault.message}", field=result.fault.field)
         return receipt
 
-    async def _take(self, items: Sequence[bytes], team: str, headers: Headers, *, own: bool) -> Receipt:
-        request = _Request(team, headers, own, self._recent)
+    async def _take(self, items: Sequence[bytes], team: str, headers: Headers, *, own: bool, backfill: bool) -> Receipt:
+        request = _Request(team, headers, self._recent, own=own, backfill=backfill)
         for index, item in enumerate(items):
             if index % _ITEMS_PER_SLICE == _ITEMS_PER_SLICE - 1:
                 await asyncio.sleep(0)
@@ -130,7 +132,15 @@ class Intake:
 class _Request:
     """The items of one request, judged in order: which are appended, and what is said about each."""
 
-    def __init__(self, team: str, headers: Headers, own: bool, recent: Mapping[EventKey, tuple[int, Place]]) -> None:
+    def __init__(
+        self,
+        team: str,
+        headers: Headers,
+        recent: Mapping[EventKey, tuple[int, Place]],
+        *,
+        own: bool,
+        backfill: bool,
+    ) -> None:
         self.entries: list[Entry] = []
         # Checksums of what is appended, in the order of `entries`.
         self.fresh: dict[EventKey, int] = {}
@@ -138,7 +148,7 @@ class _Request:
         self.repeated: list[Place] = []
         self.results: list[Result] = []
         self._headers = ((TEAM_HEADER, team.encode()), *headers)
-        self._own = own
+        self._own, self._backfill = own, backfill
         self._recent = recent
         # How often an event without an id was seen.
         self._copies: dict[EventKey, int] = {}
@@ -151,6 +161,9 @@ class _Request:
         elif event.source == MONITOR_SOURCE and not self._own:
             message = f"the source '{MONITOR_SOURCE}' is the service itself"
             self._reject(index, event.id, Fault("forbidden_source", "source", message))
+        elif event.backfill and not self._backfill:
+            message = "history needs the scope 'events:backfill'; send it with such a token, or as news"
+            self._reject(index, event.id, Fault("forbidden_backfill", "backfill", message))
         else:
             self._admit(index, record, event)
 

@@ -119,7 +119,9 @@ class _Face:
         """Take in what the body holds."""
         media_type = _media_type(request)
         sent = split(await read_body(request, MAX_BODY_BYTES), media_type, _attributes(request))
-        receipt = await self.intake.accept(sent.items, team=who.team, headers=sent.headers)
+        receipt = await self.intake.accept(
+            sent.items, team=who.team, headers=sent.headers, backfill=who.may("events:backfill")
+        )
         if receipt.number_of("rejected") == len(receipt.results):
             raise _nothing_accepted(receipt)
         answer: IngestReceipt = {"position": position_token(self.sealer, receipt.position), **_verdicts(receipt)}
