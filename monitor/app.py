@@ -28,6 +28,7 @@ from monitor.api import (
     data,
     deliveries,
     executions,
+    exports,
     ingest,
     operations,
     replays,
@@ -45,6 +46,7 @@ from monitor.errors import DataFolderBusy, DataFolderUnusable, JournalMismatch, 
 from monitor.executions.audit import Audit
 from monitor.executions.credentials import Credentials
 from monitor.executions.deliveries import Deliveries
+from monitor.executions.exports import Exports
 from monitor.executions.pings import Pings
 from monitor.executions.reads import Found, Reads
 from monitor.executions.rehearsal import Rehearsal
@@ -309,6 +311,7 @@ def operations_of(parts: Parts) -> list[Operation]:
     return [
         *ingest.operations(intake=parts.intake, sealer=sealer),
         *executions.operations(reads=reads, clock=clock, sealer=sealer),
+        *exports.operations(exports=Exports(reads), sealer=sealer, clock=clock),
         *statistics.operations(statistics=CountedStatistics(reads), clock=clock, sealer=sealer),
         *data.operations(reads=reads, sealer=sealer),
         *webhooks.operations(webhooks=parts.webhooks, secrets=parts.webhook_secrets, sealer=sealer),

@@ -96,6 +96,8 @@ class Asked(NamedTuple):
     # Where the page before ended, as `Listed.after` told it.
     after: tuple[int | None, int] | None
     with_data: bool
+    # The total and whether it is a lower bound, where a page before told them: they are not counted again.
+    counted: tuple[int, bool] | None = None
 
 
 class Listed(NamedTuple):
@@ -117,7 +119,7 @@ class Reads:
 
     async def listed(self, who: Principal, asked: Asked, at_least: Position | None) -> Reading[Listed]:
         """A page of the team's executions."""
-        query = ListQuery(who.team, asked.filter, asked.sort, asked.limit, asked.after)
+        query = ListQuery(who.team, asked.filter, asked.sort, asked.limit, asked.after, counted=asked.counted)
         return await self.read(at_least, lambda reader: _listed(reader, query, asked.with_data))
 
     async def execution(

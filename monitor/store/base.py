@@ -109,6 +109,8 @@ class ListQuery(NamedTuple):
     after: tuple[int | None, int] | None = None
     # The page ends before that row instead: the one that precedes it. Rows stand in the list's order all the same.
     backwards: bool = False
+    # The number of rows in the list and whether that is a lower bound, as the first page told it; None = count them.
+    counted: tuple[int, bool] | None = None
     # In lower case (`searching.fold_text`): only what has it in its error, or ran a node with it in its name or id.
     text: str | None = None
 

@@ -39,7 +39,7 @@ _COMPARE: Final[dict[str, Callable[[Any, Any], Any]]] = {
 
 
 def total(connection: Connection, query: ListQuery, found: Conditions) -> tuple[int, bool]:
-    """Number of executions in the list, over all pages, and whether that is all of them.
+    """Number of executions in the list, over all pages, and whether there are more.
 
     `found` is what the text search asks for, see `search`.
     """
@@ -48,10 +48,10 @@ def total(connection: Connection, query: ListQuery, found: Conditions) -> tuple[
         columns = tables.totals.c
         matching = (_condition(test, columns[FIELDS[test.field].attribute]) for test in tests)
         summed = select(func.coalesce(func.sum(columns.count), 0)).where(columns.team == query.team, *matching)
-        return int(connection.scalars(summed).one()), True
+        return int(connection.scalars(summed).one()), False
     some = select(literal(1)).where(*_listed(query), *found, *_plain(query.filter)).limit(COUNTED_ROWS + 1)
     count = connection.scalars(select(func.count()).select_from(some.subquery())).one()
-    return min(count, COUNTED_ROWS), count <= COUNTED_ROWS
+    return min(count, COUNTED_ROWS), count > COUNTED_ROWS
 
 
 def keys(connection: Connection, query: ListQuery, found: Conditions, total: int) -> list[int]:

@@ -134,7 +134,8 @@ class _Session(MemoryLedger, MemoryAccess, MemoryCounts):
             rest = [row for row in ordered if query.after is None or _is_after(row, query)]
             page = rest[: query.limit]
         views, keys = [view for view, _ in page], [key for _, key in page]
-        return Page(views, len(rest) > query.limit, len(ordered), total_is_lower_bound=False), keys
+        total, is_lower_bound = query.counted or (len(ordered), False)
+        return Page(views, len(rest) > query.limit, total, is_lower_bound), keys
 
     def _contains(self, execution: Execution, text: str) -> bool:
         """Whether a search for `text` finds it."""

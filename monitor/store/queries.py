@@ -59,14 +59,14 @@ class Queries(AccessReads, CommandReads, CountReads, LedgerReads, WatchReads):
 
     def executions(self, query: ListQuery) -> tuple[Page, list[int]]:
         found_by_text = listing.search(self._connection, query)
-        total, is_exact = listing.total(self._connection, query, found_by_text)
+        total, is_lower_bound = query.counted or listing.total(self._connection, query, found_by_text)
         one_more = listing.keys(self._connection, query, found_by_text, total)
         keys = one_more[: query.limit]
         if query.backwards:
             keys.reverse()
         found = self._connection.execute(_stored_executions().where(_E.key.in_(keys)))
         views = {row.key: _summary(row) for row in found}
-        return Page([views[key] for key in keys], len(one_more) > query.limit, total, not is_exact), keys
+        return Page([views[key] for key in keys], len(one_more) > query.limit, total, is_lower_bound), keys
 
     def nodes(self, key: int) -> Mapping[NodeKey, Node]:
         columns = tables.nodes.c

@@ -12,9 +12,10 @@ from starlette.types import Scope
 from monitor.access.principal import Principal
 from monitor.access.sealing import KEY_BYTES, Sealer
 from monitor.access.teams import team_rule
-from monitor.api import data, executions, ingest, operations, statistics
+from monitor.api import data, executions, exports, ingest, operations, statistics
 from monitor.clock import Clock, SystemClock
 from monitor.events.position import beginning
+from monitor.executions.exports import Exports
 from monitor.executions.reads import Found, Reads
 from monitor.executions.statistics import Statistics
 from monitor.fanout.hub import Hub
@@ -63,11 +64,13 @@ class House:
             clock=clock,
             metrics=self.metrics,
         )
+        self.reads = reads = Reads(store, self.hub)
         asked = [
             *ingest.operations(intake=self.intake, sealer=SEALER),
-            *data.operations(reads=Reads(store, self.hub), sealer=SEALER),
-            *statistics.operations(statistics=Statistics(Reads(store, self.hub)), sealer=SEALER, clock=clock),
-            *executions.operations(reads=Reads(store, self.hub), sealer=SEALER, clock=clock),
+            *data.operations(reads=reads, sealer=SEALER),
+            *statistics.operations(statistics=Statistics(reads), sealer=SEALER, clock=clock),
+            *executions.operations(reads=reads, sealer=SEALER, clock=clock),
+            *exports.operations(exports=Exports(reads), sealer=SEALER, clock=clock),
         ]
         addresses = operations.addresses(
             health=lambda: self.health, observe=self._pipeline.observe, metrics=self.metrics
