@@ -204,6 +204,25 @@ def tail(
     _run(tail(url, wanted, token, as_json=as_json, limit=limit, patience_s=patience))
 
 
+@app.command()
+def stats(
+    *,
+    period: Annotated[str | None, typer.Option(help="1h, 24h, 7d or 30d; 24h where nothing is said.")] = None,
+    granularity: Annotated[str | None, typer.Option(help="minute (of the last day), hour, day or week.")] = None,
+    workflow: Annotated[str | None, typer.Option(metavar="ID", help="Of this workflow alone.")] = None,
+    url: Url = DEFAULT_URL,
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how executions went: how many ended, how, how long they took, and what went wrong."""
+    from monitor.cli.stats import show_statistics
+    from monitor.cli.token_source import client_token
+
+    asked = {"period": period, "granularity": granularity, "workflowId": workflow}
+    query = [(name, said) for name, said in asked.items() if said is not None]
+    _run(show_statistics(url, query, client_token(token_file), as_json=as_json))
+
+
 @imports.command("n8n-log")
 def import_n8n_log(
     files: Annotated[

@@ -13,7 +13,7 @@ change of it needs a rebuild.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
@@ -27,10 +27,12 @@ _MOST_READ: Final = 2_000
 
 _MOST_OF_A_TYPE: Final = 100
 
-_RULES: Final = (
+_DIGIT: Final = re.compile(r"\d")
+_RULES: Final[tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]] = (
     (re.compile(r"'[^'\n]*'|\"[^\"\n]*\"|`[^`\n]*`"), "<text>"),
     (re.compile(r"\b[a-zA-Z][a-zA-Z0-9+.-]{0,20}://\S+|[^\s@<>]{1,64}@[^\s@<>]+\.[^\s@<>]+"), "<address>"),
-    (re.compile(r"[\w.:/-]*\d[\w.:/-]*"), "<n>"),
+    # A run is taken whole and looked into: a pattern that seeks the digit itself goes back over it again and again.
+    (re.compile(r"[\w.:/-]+"), lambda run: "<n>" if _DIGIT.search(run[0]) else run[0]),
     (re.compile(r"\s+"), " "),
 )
 

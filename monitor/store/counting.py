@@ -51,8 +51,8 @@ class Counts(Protocol):
         ...
 
     def in_flight(self, sought: Sought) -> Mapping[str, int]:
-        """Executions that have not ended, by status, whatever the range; a crash among them is one that the monitor
-        presumes. Empty where an error or a node is asked for.
+        """Executions that have not ended, by status, whatever the range; a crash or a failure among them is one that
+        the monitor presumes. Empty where an error or a node is asked for.
         """
         ...
 

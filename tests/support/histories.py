@@ -18,7 +18,10 @@ SOURCES = ("engine-1", "engine-2", "queue")
 # Few instants and few nodes, so that equal times and repeated facts are common.
 _INSTANTS = st.integers(0, 12).map(lambda step: format_time(NOON_US + step * 250_000))
 _NODES = st.sampled_from(("a", "b", "c"))
-_ERRORS = st.fixed_dictionaries({"message": st.sampled_from(("no answer", "refused"))})
+_ERRORS = st.fixed_dictionaries(
+    {"message": st.sampled_from(("no answer", "refused by 10.0.0.1", "refused by 10.0.0.2"))},
+    optional={"type": st.sampled_from(("Refused", ""))},
+)
 _DURATIONS = st.sampled_from((0.0, 0.25, 1.5))
 _ITEMS = st.sampled_from(([], [{"json": {"n": 1}}], [{"json": {"n": 2}}]))
 
@@ -32,6 +35,7 @@ _OPENING = _data(
     mode=st.sampled_from(("manual", "trigger", "webhook")),
     nodeCount=st.integers(0, 5),
     inputData=_ITEMS,
+    trigger=st.sampled_from(({"type": "webhook", "source": "shop"}, {"type": "cron"}, "cron", {"type": 1}, {})),
     retryOf=st.just("exec_0"),
     tags=st.lists(st.sampled_from(("red", "blue")), unique=True),
     metadata=_data(retryCount=st.integers(0, 2), queueTime=_DURATIONS),
