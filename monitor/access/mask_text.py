@@ -53,19 +53,30 @@ def pairs(words: Iterable[bytes]) -> list[tuple[bytes, Replace]]:
         return []
     name, any_case = b"(?:%b)" % one_of(spelt), re.IGNORECASE
     nested = rb"((\\{1,7}[\"'])%b\2\s{0,8}+:\s{0,8}+)(?:\2(?:(?!\2).)*+(?:\2|\Z)|[^\s,\\\]}]++)" % name
-    assigned = rb"(?<![A-Za-z0-9])(%b[\"'\]]{0,3}[ \t]{0,8}(?:=>?|:=)(?!=)[ \t]{0,8})(?:%b|%b|[^\s\"'&;,<>)\]}]++)" % (
+    assigned = (
+        rb"(?<![A-Za-z0-9])(%b[\"'\]\\]{0,6}[ \t]{0,8}(?:=>?|:=)(?!=)[ \t]{0,8})"
+        rb"(?:%b|%b|\\{1,7}[\"'][^\"'\\]*+|[^\s\"'&;,<>)\]}]++)"
+        % (
+            name,
+            _STRING,
+            _QUOTED,
+        )
+    )
+    commanded = rb"(?<![\w-])(--%b[ \t]{1,8})[^\s\"'-][^\s\"']*+" % name
+    on_a_line = rb"^([ \t-]{0,64}+%b[ \t]{0,8}:[ \t]{1,8})\S++(?=[ \t\r]{0,64}$)" % name
+    # Behind a colon in the middle of a sentence often stands a word: quotes, or a digit among letters, make it a value.
+    said = rb"(?<![A-Za-z0-9])(%b:[ \t]{1,8})(?:%b|%b|(?=\S{0,64}?[0-9])(?=\S{0,64}?[A-Za-z])[^\s\"'<>,;()]{8,}+)" % (
         name,
         _STRING,
         _QUOTED,
     )
-    commanded = rb"(?<![\w-])(--%b[ \t]{1,8})[^\s\"'-][^\s\"']*+" % name
-    on_a_line = rb"^([ \t-]{0,64}+%b[ \t]{0,8}:[ \t]{1,8})\S++(?=[ \t\r]{0,64}$)" % name
     return [
         (b":", _members(spelt)),
         (b"\\", by(nested, rb"\1\2***\2", any_case | re.DOTALL)),
         *((b":", header) for header in _HEADER_LINES),
         (b"=", by(assigned, rb"\1***", any_case | re.DOTALL)),
         (b"--", by(commanded, rb"\1***", any_case)),
+        (b":", by(said, rb"\1***", any_case | re.DOTALL)),
         (b":", by(on_a_line, rb"\1***", any_case | re.MULTILINE)),
     ]
 

@@ -16,6 +16,7 @@ import typer
 from monitor.app import Parts, open_parts
 from monitor.cli.door import Push, Verdict, http_door
 from monitor.cli.event_file import Item
+from monitor.cli.logs import configure_logs
 from monitor.cli.pushing import Advance, Tally, print_tally, progress_bar, push_all
 from monitor.errors import DataFolderBusy
 from monitor.events.codec import decode
@@ -26,7 +27,6 @@ from monitor.projections.fold import ExecutionId, fold, is_fresh
 from monitor.settings import Settings
 from monitor.sources.n8n_log import Translation, translate
 from monitor.store.base import Writer
-from monitor.telemetry.logs import configure_logs
 
 
 async def import_n8n_logs(

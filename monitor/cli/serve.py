@@ -6,10 +6,11 @@ from typing import Any
 
 import structlog
 
+from monitor.cli.logs import configure_logs
 from monitor.errors import MonitorError
 from monitor.serving import serve
 from monitor.settings import Settings
-from monitor.telemetry.logs import Form, configure_logs
+from monitor.telemetry.logs import Form
 
 
 def run_service(settings: Settings) -> int:

@@ -6,12 +6,15 @@ out in the same form; strangers' bytes are only ever fields, so they cannot forg
 
 import logging
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, Final, Literal, TextIO
 
 import structlog
 
 Form = Literal["console", "json"]
+
+Masked = Callable[[Any], Any]
+"""What may be shown of a value fit for JSON."""
 
 _SHARED: Final[tuple[Any, ...]] = (
     structlog.contextvars.merge_contextvars,
@@ -25,8 +28,11 @@ _QUIET: Final = ("uvicorn.access", "uvicorn.error", "aiokafka", "httpx", "websoc
 """A line per request, connection or heartbeat says less than a counter does."""
 
 
-def configure_logs(form: Form, stream: TextIO = sys.stderr) -> None:
-    """Write every log line from now on to `stream`; calling it again replaces what was set."""
+def configure_logs(form: Form, stream: TextIO = sys.stderr, *, masked: Masked = lambda value: value) -> None:
+    """Write every log line from now on to `stream`; calling it again replaces what was set.
+
+    `masked` is asked about the fields of every line, tracebacks among them.
+    """
     structlog.configure(
         processors=[*_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -37,7 +43,7 @@ def configure_logs(form: Form, stream: TextIO = sys.stderr) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=_SHARED,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendering(form, stream)],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendering(form, stream, masked)],
         )
     )
     root = logging.getLogger()
@@ -52,12 +58,26 @@ def printable(text: str) -> str:
     return text if text.isprintable() else repr(text)[1:-1]
 
 
-def _rendering(form: Form, stream: TextIO) -> list[Any]:
+def _rendering(form: Form, stream: TextIO, masked: Masked) -> list[Any]:
     """Tracebacks are plain: the richer forms print local variables, and with them secrets."""
+
+    def mask(_logger: object, _method: str, fields: Mapping[str, Any]) -> Any:
+        return masked({name: _plain(value) for name, value in fields.items()})
+
     if form == "json":
-        return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        return [structlog.processors.format_exc_info, mask, structlog.processors.JSONRenderer()]
     plain = structlog.dev.plain_traceback
-    return [_tame, structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=plain)]
+    console = structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=plain)
+    return [_tame, structlog.processors.format_exc_info, mask, console]
+
+
+def _plain(value: Any) -> Any:
+    """The value, fit for JSON: what else there is shows as it prints itself."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(inner) for inner in value]
+    return value if value is None or isinstance(value, str | int | float) else repr(value)
 
 
 def _tame(_logger: object, _method: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

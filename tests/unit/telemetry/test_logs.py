@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import structlog
 
+from monitor.access.masking import DEFAULT_RULES, Masking
 from monitor.telemetry.logs import Form, configure_logs
+from tests.support.secret_corpus import secrets
 
 
 @pytest.fixture(autouse=True)
@@ -71,3 +73,25 @@ def test_requests_are_counted_not_logged() -> None:
     configure_logs("json", stream)
     logging.getLogger("uvicorn.access").info("GET /")
     assert stream.getvalue() == ""
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_secrets_are_masked_in_fields_sentences_and_tracebacks(form: Form) -> None:
+    """Whoever logs them, also inside things that only print themselves; the rest of the line stays."""
+    stream = io.StringIO()
+    configure_logs(form, stream, masked=Masking(DEFAULT_RULES).masked)
+    log = structlog.get_logger("pipeline")
+    for secret in secrets():
+        log.warning("told", said=secret.value, deep={"x": [(secret.value,)]}, thing=ValueError(secret.value))
+    log.warning("signed in", password="hunter-1", lag=3)
+    logging.getLogger("aiokafka.client").warning("connect to %s", "https://me:hunter-2@broker.example.com")
+    try:
+        raise ConnectionError("no route to postgres://app:hunter-3@db:5432/x")
+    except ConnectionError:
+        log.exception("cannot store")
+    text = stream.getvalue()
+    leaked = [secret for secret in secrets() if any(needle in text for needle in secret.needles)]
+    assert leaked == []
+    assert "hunter" not in text
+    kept = ("signed in", "lag", "broker.example.com", "ConnectionError", "[password]@db:5432")
+    assert all(word in text for word in kept)
