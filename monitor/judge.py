@@ -13,7 +13,7 @@ import structlog
 from monitor.clock import Clock
 from monitor.errors import Unavailable
 from monitor.journal.base import Bounds
-from monitor.projections.verdicts import event_of, judge
+from monitor.projections.verdicts import ANSWER_WITHIN_US, event_of, judge, no_answer
 from monitor.store.base import Store, Writer
 from monitor.telemetry.metrics import Metrics
 
@@ -61,6 +61,7 @@ class Judge:
         self._bounds, self._unfolded, self._is_ready, self._failures = bounds, unfolded, is_ready, failures
         self._known_failures = failures()
         self._ends: Mapping[int, Bounds] | None = None
+        self._given_up: set[str] = set()
         self._attention = Attention()
         self._log = structlog.get_logger("judge")
 
@@ -77,6 +78,7 @@ class Judge:
             self._attention.note(self._clock.now_us(), self._clock.monotonic_s(), listens=listens)
             if listens:
                 await self._judge(self._clock.now_us())
+                await self._give_up_commands(self._clock.now_us())
         except Unavailable as error:
             self._attention.note(self._clock.now_us(), self._clock.monotonic_s(), listens=False)
             self._log.warning("cannot judge for the moment", code=error.code, reason=error.message)
@@ -98,6 +100,21 @@ class Judge:
             said, is_more = await self._store.write(lambda writer: self._decide(writer, now_us))
             for team, events in said.items():
                 await self._publish(events, team=team)
+
+    async def _give_up_commands(self, now_us: int) -> None:
+        """Say of commands that nobody has answered them in time; an answer that comes later holds all the same."""
+        before_us = now_us - ANSWER_WITHIN_US
+        if self._attention.since_us(ANSWER_WITHIN_US) > before_us:
+            return
+        waiting = await self._store.read(lambda reader: reader.open_commands(before_us, PORTION))
+        said: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+        for row in waiting:
+            if row.command.id not in self._given_up:
+                said[row.team].append(no_answer(row.execution_id, row.team, row.command))
+        for team, events in said.items():
+            await self._publish(events, team=team)
+        # Until they are folded they are found again.
+        self._given_up = {row.command.id for row in waiting}
 
     def _decide(self, writer: Writer, now_us: int) -> tuple[Mapping[str, list[Mapping[str, Any]]], bool]:
         """What to say, by team, and whether there may be more to look at.

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, NamedTuple
 from monitor.events.codec import LATEST_US, derived_id, format_time_us
 from monitor.events.types import MONITOR_SOURCE
 from monitor.projections.changes import Changes
+from monitor.projections.commands import Command
 from monitor.projections.execution import Execution, Registers, is_late, is_stalled, member_of
 from monitor.projections.status import IN_FLIGHT
 
@@ -24,6 +25,9 @@ CRASHED_AFTER: Final = 3
 
 SHORTEST_HEARTBEAT_US: Final = 1_000_000
 """A heartbeat that is declared shorter counts as this: nobody looks more often."""
+
+ANSWER_WITHIN_US: Final = 30_000_000
+"""Engines answer a command within this, or it is told as failed."""
 
 _TYPES: Final = {"late": "execution.late", "stalled": "execution.stalled", "crashed": "execution.failed"}
 
@@ -102,6 +106,26 @@ def event_of(execution: Execution, verdict: Verdict) -> Mapping[str, Any]:
         "source": MONITOR_SOURCE,
         "epoch": epoch,
         "data": {"asOf": as_of, **_said(verdict, as_of)},
+    }
+
+
+def no_answer(execution_id: str, team: str, command: Command) -> Mapping[str, Any]:
+    """The word that no engine has answered a command in time; equal whoever says it, as verdicts are."""
+    message = f"no engine has answered within {ANSWER_WITHIN_US // 1_000_000} s"
+    told = {name: command.told(name) for name in ("kind", "actor")}
+    return {
+        "type": "command.failed",
+        "executionId": execution_id,
+        "teamId": team,
+        "timestamp": format_time_us(min(command.since_us + ANSWER_WITHIN_US, LATEST_US - 1)),
+        "id": derived_id("verdict:no_answer", f"{execution_id}\0{command.id}".encode()),
+        "source": MONITOR_SOURCE,
+        "data": {
+            "commandId": command.id,
+            **{name: said for name, said in told.items() if said is not None},
+            "reason": "no_answer",
+            "error": {"type": "no_answer", "message": message},
+        },
     }
 
 

@@ -273,3 +273,57 @@ async def test_webhooks_hear_of_it(house: House) -> None:
     await house.say("execution.started", data=PROMISE)
     await house.pass_(25)
     assert (await house.store.read(lambda reader: reader.backlog(None))).counts["pending"] == 1
+
+
+# --- commands --------------------------------------------------------------------------------------------------------
+
+
+async def ask(house: House, command_id: str, kind: str = "execute") -> None:
+    """Somebody asks an engine for something."""
+    await house.say("command.requested", command_id, data={"commandId": command_id, "kind": kind})
+
+
+async def state_of(house: House, command_id: str) -> str:
+    """What became of it."""
+    found = await house.store.read(lambda reader: reader.command("default", command_id))
+    assert found is not None
+    return found.command.state
+
+
+async def test_a_command_without_an_answer_fails_after_half_a_minute(house: House) -> None:
+    """Once; with it the execution that it was to start. One that was answered does not."""
+    await ask(house, "lost")
+    await ask(house, "taken")
+    await house.say("command.accepted", "taken", data={"commandId": "taken"})
+    await house.pass_(30)
+    assert "lost command.failed" not in house.told
+    await house.pass_(40)
+    assert house.told.count("lost command.failed") == 1
+    assert (await state_of(house, "lost"), await state_of(house, "taken")) == ("failed", "accepted")
+    view = await house.view("lost")
+    assert (view.status, view.error) == (
+        "failed",
+        {"type": "no_answer", "message": "no engine has answered within 30 s"},
+    )
+
+
+async def test_an_answer_that_comes_late_holds(house: House) -> None:
+    """The engine took it after all."""
+    await ask(house, "slow")
+    await house.pass_(35)
+    assert await state_of(house, "slow") == "failed"
+    await house.say("command.accepted", "slow", data={"commandId": "slow"})
+    await house.say("execution.started", "slow")
+    assert (await state_of(house, "slow"), (await house.view("slow")).status) == ("accepted", "running")
+
+
+async def test_no_command_is_given_up_by_a_service_that_was_away(house: House) -> None:
+    """The answer may be on its way; two judges give up once."""
+    await ask(house, "patient")
+    await house.clock.advance(3600)
+    other = house.another_judge()
+    await house.pass_(25, house.judge, other)
+    assert await state_of(house, "patient") == "requested"
+    await house.pass_(10, house.judge, other)
+    assert house.told.count("patient command.failed") == 1
+    assert await house.store.read(lambda reader: reader.quarantine(10)) == []
