@@ -83,6 +83,7 @@ from monitor.web.loopback import LoopbackOnly
 from monitor.web.operations import Open, Operation, open_routes, routed
 from monitor.web.origins import open_to
 from monitor.web.problems import exception_handlers
+from monitor.web.rates import Rates, counted
 from monitor.web.traffic import CountRequests
 from monitor.webhooks.payload import Bodies
 from monitor.webhooks.posting import Poster
@@ -345,17 +346,18 @@ def create_app(parts: Parts) -> ASGIApp:
     authenticate: Authenticate = (
         anybody if is_open else Guard(parts.credentials, parts.sessions, parts.settings.origins)
     )
+    rates = Rates(clock, parts.settings.rate_limit)
     routes = [
         *page.routes(),
         *open_routes(open_addresses_of(parts)),
-        *routed(operations_of(parts), authenticate),
+        *routed(operations_of(parts), authenticate, rates),
     ]
     web = CountRequests(Starlette(routes=routes, exception_handlers=exception_handlers(clock)), parts.metrics)
     live = Streams(
         parts.hub,
         sealer=sealer,
         clock=clock,
-        authenticate=authenticate,
+        authenticate=counted(authenticate, rates),
         chance=random.Random(),  # noqa: S311 - spreads clients in time, guards nothing
     )
 

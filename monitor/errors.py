@@ -10,6 +10,7 @@
 The first line of a class docstring is the default message.
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 
@@ -21,6 +22,8 @@ class MonitorError(Exception):
     retryable: ClassVar[bool] = False
     # How long to wait before trying again; None where waiting does not help.
     retry_after_s: int | None = None
+    # Further headers of the answer.
+    headers: Mapping[str, str] = {}
 
     def __init__(self, message: str | None = None, **details: Any) -> None:
         """`details` are extra members of the error body (camelCase names), such as `executionId` or `field`."""

@@ -66,6 +66,9 @@ class Settings(BaseModel):
     streams: int = Field(
         10_000, ge=1, description="Streams open at a time; whoever comes beyond them is told when to come back."
     )
+    rate_limit: int = Field(
+        100, ge=1, le=10_000, description="Requests in a second of each token that has no rate of its own."
+    )
     webhook_allow: tuple[str, ...] = Field(
         (), description="Private networks (CIDR, comma-separated) that webhooks may reach over http and on any port."
     )

@@ -18,6 +18,8 @@ class Principal:
     # Of the token that it came with, and where from; None where nobody was asked.
     token_id: str | None = None
     address: str | None = None
+    # Requests in a second; None = as many as the service grants to each token.
+    rate: int | None = None
 
     def may(self, scope: Scope) -> bool:
         """Whether it has `scope`: by its role, and by its token."""

@@ -51,7 +51,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     def principal(self, address: str | None = None) -> Principal:
         """Who asks with it, from `address`."""
         scopes = None if self.scopes is None else frozenset(self.scopes)
-        return Principal(self.team, self.name, self.role, scopes, self.id, address)
+        return Principal(self.team, self.name, self.role, scopes, self.id, address, self.rate)
 
 
 class Shown(NamedTuple):

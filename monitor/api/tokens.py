@@ -50,7 +50,7 @@ class TokenRequest(Document):
     allowed_addresses: list[str] = Field(
         [], alias="allowedAddresses", max_length=100, description="Networks (CIDR) it may come from; none = any."
     )
-    rate: int | None = Field(None, alias="rateLimit", ge=1, le=1_000_000, description="Requests in a second.")
+    rate: int | None = Field(None, alias="rateLimit", ge=1, le=10_000, description="Requests in a second.")
 
     @field_validator("name", "team")
     @classmethod

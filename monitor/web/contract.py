@@ -26,6 +26,7 @@ from monitor.errors import (
     MisdirectedRequest,
     MonitorError,
     PositionNotReached,
+    RateLimited,
     StoreUnavailable,
     TokenExpired,
     TokenInUrl,
@@ -71,7 +72,7 @@ _OF_ALL: Final = (InvalidRequest, MisdirectedRequest, ForeignOrigin, Unavailable
 """What any operation may refuse with: unknown parameters, a foreign host or page, and a service in trouble."""
 
 _OF_CREDENTIALS: Final = (
-    *(Unauthenticated, TokenMalformed, TokenInvalid, TokenExpired, TokenRevoked),
+    *(Unauthenticated, TokenMalformed, TokenInvalid, TokenExpired, TokenRevoked, RateLimited),
     *(TokenInUrl, AddressNotAllowed, InsufficientPermissions),
 )
 

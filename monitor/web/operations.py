@@ -18,6 +18,7 @@ from monitor.errors import MonitorError
 from monitor.web.auth import Authenticate, permit
 from monitor.web.params import Parameter, check_declared
 from monitor.web.paths import IdRoute
+from monitor.web.rates import Rates
 
 Handler = Callable[[Request, Principal], Awaitable[Response]]
 """Answers one operation to a principal that may ask it. Its docstring is the operation's description."""
@@ -76,13 +77,13 @@ def open_routes(addresses: Iterable[Open]) -> list[Route]:
     return [Route(address.path, address.handler) for address in addresses]
 
 
-def routed(operations: Iterable[Operation], authenticate: Authenticate) -> list[Route]:
+def routed(operations: Iterable[Operation], authenticate: Authenticate, rates: Rates | None = None) -> list[Route]:
     """The routes of `operations`: one for each address, named ones before those with a parameter in their place."""
     addresses: dict[str, dict[str, Operation]] = {}
     for operation in operations:
         addresses.setdefault(operation.path, {})[operation.method] = operation
     return [
-        IdRoute(path, _Address(addresses[path], authenticate).serve, methods=list(addresses[path]))
+        IdRoute(path, _Address(addresses[path], authenticate, rates).serve, methods=list(addresses[path]))
         for path in sorted(addresses, key=_specificity)
     ]
 
@@ -91,14 +92,24 @@ def routed(operations: Iterable[Operation], authenticate: Authenticate) -> list[
 class _Address:
     operations: Mapping[str, Operation]
     authenticate: Authenticate
+    # None = nobody is limited.
+    rates: Rates | None
 
     async def serve(self, request: Request) -> Response:
         """What the operation of the request's method answers to whoever may ask it."""
         operation = self.operations["GET" if request.method == "HEAD" else request.method]
         who = await self.authenticate(request.scope)
-        permit(who, operation.scope)
-        check_declared(request.query_params, operation.query)
-        return await operation.handler(request, who)
+        rate = self.rates.take(who) if self.rates else None
+        told = rate.headers() if rate else {}
+        try:
+            permit(who, operation.scope)
+            check_declared(request.query_params, operation.query)
+            response = await operation.handler(request, who)
+        except MonitorError as error:
+            error.headers = {**error.headers, **told}
+            raise
+        response.headers.update(told)
+        return response
 
 
 def _specificity(path: str) -> list[bool]:

@@ -24,7 +24,7 @@ _OWN_WORDS: Final[dict[int, type[ClientError]]] = {404: NotFound, 405: MethodNot
 
 def problem_response(error: MonitorError, clock: Clock) -> Response:
     """The envelope of `error` with its status; `Retry-After` (seconds) where waiting helps, a challenge on 401."""
-    headers = {} if error.retry_after_s is None else {"retry-after": str(error.retry_after_s)}
+    headers = {**error.headers, **({} if error.retry_after_s is None else {"retry-after": str(error.retry_after_s)})}
     if isinstance(error, Unauthenticated):
         headers["www-authenticate"] = f'Bearer realm="monitor"{error.challenge and ", "}{error.challenge}'
     members = {"code": error.code, "message": error.message, **error.details}

@@ -234,7 +234,7 @@ def gist(answer: httpx.Response, ids: Mapping[str, str]) -> tuple[int, str]:
 @asynccontextmanager
 async def open_teams(folder: Path) -> AsyncIterator[Teams]:
     """Two filled teams on a real server with all of its loops."""
-    settings = read_settings({}, data=folder, port=0, webhook_allow="127.0.0.0/8")
+    settings = read_settings({}, data=folder, port=0, webhook_allow="127.0.0.0/8", rate_limit=10_000)
     async with open_parts(settings) as parts, running(parts, settings) as url:
         async with receiving() as one, receiving() as other:
             client = httpx.AsyncClient(base_url=url, trust_env=False, timeout=60)
