@@ -8,7 +8,7 @@ import os
 import random
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,9 @@ from monitor.api import (
     audit as audits,
 )
 from monitor.api import (
+    bulk,
+    changes,
+    commands,
     contract,
     data,
     deliveries,
@@ -42,18 +45,27 @@ from monitor.clock import Clock, SystemClock
 from monitor.dashboard import page
 from monitor.deliverer import Deliverer
 from monitor.deliverer import Statistics as WebhookStatistics
+from monitor.engines.base import Engine
+from monitor.engines.demo import DemoEngine
+from monitor.engines.router import Router
 from monitor.errors import DataFolderBusy, DataFolderUnusable, JournalMismatch, SettingsInvalid
 from monitor.executions.audit import Audit
+from monitor.executions.bulk import Bulk
+from monitor.executions.changes import Changes
+from monitor.executions.commands import Commands
 from monitor.executions.credentials import Credentials
 from monitor.executions.deliveries import Deliveries
 from monitor.executions.exports import Exports
+from monitor.executions.idempotency import Idempotency
 from monitor.executions.pings import Pings
 from monitor.executions.reads import Found, Reads
 from monitor.executions.rehearsal import Rehearsal
 from monitor.executions.replays import Replays
 from monitor.executions.sessions import Sessions
 from monitor.executions.statistics import Statistics as CountedStatistics
+from monitor.executions.telling import Telling
 from monitor.executions.tokens import Tokens
+from monitor.executions.waiting import Waiting
 from monitor.executions.webhook_secrets import WebhookSecrets
 from monitor.executions.webhooks import Webhooks
 from monitor.executions.wishes import Wishes
@@ -120,6 +132,11 @@ class Parts:
     credentials: Credentials
     tokens: Tokens
     sessions: Sessions
+    engines: Router
+    commands: Commands
+    changes: Changes
+    bulk: Bulk
+    idempotency: Idempotency
 
     @property
     def loops(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, None]]]:
@@ -133,6 +150,8 @@ class Parts:
             "janitor": self.janitor.run,
             "credentials": self.credentials.run,
             "judge": self.judge.run,
+            "engines": self.engines.run,
+            "bulk": self.bulk.run,
         }
 
     async def observe(self) -> None:
@@ -226,10 +245,11 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
             chance=random.random,
             metrics=metrics,
         )
+        intake = Intake(journal, metrics)
+        engines = Router(_engines(settings, intake, clock))
         audit, credentials = Audit(store, clock), Credentials(store, clock)
         credentials.on_revoked(hub.expel)
         replayer = Replayer(store=store, clock=clock, on_due=deliverer.wake)
-        intake = Intake(journal, metrics)
         pipeline = Pipeline(
             journal=journal,
             store=store,
@@ -240,6 +260,16 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
             clock=clock,
             metrics=metrics,
         )
+        telling = Telling(intake, hub, clock)
+        commanding = Commands(
+            store=store,
+            engines=engines,
+            telling=telling,
+            audit=audit,
+            waiting=Waiting(store, hub),
+            random_bytes=secrets.token_bytes,
+        )
+        changing = Changes(store, telling, audit)
         yield Parts(
             settings=settings,
             clock=clock,
@@ -302,6 +332,19 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
             sessions=Sessions(
                 store=store, credentials=credentials, sealer=sealer, clock=clock, random_bytes=secrets.token_bytes
             ),
+            engines=engines,
+            commands=commanding,
+            changes=changing,
+            bulk=Bulk(
+                store=store,
+                commands=commanding,
+                changes=changing,
+                audit=audit,
+                sealer=sealer,
+                clock=clock,
+                random_bytes=secrets.token_bytes,
+            ),
+            idempotency=Idempotency(store, clock),
         )
 
 
@@ -319,6 +362,9 @@ def operations_of(parts: Parts) -> list[Operation]:
         *deliveries.operations(deliveries=parts.deliveries, pings=parts.pings, sealer=sealer),
         *replays.operations(replays=parts.replays, sealer=sealer),
         *streams.operations(hub=parts.hub, sealer=sealer),
+        *commands.operations(commands=parts.commands, reads=reads, idempotency=parts.idempotency),
+        *changes.operations(changes=parts.changes),
+        *bulk.operations(bulk=parts.bulk, idempotency=parts.idempotency),
         *tokens.operations(tokens=parts.tokens, sealer=sealer, clock=clock),
         *audits.operations(audit=parts.audit, sealer=sealer),
         *sessions.operations(sessions=parts.sessions),
@@ -381,6 +427,15 @@ async def open_tokens(settings: Settings, clock: Clock | None = None) -> AsyncIt
 
 def _tokens(store: Store, audit: Audit, credentials: Credentials, clock: Clock) -> Tokens:
     return Tokens(store=store, audit=audit, credentials=credentials, clock=clock, random_bytes=secrets.token_bytes)
+
+
+def _engines(settings: Settings, intake: Intake, clock: Clock) -> list[Engine]:
+    """Everything that runs workflows here."""
+
+    async def tell(events: Sequence[Mapping[str, Any]], team: str) -> None:
+        await intake.publish([{**event, "teamId": team} for event in events], team=team)
+
+    return [DemoEngine(tell, clock, random.Random())] if settings.demo else []  # noqa: S311 - a play, no secret
 
 
 async def _open_journal(settings: Settings, clock: Clock) -> Journal:

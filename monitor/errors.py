@@ -81,6 +81,73 @@ class ExecutionNotFound(NotFound):
     code = "EXECUTION_NOT_FOUND"
 
 
+class WorkflowNotFound(NotFound):
+    """There is no such workflow."""
+
+    code = "WORKFLOW_NOT_FOUND"
+
+
+class CommandNotFound(NotFound):
+    """There is no such command."""
+
+    code = "COMMAND_NOT_FOUND"
+
+
+class CannotCancelExecution(ClientError):
+    """Cannot cancel execution that is already completed."""
+
+    code = "CANNOT_CANCEL_EXECUTION"
+    status = 409
+
+
+class CannotRetryExecution(ClientError):
+    """Cannot retry execution that has not ended."""
+
+    code = "CANNOT_RETRY_EXECUTION"
+    status = 409
+
+
+class CannotDeleteExecution(ClientError):
+    """Cannot delete execution that has not ended; cancel it first, or force it."""
+
+    code = "CANNOT_DELETE_EXECUTION"
+    status = 409
+
+
+class NoEngine(ClientError):
+    """No engine takes commands for this execution."""
+
+    code = "NO_ENGINE"
+    status = 409
+
+
+class CommandRefused(ClientError):
+    """The engine refused the command."""
+
+    code = "COMMAND_REFUSED"
+    status = 409
+
+
+class IdempotencyKeyReused(ClientError):
+    """This idempotency key came with another request already; make a new one for each."""
+
+    code = "IDEMPOTENCY_KEY_REUSED"
+    status = 422
+
+
+class BulkJobNotFound(NotFound):
+    """There is no such job."""
+
+    code = "BULK_JOB_NOT_FOUND"
+
+
+class InvalidBulk(ClientError):
+    """The executions cannot be changed together like this."""
+
+    code = "INVALID_BULK"
+    status = 422
+
+
 class WebhookNotFound(NotFound):
     """There is no such webhook."""
 
@@ -324,6 +391,19 @@ class StoreUnavailable(Unavailable):
     """The store does not answer."""
 
     code = "STORE_UNAVAILABLE"
+
+
+class EngineUnavailable(Unavailable):
+    """The engine does not answer."""
+
+    code = "ENGINE_UNAVAILABLE"
+
+
+class TooManyWaiting(Unavailable):
+    """As many requests wait for executions as this process takes; ask again, or without waiting."""
+
+    code = "TOO_MANY_WAITING"
+    retry_after_s = 5
 
 
 class Shed(Unavailable):

@@ -56,6 +56,7 @@ class Settings(BaseModel):
     )
     log: Literal["console", "json"] = Field("console", description="Form of the program's log lines.")
     create_topics: bool = Field(True, description="Create a missing Kafka topic; off refuses to start instead.")
+    demo: bool = Field(True, description="Have the built-in workflows demo-flaky, demo-loop and demo-wait to execute.")
     trust_team: bool = Field(False, description="Believe the teamId in the body of events read from Kafka.")
     journal_keep_s: int = Field(
         7 * _DAY_S,

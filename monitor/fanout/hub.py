@@ -2,7 +2,7 @@
 
 `publish` appends and returns; `run` hands chunks out, paced: the first event after silence goes out at once, the next
 flush waits as long as the last one took, and the loop has a turn after every slice. Readers with an outlet that have
-read everything are written to; others are woken. REST reads wait here for a position.
+read everything are written to; others are woken. REST waits here: for a position, or for what becomes of an execution.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ from monitor.fanout.feed import Feed, Limits, Tally
 from monitor.fanout.flushing import SLICE, Flushing
 from monitor.fanout.replay import Replay
 from monitor.fanout.snapshots import Snapshots
+from monitor.fanout.watches import Watches
 from monitor.fanout.wires import Wire
 from monitor.projections.fold import Release
 from monitor.telemetry.metrics import Metrics
@@ -89,6 +90,8 @@ class Hub:
         chance: random.Random | None = None,
     ) -> None:
         """`start` is where the store stands; `refill` then fetches what was released before."""
+        # Requests that wait for one execution.
+        self.watches = Watches()
         self.limits, self._metrics = limits or Limits(), metrics or Metrics()
         self._feed = Feed(start, lambda position: position_token(sealer, position), clock, self.limits)
         self._replay, self._snapshots, self._clock = replay, snapshots, clock
@@ -116,6 +119,8 @@ class Hub:
     def publish(self, releases: Sequence[Release], position: Position) -> None:
         """Release what a commit contains; `position` is where the store stands after it. Never waits for a reader."""
         self._feed.publish(releases, position)
+        if self.watches:
+            self.watches.note(releases)
         if releases and self._oldest_us is None:
             self._oldest_us = releases[0].event.record.stored_us
         self._announce()
@@ -255,6 +260,7 @@ class Hub:
         Returns when all are gone, or after `grace_s` seconds: who does not read by then is left to the server.
         """
         self._draining = True
+        self.watches.end()
         leaving = tuple(self._attachments)
         for number, attachment in enumerate(leaving, 1):
             attachment.drain(self._retry_ms())

@@ -58,6 +58,11 @@ class Command(msgspec.Struct, array_like=True, frozen=True, gc=False):
         return self.state == "requested"
 
     @property
+    def is_answered(self) -> bool:
+        """Whether an engine has said anything about it."""
+        return not self.facts.keys() <= {"requested", _UNANSWERED}
+
+    @property
     def since_us(self) -> int:
         """When it was asked for; where nobody told, the first that was heard of it."""
         asked = self.facts.get("requested")

@@ -50,6 +50,9 @@ KINDS: Final[Mapping[str, Kind]] = {
     "tokens": "ledger",
     "tickets": "ledger",
     "audit": "ledger",
+    "idempotent_requests": "ledger",
+    "bulk_jobs": "ledger",
+    "bulk_items": "ledger",
 }
 """The kind of every table, by its name."""
 

@@ -37,6 +37,7 @@ from monitor.store.command_port import CommandRow
 from monitor.store.memory_access import AccessTables, MemoryAccess
 from monitor.store.memory_counting import CountingTables, MemoryCounts
 from monitor.store.memory_ledger import LedgerTables, MemoryLedger
+from monitor.store.memory_orders import MemoryOrders, OrderTables
 from monitor.store.searching import MOST_CHARACTERS, MOST_NAMES, error_text_of, name_text_of
 
 T = TypeVar("T")
@@ -63,12 +64,13 @@ class _Tables:
     ledger: LedgerTables = field(default_factory=LedgerTables)
     access: AccessTables = field(default_factory=AccessTables)
     counting: CountingTables = field(default_factory=CountingTables)
+    orders: OrderTables = field(default_factory=OrderTables)
 
     def copy(self) -> "_Tables":
         """Tables of their own that share the rows."""
         held = ((member.name, getattr(self, member.name)) for member in fields(self))
         members: dict[str, Any] = {name: dict(it) if isinstance(it, dict) else it for name, it in held}
-        own = {"ledger": self.ledger.copy(), "access": self.access.copy(), "counting": self.counting.copy()}
+        own = {name: getattr(self, name).copy() for name in ("ledger", "access", "counting", "orders")}
         return _Tables(**members | own)
 
 
@@ -98,12 +100,12 @@ class MemoryStore:
             raise StoreUnavailable("The store is closed.")
 
 
-class _Session(MemoryLedger, MemoryAccess, MemoryCounts):
+class _Session(MemoryLedger, MemoryAccess, MemoryCounts, MemoryOrders):
     """Implements Reader and Writer over tables that nobody else changes meanwhile."""
 
     def __init__(self, tables: _Tables) -> None:
         super().__init__(tables.ledger)
-        self._tables, self._access = tables, tables.access
+        self._tables, self._access, self._orders = tables, tables.access, tables.orders
         self._counting, self._counted_executions = tables.counting, tables.executions
 
     # Reading

@@ -25,6 +25,7 @@ from monitor.store.base import (
 from monitor.store.commands import CommandReads
 from monitor.store.count_queries import CountReads
 from monitor.store.ledger import LedgerReads
+from monitor.store.orders import OrderReads
 from monitor.store.watch_queries import WatchReads
 
 _E: Final = tables.executions.c
@@ -36,7 +37,7 @@ _STORED_EXECUTION: Final = (
 )
 
 
-class Queries(AccessReads, CommandReads, CountReads, LedgerReads, WatchReads):
+class Queries(AccessReads, CommandReads, CountReads, OrderReads, LedgerReads, WatchReads):
     """Implements the Reader port over `connection`, whose transaction is the snapshot."""
 
     def __init__(self, connection: Connection) -> None:

@@ -445,6 +445,40 @@ Index("audit_by_action", audit.c.team, audit.c.action)
 Index("audit_by_principal", audit.c.team, audit.c.principal)
 Index("audit_by_object", audit.c.team, audit.c.object)
 
+idempotent_requests = _keyed(
+    "idempotent_requests",
+    _text("team", key=True),
+    _text("principal", key=True),
+    _text("key", key=True),
+    _bytes("fingerprint"),
+    _int("created_us"),
+    # NULL while it is being carried out.
+    _bytes("answer", null=True),
+)
+Index("idempotent_requests_by_time", idempotent_requests.c.created_us)
+
+bulk_jobs = _table(
+    "bulk_jobs",
+    Column("key", _INT, primary_key=True, autoincrement=True),
+    _text("id"),
+    _text("team"),
+    _int("created_us"),
+    _int("running"),
+    # The BulkJob in MessagePack.
+    _bytes("body"),
+    sqlite_autoincrement=True,
+)
+RUNNING_BULK: Final = bulk_jobs.c.running == literal_column("1")
+Index("bulk_jobs_by_id", bulk_jobs.c.team, bulk_jobs.c.id, unique=True)
+Index("bulk_jobs_running", bulk_jobs.c.key, sqlite_where=RUNNING_BULK)
+
+bulk_items = _keyed(
+    "bulk_items",
+    _int("job_key", key=True),
+    _int("place", key=True),
+    # The BulkItem in MessagePack.
+    _bytes("body"),
+)
 
 # --- making them -----------------------------------------------------------------------------------------------------
 

@@ -1,12 +1,22 @@
 """Request bodies, read with a ceiling: what a stranger sends costs at most so much memory."""
 
+from typing import Final
+
 from starlette.requests import ClientDisconnect, Request
 
 from monitor.errors import InvalidRequest, TooLarge
 
+_KEPT: Final = "monitor.body"
+
 
 async def read_body(request: Request, most_bytes: int) -> bytes:
-    """The whole body. Raises TooLarge as soon as it is announced or seen to be larger than `most_bytes`."""
+    """The whole body, also when it was read before.
+
+    Raises TooLarge as soon as it is announced or seen to be larger than `most_bytes`.
+    """
+    if (known := request.scope.get(_KEPT)) is not None:
+        body: bytes = known
+        return body
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > most_bytes:
         raise _too_large(most_bytes)
@@ -19,7 +29,8 @@ async def read_body(request: Request, most_bytes: int) -> bytes:
             chunks.append(chunk)
     except ClientDisconnect:
         raise InvalidRequest("the connection ended before the body did") from None
-    return b"".join(chunks)
+    body = request.scope[_KEPT] = b"".join(chunks)
+    return body
 
 
 def _too_large(most_bytes: int) -> TooLarge:

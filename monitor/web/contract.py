@@ -56,6 +56,11 @@ HEADERS: Final[Mapping[str, Json]] = {
         "schema": {"type": "string"},
     },
     "location": {"description": "The address of what was made.", "schema": {"type": "string"}},
+    "preference-applied": {"description": "Which preference was honoured.", "schema": {"type": "string"}},
+    "idempotency-replayed": {
+        "description": "true: the answer to an earlier request with the same Idempotency-Key.",
+        "schema": {"type": "string"},
+    },
     "retry-after": {"description": "Seconds to wait before the next try.", "schema": {"type": "integer"}},
 }
 """Headers of answers that say something, by name."""
@@ -90,6 +95,7 @@ class Described:
     room: str
     scope: Scope | None = None
     query: Sequence[Parameter] = ()
+    headers: Sequence[Parameter] = ()
     body: object = None
     body_optional: bool = False
     body_types: Sequence[str] = ("application/json",)
@@ -143,6 +149,7 @@ def described(operation: Operation | Open) -> Described:
         room=room,
         scope=operation.scope,
         query=operation.query,
+        headers=operation.headers,
         body=operation.body,
         body_optional=operation.body_optional,
         body_types=operation.body_types,
@@ -233,7 +240,8 @@ def _operation(it: Described, table: Sequence[Described], schemas: "_Schemas") -
         "tags": [it.tag],
         "security": [{"bearer": [it.scope]}] if it.scope else [],
     }
-    if parameters := [*_path_parameters(it.path), *_query_parameters(it.query)]:
+    parameters = [*_path_parameters(it.path), *_query_parameters(it.query), *_header_parameters(it.headers)]
+    if parameters:
         shown["parameters"] = parameters
     if it.bodies:
         content = {media_type: {"schema": schemas.of(body, "validation")} for media_type, body in it.bodies.items()}
@@ -264,6 +272,11 @@ def _query_parameters(query: Sequence[Parameter]) -> Iterator[Json]:
         schema = it.schema()
         separated = {"style": "form", "explode": False} if schema.get("type") == "array" else {}
         yield {"name": it.name, "in": "query", "description": it.doc, "schema": schema, **separated}
+
+
+def _header_parameters(headers: Sequence[Parameter]) -> Iterator[Json]:
+    for it in headers:
+        yield {"name": it.name, "in": "header", "description": it.doc, "schema": it.schema()}
 
 
 def _answers(it: Described, table: Sequence[Described], schemas: "_Schemas") -> Json:

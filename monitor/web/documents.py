@@ -72,9 +72,11 @@ def _or_null(schema: JsonSchemaValue) -> JsonSchemaValue:
 _D = TypeVar("_D", bound=Document)
 
 
-async def read_document(request: Request, kind: type[_D], *, is_optional: bool = False) -> _D:
+async def read_document(
+    request: Request, kind: type[_D], *, is_optional: bool = False, most_bytes: int = MAX_BODY_BYTES
+) -> _D:
     """The body as a `kind`; where it is optional, no body says nothing. Raises a ClientError naming the first fault."""
-    body = await read_body(request, MAX_BODY_BYTES)
+    body = await read_body(request, most_bytes)
     if is_optional and not body:
         return kind()
     # Also keeps other sites' pages out: a browser sends them this type only after asking.

@@ -49,6 +49,8 @@ class Operation:
     scope: Scope
     _: KW_ONLY
     query: Sequence[Parameter] = ()
+    # Headers that change what it does.
+    headers: Sequence[Parameter] = ()
     # The pydantic model of the body, or one for each media type; None = takes none.
     body: object = None
     body_optional: bool = False

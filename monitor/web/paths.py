@@ -22,6 +22,11 @@ class IdRoute(Route):
         return match, child
 
 
+def quoted(id_: str) -> str:
+    """An id as one segment of a path."""
+    return quote(id_, safe=":@!$&'()*+,;=~")
+
+
 def sent_path(scope: Scope) -> str:
     """The path as it was sent. ASGI makes it optional (2.1): without it, a slash in an id is taken for a separator."""
     raw: bytes | None = scope.get("raw_path")

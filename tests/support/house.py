@@ -54,7 +54,7 @@ class House:
         snapshots = Snapshots(store, lambda summary: native.execution(Found(summary)), clock)
         self.hub = Hub(start=start, replay=replay, snapshots=snapshots, sealer=SEALER, clock=clock)
         self.intake = Intake(self.journal, self.metrics)
-        self._pipeline = Pipeline(
+        self.pipeline = Pipeline(
             journal=self.journal,
             store=store,
             hub=self.hub,
@@ -73,7 +73,7 @@ class House:
             *exports.operations(exports=Exports(reads), sealer=SEALER, clock=clock),
         ]
         addresses = operations.addresses(
-            health=lambda: self.health, observe=self._pipeline.observe, metrics=self.metrics
+            health=lambda: self.health, observe=self.pipeline.observe, metrics=self.metrics
         )
         routes = [
             *open_routes(addresses),
@@ -84,7 +84,7 @@ class House:
 
     async def settle(self) -> None:
         """Apply everything that the journal holds."""
-        await self._pipeline.catch_up()
+        await self.pipeline.catch_up()
 
     async def tell(self, *events: Mapping[str, Any], team: str = "acme") -> None:
         """Take in canonical events, and apply them."""

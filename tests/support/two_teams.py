@@ -25,6 +25,11 @@ AT: Final = "2026-11-22T10:30:0{}Z"
 BODIES: Final[Mapping[tuple[str, str], Any]] = {
     ("POST", "/v1/events"): {"type": "execution.started", "executionId": "new", "timestamp": AT.format(0)},
     ("POST", "/v1/webhooks"): {"url": "http://127.0.0.1:9/", "events": ["execution.failed"], "disabled": True},
+    ("PATCH", "/v1/executions/{id}"): {"vote": "up"},
+    **{
+        ("POST", f"/v1/executions/bulk/{kind}"): {"filter": {"status": "failed"}, "dryRun": True}
+        for kind in ("stop", "retry", "delete")
+    },
     ("PATCH", "/v1/webhooks/{id}"): {"name": "renamed"},
     ("POST", "/v1/webhooks/{id}/replay"): {"since": "2026-01-01T00:00:00Z", "status": ["delivered"]},
     ("POST", "/v1/tokens"): {"name": "another", "role": "viewer"},
@@ -53,6 +58,8 @@ UNKNOWN: Final = {
     "executions": "unknown_1",
     "nodes": "node_1",
     "workflows": "unknown_wf",
+    "commands": "unknown_cmd",
+    "bulk-jobs": f"bulk_{'0' * 24}",
     "webhooks": f"wh_{'0' * 24}",
     "webhook-deliveries": f"dl_{'0' * 24}",
     "webhook-replays": f"rp_{'0' * 24}",
@@ -138,6 +145,8 @@ class Teams:
         hooks = [await self._made(team, "/v1/webhooks", {**hook, "headers": {"x-mark": team.mark}}) for _ in range(2)]
         for execution_id in ("exec_1", "exec_2", only):
             await self.told(team, *story(execution_id, workflow_id if execution_id == only else "wf_1", team.mark))
+        command_id = f"cmd_only_{team.number}"
+        await self.told(team, *asked(only, workflow_id, command_id, team.mark))
         deliveries = f"/v1/webhooks/{hooks[0]['id']}/deliveries"
         await eventually(lambda: self._are_delivered(team, deliveries))
         rows = (await self.client.get(deliveries, headers=team.headers)).json()["data"]
@@ -149,6 +158,8 @@ class Teams:
             "executions": only,
             "nodes": "node_1",
             "workflows": workflow_id,
+            "commands": command_id,
+            "bulk-jobs": await self._done_job(team, only),
             "webhooks": hooks[0]["id"],
             "webhook-deliveries": rows[0]["id"],
             "webhook-replays": replays[0]["id"],
@@ -160,6 +171,16 @@ class Teams:
         assert answer.status_code < 300, answer.text
         made: dict[str, Any] = answer.json()
         return made
+
+    async def _done_job(self, team: Team, execution_id: str) -> str:
+        made = await self._made(team, "/v1/executions/bulk/stop", {"ids": [execution_id]})
+
+        async def is_done() -> bool:
+            found = await self.client.get(f"/v1/bulk-jobs/{made['id']}", headers=team.headers)
+            return bool(found.json()["status"] == "done")
+
+        await eventually(is_done)
+        return str(made["id"])
 
     async def _are_delivered(self, team: Team, path: str) -> bool:
         rows = (await self.client.get(path, headers=team.headers)).json()["data"]
@@ -213,6 +234,13 @@ def story(execution_id: str, workflow_id: str, mark: str) -> list[dict[str, Any]
         event(4, "node.failed", **node, error=error, outputData=[{"x": mark}]),
         event(5, "execution.failed", error=error, outputData={"x": mark}),
     ]
+
+
+def asked(execution_id: str, workflow_id: str, command_id: str, mark: str) -> list[dict[str, Any]]:
+    """A command and its answer, told by the engine."""
+    about = {"executionId": execution_id, "workflowId": workflow_id, "timestamp": AT.format(6)}
+    data = {"commandId": command_id, "kind": "cancel", "actor": mark, "args": {"reason": mark}}
+    return [{"type": f"command.{phase}", **about, "data": data} for phase in ("requested", "accepted")]
 
 
 _VOLATILE: Final = re.compile(r'"(?:timestamp|lastUsedAt)":(?:"[^"]*"|null),?')

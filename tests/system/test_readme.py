@@ -103,6 +103,18 @@ async def test_commands_about_a_webhook_follow_its_life(service: Service) -> Non
     assert removed == {"id": registered["id"], "cancelledDeliveries": 0}
 
 
+async def test_commands_to_engines_are_carried_out(service: Service) -> None:
+    """From executing to removing, as written."""
+    await service.ready()
+    [block] = [block.replace(ADDRESS, f"127.0.0.1:{service.port}") for block in blocks("bash command")]
+    done, cancelled, retried, commands, noted, preview = answers_in(await shell(block))
+    assert (done["status"], done["inputData"]) == ("success", [{"json": {"order": 7}}])
+    assert (cancelled["status"], retried["retryOf"]) == ("cancelled", cancelled["executionId"])
+    assert [row["kind"] for row in commands["data"]] == ["execute", "cancel"]
+    assert noted["annotation"] == {"tags": ["seen"], "vote": "down", "note": "see order 7"}
+    assert [row["id"] for row in preview["sample"]] == [retried["executionId"]]
+
+
 def test_table_of_a_webhook_is_complete() -> None:
     """Every member that can be sent, and every event about webhooks."""
     (section,) = re.findall(r"^### Register a webhook\n(.*?)(?=^##)", README, re.MULTILINE | re.DOTALL)

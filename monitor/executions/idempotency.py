@@ -1,0 +1,86 @@
+"""Idempotency: of equal requests that come with one key, one is carried out, and all get its answer.
+
+The key is kept before anything is done and with the answer after it, durable, for a day. What a dead process left
+without an answer is carried out again under the same seed: commands that follow from it have the same ids, and engines
+take each id once. Requests that fail free their key. Used by the faces, which pack and unpack answers.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final, NamedTuple
+
+from monitor.access.principal import Principal
+from monitor.clock import Clock
+from monitor.errors import IdempotencyKeyReused
+from monitor.store.base import Store, Writer
+from monitor.store.order_port import IdempotentRequest
+
+KEEP_S: Final = 86_400
+"""How long a key is kept: whoever tries again does so within minutes, or after a night."""
+
+Work = Callable[[str], Awaitable[bytes]]
+"""Carries a request out and returns its answer; equal seeds name equal commands."""
+
+
+class Answered(NamedTuple):
+    """An answer, and whether it was made for an earlier request."""
+
+    answer: bytes
+    is_repeated: bool
+
+
+class Idempotency:
+    """Keys are a principal's: equal ones of two tokens have nothing to do with one another."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store, self._clock = store, clock
+        # What is being carried out in this process, which alone works on its store.
+        self._running: dict[tuple[str, str, str], tuple[bytes, asyncio.Task[Answered]]] = {}
+
+    async def once(self, who: Principal, key: str, fingerprint: bytes, work: Work) -> Answered:
+        """The answer of `work`, or that of the first request with this key.
+
+        Cancelled, the work goes on. Raises IdempotencyKeyReused when the first one asked for something else,
+        StoreUnavailable, and what `work` raises.
+        """
+        id_ = (who.team, who.token_id or who.name, key)
+        running = self._running.get(id_)
+        if running is not None:
+            if running[0] != fingerprint:
+                raise IdempotencyKeyReused
+            return (await asyncio.shield(running[1]))._replace(is_repeated=True)
+        asked = IdempotentRequest(*id_, fingerprint, self._clock.now_us())
+        task = asyncio.create_task(self._carry_out(asked, work), name="idempotent request")
+        self._running[id_] = fingerprint, task
+        task.add_done_callback(lambda ended: self._forget(id_, ended))
+        return await asyncio.shield(task)
+
+    def _forget(self, id_: tuple[str, str, str], ended: asyncio.Task[Answered]) -> None:
+        del self._running[id_]
+        if not ended.cancelled():
+            ended.exception()  # perhaps nobody waits for it any more
+
+    async def _carry_out(self, asked: IdempotentRequest, work: Work) -> Answered:
+        held = await self._store.write(lambda writer: self._take(writer, asked), durable=True)
+        if held.answer is not None:
+            return Answered(held.answer, is_repeated=True)
+        try:
+            answer = await work(f"{asked.key}\n{asked.fingerprint.hex()}")
+        except Exception:
+            await self._store.write(
+                lambda writer: writer.drop_idempotent_request(asked.team, asked.principal, asked.key), durable=True
+            )
+            raise
+        answered = asked._replace(answer=answer)
+        await self._store.write(lambda writer: writer.put_idempotent_request(answered), durable=True)
+        return Answered(answer, is_repeated=False)
+
+    def _take(self, writer: Writer, asked: IdempotentRequest) -> IdempotentRequest:
+        """What the key stands for now. One without an answer is of a process that has died, and is taken over."""
+        held = writer.idempotent_request(asked.team, asked.principal, asked.key)
+        if held is not None and held.created_us >= asked.created_us - KEEP_S * 1_000_000:
+            if held.fingerprint != asked.fingerprint:
+                raise IdempotencyKeyReused
+            return held
+        writer.put_idempotent_request(asked)
+        return asked

@@ -1,0 +1,197 @@
+"""`Idempotency-Key`: of equal requests one is carried out, whoever sends them when, and whatever dies in between."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from monitor.engines.base import Accepted, Refused
+from monitor.errors import JournalUnavailable
+from monitor.executions.idempotency import KEEP_S, Idempotency
+from monitor.store import open_sqlite_store
+from monitor.web.idempotent import REPLAYED_HEADER
+from tests.support.clocks import NOON_US, ManualClock
+from tests.support.commanding import CommandHouse, Scripted, commanding, principal
+
+PATH = "/v1/workflows/demo-wait/execute"
+KEY = {"idempotency-key": "order-7"}
+
+
+@pytest.fixture
+async def house() -> AsyncIterator[CommandHouse]:
+    """With the demo engine alone."""
+    async with commanding() as house:
+        yield house
+
+
+@pytest.fixture
+async def client(house: CommandHouse) -> AsyncIterator[httpx.AsyncClient]:
+    """An administrator's."""
+    async with house.client() as client:
+        yield client
+
+
+async def executions(client: httpx.AsyncClient) -> list[str]:
+    """Every id."""
+    return [row["id"] for row in (await client.get("/v1/executions?limit=100")).json()["data"]]
+
+
+async def test_twenty_equal_requests_at_once_are_one_execution(client: httpx.AsyncClient) -> None:
+    """All get the same answer, and all but the first say that it is a repeat."""
+    body = {"input": {"order": 7}}
+    answers = await asyncio.gather(*(client.post(PATH, json=body, headers=KEY) for _ in range(20)))
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.content for answer in answers}) == 1
+    assert sum(REPLAYED_HEADER in answer.headers for answer in answers) == 19
+    assert await executions(client) == [answers[0].json()["executionId"]]
+
+
+async def test_a_later_repeat_gets_the_first_answer(client: httpx.AsyncClient) -> None:
+    """With its status and headers, also of a request that waited."""
+    headers = KEY | {"prefer": "wait=30"}
+    first = await client.post("/v1/workflows/demo-loop/execute", headers=headers)
+    again = await client.post("/v1/workflows/demo-loop/execute", headers=headers)
+    assert (again.status_code, again.content) == (first.status_code, first.content)
+    assert again.headers["preference-applied"] == "wait=30"
+    assert (again.headers[REPLAYED_HEADER], REPLAYED_HEADER in first.headers) == ("true", False)
+    assert len(await executions(client)) == 1
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_key_with_another_request_is_refused(client: httpx.AsyncClient, *, at_once: bool) -> None:
+    """422, whether the first is still under way or done; another address is another request."""
+    asked = [client.post(PATH, json={"input": number}, headers=KEY) for number in (1, 2)]
+    answers = await asyncio.gather(*asked) if at_once else [await it for it in asked]
+    assert sorted(answer.status_code for answer in answers) == [202, 422]
+    refused = next(answer for answer in answers if answer.status_code == 422)
+    assert refused.json()["error"]["code"] == "IDEMPOTENCY_KEY_REUSED"
+    elsewhere = await client.post("/v1/workflows/demo-loop/execute", json={"input": 1}, headers=KEY)
+    assert elsewhere.status_code == 422
+    assert len(await executions(client)) == 1
+
+
+async def test_keys_are_a_principals_own(house: CommandHouse) -> None:
+    """Another name, or another team, has keys of its own."""
+    answers = []
+    for whose in ({"name": "ada"}, {"name": "bob"}, {"name": "ada", "team": "else"}):
+        async with house.client(**whose) as client:
+            answers.append(await client.post(PATH, headers=KEY))
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.json()["executionId"] for answer in answers}) == 3
+
+
+async def test_a_refused_request_frees_its_key(client: httpx.AsyncClient) -> None:
+    """What could not be carried out may be tried again, and corrected, under the same key."""
+    refused = await client.post("/v1/workflows/nope/execute", headers=KEY)
+    assert refused.status_code == 404
+    assert (await client.post(PATH, headers=KEY)).status_code == 202
+
+
+async def test_an_engine_that_comes_back_takes_the_same_command() -> None:
+    """503 while it is away; tried again under the key, it is the same command and one execution."""
+    engine = Scripted("wf_1", JournalUnavailable("away"))
+    async with commanding(engine) as house, house.client() as client:
+        away = await client.post("/v1/workflows/wf_1/execute", headers=KEY)
+        assert away.status_code == 503
+        execution_id = away.json()["error"]["executionId"]
+        engine.answer = Accepted(execution_id)
+        again = await client.post("/v1/workflows/wf_1/execute", headers=KEY)
+        assert (again.status_code, again.json()["executionId"]) == (202, execution_id)
+        assert len({command.command_id for command in engine.asked}) == 1
+        commands = (await client.get(f"/v1/executions/{execution_id}/commands")).json()["data"]
+        assert [row["status"] for row in commands] == ["accepted"]
+
+
+async def test_an_engine_that_refused_is_not_asked_again() -> None:
+    """Its answer to a command stands."""
+    engine = Scripted("wf_1", Refused("no capacity", "busy"))
+    async with commanding(engine) as house, house.client() as client:
+        for _ in range(2):
+            answer = await client.post("/v1/workflows/wf_1/execute", headers=KEY)
+            assert (answer.status_code, answer.json()["error"]["message"]) == (409, "no capacity")
+        assert len(engine.asked) == 1
+
+
+async def test_what_a_dead_process_left_is_carried_out_once(tmp_path: Path) -> None:
+    """It had issued the command and not answered yet: the next one finds it, and answers with the same execution."""
+    store = await open_sqlite_store(tmp_path / "store.db")
+    try:
+        async with commanding(store=store) as house, house.client() as client:
+            first = await client.post(PATH, headers=KEY)
+            who = await principal({"headers": []})
+            held = await store.read(lambda reader: reader.idempotent_request(who.team, who.name, "order-7"))
+            assert held is not None
+            unanswered = held._replace(answer=None)
+            await store.write(lambda writer: writer.put_idempotent_request(unanswered))
+            again = await client.post(PATH, headers=KEY)
+            assert again.json()["executionId"] == first.json()["executionId"]
+            assert len(await executions(client)) == 1
+    finally:
+        await store.close()
+
+
+async def test_who_goes_away_does_not_undo_the_work(house: CommandHouse) -> None:
+    """The request is carried out to its end, and its answer waits for whoever asks again."""
+    done = asyncio.Event()
+
+    async def work(seed: str) -> bytes:
+        await done.wait()
+        return seed.encode()
+
+    who = await principal({"headers": []})
+    first = asyncio.create_task(house.idempotency.once(who, "key", b"asked", work))
+    await asyncio.sleep(0)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    second = asyncio.create_task(house.idempotency.once(who, "key", b"asked", work))
+    done.set()
+    answered = await second
+    assert (answered.is_repeated, answered.answer.startswith(b"key\n")) == (True, True)
+
+
+async def test_a_key_is_kept_for_a_day(house: CommandHouse) -> None:
+    """Then it is new, whether or not somebody has tidied up."""
+    clock = ManualClock(NOON_US)
+    idempotency = Idempotency(house.house.store, clock)
+    answers = iter((b"first", b"second"))
+
+    async def work(_seed: str) -> bytes:
+        return next(answers)
+
+    who = await principal({"headers": []})
+    assert (await idempotency.once(who, "key", b"asked", work)).answer == b"first"
+    await clock.advance(KEEP_S)
+    assert (await idempotency.once(who, "key", b"asked", work)).answer == b"first"
+    await clock.advance(1)
+    assert (await idempotency.once(who, "key", b"other", work)).answer == b"second"
+
+
+@pytest.mark.parametrize("key", ["", " ", "x" * 256, "schl\u00fcssel"])
+async def test_what_is_no_key_is_refused(client: httpx.AsyncClient, key: str) -> None:
+    """400 naming the header."""
+    answer = await client.post(PATH, headers=[(b"idempotency-key", key.encode("latin-1"))])
+    assert (answer.status_code, answer.json()["error"]["field"]) == (400, "Idempotency-Key")
+    twice = await client.post(PATH, headers=[("idempotency-key", "a"), ("idempotency-key", "b")])
+    assert twice.status_code == 400
+    assert await executions(client) == []
+
+
+async def test_quotes_belong_to_the_header_not_to_the_key(client: httpx.AsyncClient) -> None:
+    """The draft of the header spells it with quotes, most clients without."""
+    first = await client.post(PATH, headers={"idempotency-key": '"order-7"'})
+    again = await client.post(PATH, headers=KEY)
+    assert first.json() == again.json()
+
+
+async def test_cancel_and_retry_are_repeated_too(client: httpx.AsyncClient) -> None:
+    """A second cancel with the key is no cancel of a finished one, and a second retry no second execution."""
+    execution_id = (await client.post(PATH)).json()["executionId"]
+    for verb in ("cancel", "retry"):
+        headers = {"idempotency-key": verb}
+        answers = [await client.post(f"/v1/executions/{execution_id}/{verb}", headers=headers) for _ in range(3)]
+        assert {answer.status_code for answer in answers} == {200}
+        assert len({answer.content for answer in answers}) == 1
+    assert len(await executions(client)) == 2
