@@ -169,6 +169,29 @@ async def test_token_in_a_url_opens_nothing(teams: Teams) -> None:
     assert wrong == []
 
 
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [
+        (b"Authorization: Bearer a\x00b", 400),
+        (b"Authorization: Bearer \xff\xfe", 401),
+        (b"Authorization: Bearer x\r\nAuthorization: Bearer y", 401),
+        (b"Authorization:", 401),
+        (b"Authorization", 400),
+    ],
+    ids=lambda said: repr(said)[:30],
+)
+@pytest.mark.parametrize("path", [b"/v1/executions", b"/v1/executions/stream"])
+async def test_header_that_no_client_sends_is_refused(teams: Teams, path: bytes, header: bytes, status: int) -> None:
+    """On the bare socket: by the server where it is no HTTP, else by the door; nothing is told of what went wrong."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(teams.url.rpartition(":")[2]))
+    writer.write(b"GET %b HTTP/1.1\r\nHost: monitor\r\nConnection: close\r\n%b\r\n\r\n" % (path, header))
+    async with asyncio.timeout(HEARD_WITHIN_S):
+        answer = await reader.read(4096)
+    writer.close()
+    assert int(answer.split()[1]) == status
+    assert b"Traceback" not in answer
+
+
 # --- streams ---------------------------------------------------------------------------------------------------------
 
 WISHES: Final = (
