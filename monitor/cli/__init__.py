@@ -43,6 +43,10 @@ Team = Annotated[
 TokenFile = Annotated[
     Path | None, typer.Option(help="File that holds the token to show; without it, MONITOR_TOKEN does.")
 ]
+Conditions = Annotated[
+    list[str] | None, typer.Option("--filter", help="'duration>=5', 'mode!=manual', 'tag=a,b': a field of lists.")
+]
+Within = Annotated[str | None, typer.Option("--within", help="Begun within 1d, 7d or 30d.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 Patience = Annotated[float, typer.Option(min=0, help="Seconds without an answer after which to give up.")]
@@ -221,6 +225,55 @@ def stats(
     asked = {"period": period, "granularity": granularity, "workflowId": workflow}
     query = [(name, said) for name, said in asked.items() if said is not None]
     _run(show_statistics(url, query, client_token(token_file), as_json=as_json))
+
+
+@app.command()
+def ls(
+    *,
+    workflow: Annotated[list[str] | None, typer.Option(metavar="ID", help="Of this workflow alone.")] = None,
+    status: Annotated[list[str] | None, typer.Option(help="In this status: failed,timeout.")] = None,
+    filter_: Conditions = None,
+    within: Within = None,
+    text: Annotated[str | None, typer.Option(help="With this in an error, or in the name of a node that ran.")] = None,
+    sort: Annotated[str | None, typer.Option(help="startedAt, -startedAt (the newest first), duration, ...")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+    every: Annotated[bool, typer.Option("--all", help="However many there are.")] = False,
+    url: Url = DEFAULT_URL,
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """List executions, the newest first."""
+    from monitor.cli.listing import Wanted, ls
+    from monitor.cli.token_source import client_token
+
+    most = None if every else limit
+    wanted = Wanted(workflow or (), status or (), filter_ or (), within, text, sort, most)
+    _run(ls(url, wanted, client_token(token_file), as_json=as_json))
+
+
+@app.command()
+def export(
+    file: Annotated[Path, typer.Argument(help="Where to; - is stdout.")],
+    *,
+    form: Annotated[str, typer.Option("--format", help="csv, json or ndjson.")] = "csv",
+    columns: Annotated[str | None, typer.Option(help="Of a csv: which, in this order: id,status,duration.")] = None,
+    data: Annotated[bool, typer.Option("--data", help="With inputs and outputs; not in a csv.")] = False,
+    workflow: Annotated[list[str] | None, typer.Option(metavar="ID", help="Of this workflow alone.")] = None,
+    status: Annotated[list[str] | None, typer.Option(help="In this status: failed,timeout.")] = None,
+    filter_: Conditions = None,
+    within: Within = None,
+    sort: Annotated[str | None, typer.Option(help="startedAt, or -startedAt (the newest first).")] = None,
+    url: Url = DEFAULT_URL,
+    token_file: TokenFile = None,
+) -> None:
+    """Write executions to a file, however many there are. It is there complete, or not at all."""
+    from monitor.cli.export import export
+    from monitor.cli.listing import Wanted
+    from monitor.cli.token_source import client_token
+
+    wanted = Wanted(workflow or (), status or (), filter_ or (), within, None, sort, None)
+    token = client_token(token_file)
+    _run(export(url, file, wanted, token, form=form, columns=columns, with_data=data))
 
 
 @imports.command("n8n-log")
