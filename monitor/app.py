@@ -18,7 +18,7 @@ import structlog
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from monitor.access.decoding import decoding_of
+from monitor.access.decoding import Decoding, decoding_of
 from monitor.access.sealing import Sealer, load_key
 from monitor.api import (
     audit as audits,
@@ -32,6 +32,7 @@ from monitor.api import (
     deliveries,
     executions,
     exports,
+    history,
     ingest,
     operations,
     replays,
@@ -56,6 +57,7 @@ from monitor.executions.commands import Commands
 from monitor.executions.credentials import Credentials
 from monitor.executions.deliveries import Deliveries
 from monitor.executions.exports import Exports
+from monitor.executions.history import History
 from monitor.executions.idempotency import Idempotency
 from monitor.executions.pings import Pings
 from monitor.executions.reads import Found, Reads
@@ -115,6 +117,7 @@ class Parts:
     metrics: Metrics
     sealer: Sealer
     journal: Journal
+    decoding: Decoding
     store: Store
     hub: Hub
     intake: Intake
@@ -276,6 +279,7 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
             metrics=metrics,
             sealer=sealer,
             journal=journal,
+            decoding=decoding,
             store=store,
             hub=hub,
             intake=intake,
@@ -351,10 +355,12 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
 def operations_of(parts: Parts) -> list[Operation]:
     """The route table: every operation that asks for credentials."""
     reads = Reads(parts.store, parts.hub)
+    past = History(reads, parts.journal, parts.decoding)
     sealer, clock = parts.sealer, parts.clock
     return [
         *ingest.operations(intake=parts.intake, sealer=sealer),
-        *executions.operations(reads=reads, clock=clock, sealer=sealer),
+        *executions.operations(reads=reads, history=past, clock=clock, sealer=sealer),
+        *history.operations(history=past, sealer=sealer),
         *exports.operations(exports=Exports(reads), sealer=sealer, clock=clock),
         *statistics.operations(statistics=CountedStatistics(reads), clock=clock, sealer=sealer),
         *data.operations(reads=reads, sealer=sealer),

@@ -148,6 +148,13 @@ class InvalidBulk(ClientError):
     status = 422
 
 
+class HistoryGone(ClientError):
+    """The journal does not hold the beginning of this history any more."""
+
+    code = "HISTORY_GONE"
+    status = 410
+
+
 class WebhookNotFound(NotFound):
     """There is no such webhook."""
 

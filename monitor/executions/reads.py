@@ -5,7 +5,7 @@ wait until the state has got that far. Called by the native face and the dialect
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 from monitor.access.principal import Principal
 from monitor.errors import ExecutionNotFound, NotFound, PositionNotReached
@@ -17,7 +17,8 @@ from monitor.projections.filter import Filter
 from monitor.projections.loglines import LogLine
 from monitor.projections.nodes import node_slot
 from monitor.projections.view import Summary, latest_runs
-from monitor.store.base import ListQuery, Page, Reader, Sort, Store
+from monitor.store.base import ListQuery, Reader, Sort, Store
+from monitor.store.searching import fold_text
 
 T = TypeVar("T")
 
@@ -93,21 +94,33 @@ class Asked(NamedTuple):
     filter: Filter
     sort: Sort
     limit: int
-    # Where the page before ended, as `Listed.after` told it.
+    # Where the page starts, as `Listed` told it.
     after: tuple[int | None, int] | None
     with_data: bool
     # The total and whether it is a lower bound, where a page before told them: they are not counted again.
     counted: tuple[int, bool] | None = None
+    # The page ends before that row instead.
+    backwards: bool = False
+    # Only what has this in its error or in the name of a node that it ran.
+    text: str | None = None
 
 
 class Listed(NamedTuple):
     """The page."""
 
     rows: list[Found]
-    # Where the next page starts; None = this is the last one.
+    # Where the next page starts, and where the one before ends; None = there is none.
     after: tuple[int | None, int] | None
+    before: tuple[int | None, int] | None
     total: int
     total_is_lower_bound: bool
+
+
+class Contents(Protocol):
+    """What holds the nodes and payloads of executions: a store's snapshot, or a state of then."""
+
+    def nodes(self, key: int, /) -> Mapping[NodeKey, Node]: ...
+    def payloads(self, key: int, /, slots: Collection[str] | None = None) -> Mapping[str, bytes]: ...
 
 
 class Reads:
@@ -119,7 +132,17 @@ class Reads:
 
     async def listed(self, who: Principal, asked: Asked, at_least: Position | None) -> Reading[Listed]:
         """A page of the team's executions."""
-        query = ListQuery(who.team, asked.filter, asked.sort, asked.limit, asked.after, counted=asked.counted)
+        text = None if asked.text is None else fold_text(asked.text)
+        query = ListQuery(
+            who.team,
+            asked.filter,
+            asked.sort,
+            asked.limit,
+            asked.after,
+            counted=asked.counted,
+            backwards=asked.backwards,
+            text=text,
+        )
         return await self.read(at_least, lambda reader: _listed(reader, query, asked.with_data))
 
     async def execution(
@@ -128,10 +151,10 @@ class Reads:
         """One execution. Raises ExecutionNotFound."""
 
         def work(reader: Reader) -> Found:
-            summary, key = _find(reader, who, execution_id)
+            summary, key = find(reader, who, execution_id)
             return Found(
                 summary,
-                _data(reader, key, MAX_NODES_INLINE, MAX_PAGE_BYTES) if with_data else None,
+                data_of(reader, key, MAX_NODES_INLINE, MAX_PAGE_BYTES) if with_data else None,
                 reader.log_lines(key, levels=None, node_id=None, limit=FIRST_LINES) if with_lines else None,
             )
 
@@ -141,8 +164,8 @@ class Reads:
         """The payloads of an execution and of its nodes, as many as fit one answer. Raises ExecutionNotFound."""
 
         def work(reader: Reader) -> Data:
-            _, key = _find(reader, who, execution_id)
-            return _data(reader, key, None, MAX_DATA_BYTES)
+            _, key = find(reader, who, execution_id)
+            return data_of(reader, key, None, MAX_DATA_BYTES)
 
         return await self.read(at_least, work)
 
@@ -170,7 +193,7 @@ class Reads:
         """
 
         def work(reader: Reader) -> Sequence[LogLine]:
-            _, key = _find(reader, who, execution_id)
+            _, key = find(reader, who, execution_id)
             return reader.log_lines(key, levels=levels, node_id=node_id, limit=limit, from_us=from_us, to_us=to_us)
 
         return await self.read(at_least, work)
@@ -182,8 +205,11 @@ class Reads:
         return await self._store.read(lambda reader: Reading(work(reader), reader.position()))
 
 
-def _find(reader: Reader, who: Principal, execution_id: str) -> tuple[Summary, int]:
-    """The view and its key. Words that can be no id are not even asked for: databases choke on some of them."""
+def find(reader: Reader, who: Principal, execution_id: str) -> tuple[Summary, int]:
+    """The view and its key. Raises ExecutionNotFound.
+
+    Words that can be no id are not even asked for: databases choke on some of them.
+    """
     could_be = 0 < len(execution_id) <= MAX_ID_CHARACTERS and execution_id.isprintable()
     found = reader.execution(who.team, execution_id) if could_be else None
     if found is None:
@@ -193,19 +219,43 @@ def _find(reader: Reader, who: Principal, execution_id: str) -> tuple[Summary, i
 
 def _listed(reader: Reader, query: ListQuery, with_data: bool) -> Listed:
     page, keys = reader.executions(query)
-    rows = _with_data(reader, page, keys) if with_data else [Found(summary) for summary in page.rows]
-    has_more = page.has_more or len(rows) < len(page.rows)
-    after = (_sorted_by(rows[-1].summary, query.sort), keys[len(rows) - 1]) if has_more else None
-    return Listed(rows, after, page.total, page.total_is_lower_bound)
+    found = list(zip(page.rows, keys, strict=True))
+    if query.backwards:
+        found.reverse()  # nearest to the cursor first, so that a page that ends early ends at its far end
+    rows = _with_data(reader, found) if with_data else [Found(summary) for summary, _ in found]
+    is_cut = page.has_more or len(rows) < len(found)
+    found = found[: len(rows)]
+    if query.backwards:
+        rows.reverse()
+        found.reverse()
+    if not found:
+        nowhere = None if query.after is None else _beside(query)
+        after, before = (nowhere, None) if query.backwards else (None, nowhere)
+        return Listed([], after, before, page.total, page.total_is_lower_bound)
+    (first, first_key), (last, last_key) = found[0], found[-1]
+    return Listed(
+        rows,
+        (_sorted_by(last, query.sort), last_key) if query.backwards or is_cut else None,
+        (_sorted_by(first, query.sort), first_key) if (is_cut if query.backwards else query.after) else None,
+        page.total,
+        page.total_is_lower_bound,
+    )
 
 
-def _with_data(reader: Reader, page: Page, keys: Sequence[int]) -> list[Found]:
+def _beside(query: ListQuery) -> tuple[int | None, int]:
+    """From where the row itself that an empty page started from is found, read the other way."""
+    assert query.after is not None
+    value, key = query.after
+    return value, key + (1 if query.sort.startswith("-") is query.backwards else -1)
+
+
+def _with_data(reader: Reader, found: Sequence[tuple[Summary, int]]) -> list[Found]:
     rows: list[Found] = []
     size_bytes = 0
-    for summary, key in zip(page.rows, keys, strict=True):
+    for summary, key in found:
         if size_bytes > MAX_PAGE_BYTES:
             break
-        data = _data(reader, key, MAX_NODES_INLINE, MAX_PAGE_BYTES)
+        data = data_of(reader, key, MAX_NODES_INLINE, MAX_PAGE_BYTES)
         rows.append(Found(summary, data))
         size_bytes += data.size_bytes
     return rows
@@ -215,7 +265,8 @@ def _sorted_by(summary: Summary, sort: Sort) -> int | None:
     return summary.at_us if sort.endswith("startedAt") else summary.duration_us
 
 
-def _data(reader: Reader, key: int, most_nodes: int | None, most_bytes: int) -> Data:
+def data_of(reader: Contents, key: int, most_nodes: int | None, most_bytes: int) -> Data:
+    """What an execution carried, and the latest run of each node, as much as fits: at least one node."""
     latest = list(latest_runs(dict(reader.nodes(key))).values())
     own = reader.payloads(key, ["input", "output", "trigger"])
     shown: list[NodeRun] = []
@@ -228,7 +279,7 @@ def _data(reader: Reader, key: int, most_nodes: int | None, most_bytes: int) -> 
     return Data(shown, len(latest) - len(shown), own.get("input"), own.get("output"), own.get("trigger"))
 
 
-def _runs(reader: Reader, key: int, latest: Sequence[tuple[NodeKey, Node]]) -> Iterator[NodeRun]:
+def _runs(reader: Contents, key: int, latest: Sequence[tuple[NodeKey, Node]]) -> Iterator[NodeRun]:
     """These runs with their payloads, read some at a time."""
     for at in range(0, len(latest), _NODES_AT_ONCE):
         some = latest[at : at + _NODES_AT_ONCE]
@@ -237,7 +288,7 @@ def _runs(reader: Reader, key: int, latest: Sequence[tuple[NodeKey, Node]]) -> I
 
 
 def _node(reader: Reader, who: Principal, execution_id: str, node_id: str) -> NodeRun:
-    _, key = _find(reader, who, execution_id)
+    _, key = find(reader, who, execution_id)
     found = latest_runs(dict(reader.nodes(key))).get(node_id)
     if found is None:
         message = f"Node '{node_id}' has not run in execution '{execution_id}'"

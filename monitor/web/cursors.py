@@ -48,5 +48,22 @@ def open_cursor(sealer: Sealer, question: Sequence[str], token: str) -> After:
         raise InvalidCursor(field="cursor") from None
 
 
+def turn_token(sealer: Sealer, question: Sequence[str], after: After, *, backwards: bool) -> str:
+    """The cursor of the page that starts behind a row, or of the one that ends before it."""
+    return cursor_token(sealer, _turned(question) if backwards else question, after)
+
+
+def open_turn(sealer: Sealer, question: Sequence[str], token: str) -> tuple[After, bool]:
+    """The row, and whether the page ends before it. Raises InvalidCursor."""
+    try:
+        return open_cursor(sealer, question, token), False
+    except InvalidCursor:
+        return open_cursor(sealer, _turned(question), token), True
+
+
+def _turned(question: Sequence[str]) -> Sequence[str]:
+    return [*question, "backwards"]
+
+
 def _purpose(question: Sequence[str]) -> str:
     return f"cursor:{msgspec.json.encode(question).decode()}"

@@ -18,6 +18,8 @@ from monitor.errors import InvalidPosition, InvalidRequest
 from monitor.events.codec import parse_time_us
 from monitor.events.position import Position
 
+_MOST_OF_A_PHRASE: Final = 200
+
 
 class Parameter(Protocol):
     """What a declaration tells of itself."""
@@ -45,6 +47,26 @@ class Text:
     def take(self, query: QueryParams) -> str | None:
         """The value; None where it is absent."""
         return take_one(query, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """A text of some words: 1 to 200 characters that can be printed."""
+
+    name: str
+    doc: str
+
+    def schema(self) -> dict[str, Any]:
+        """JSON Schema of a value."""
+        return {"type": "string", "minLength": 1, "maxLength": _MOST_OF_A_PHRASE, "format": "words"}
+
+    def take(self, query: QueryParams) -> str | None:
+        """The text; None where it is absent."""
+        said = take_one(query, self.name)
+        if said is not None and not (0 < len(said) <= _MOST_OF_A_PHRASE and said.isprintable()):
+            message = f"'{self.name}' takes 1 to {_MOST_OF_A_PHRASE} printable characters"
+            raise InvalidRequest(message, field=self.name)
+        return said
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,7 +104,7 @@ class CommandHouse:
         self.idempotency = Idempotency(house.store, clock)
         reads = Reads(house.store, house.hub)
         asked = [
-            *executions.operations(reads=reads, sealer=SEALER, clock=clock),
+            *executions.operations(reads=reads, history=house.history, sealer=SEALER, clock=clock),
             *commands.operations(commands=self.commands, reads=reads, idempotency=self.idempotency),
             *changes.operations(changes=self.changes),
             *bulk.operations(bulk=self.bulk, idempotency=self.idempotency),

@@ -12,10 +12,11 @@ from starlette.types import Scope
 from monitor.access.principal import Principal
 from monitor.access.sealing import KEY_BYTES, Sealer
 from monitor.access.teams import team_rule
-from monitor.api import data, executions, exports, ingest, operations, statistics
+from monitor.api import data, executions, exports, history, ingest, operations, statistics
 from monitor.clock import Clock, SystemClock
 from monitor.events.position import beginning
 from monitor.executions.exports import Exports
+from monitor.executions.history import History
 from monitor.executions.reads import Found, Reads
 from monitor.executions.statistics import Statistics
 from monitor.fanout.hub import Hub
@@ -65,11 +66,13 @@ class House:
             metrics=self.metrics,
         )
         self.reads = reads = Reads(store, self.hub)
+        self.history = past = History(reads, self.journal, decoding)
         asked = [
             *ingest.operations(intake=self.intake, sealer=SEALER),
             *data.operations(reads=reads, sealer=SEALER),
             *statistics.operations(statistics=Statistics(reads), sealer=SEALER, clock=clock),
-            *executions.operations(reads=reads, sealer=SEALER, clock=clock),
+            *executions.operations(reads=reads, history=past, sealer=SEALER, clock=clock),
+            *history.operations(history=past, sealer=SEALER),
             *exports.operations(exports=Exports(reads), sealer=SEALER, clock=clock),
         ]
         addresses = operations.addresses(

@@ -156,7 +156,9 @@ async def test_list_shows_the_documented_row(client: httpx.AsyncClient) -> None:
     assert documented(row, expected) == expected
     assert set(row) - set(expected) == {"createdAt", "updatedAt", "version", "progress"}
     assert row["trigger"] == expected["trigger"]
-    assert answer["pagination"] == {"limit": 5, "hasMore": False, "nextCursor": None, "total": 1}
+    pagination = {"limit": 5, "hasMore": False, "nextCursor": None, "total": 1}
+    assert documented(answer["pagination"], pagination) == pagination
+    assert set(answer["pagination"]) - set(pagination) == {"previousCursor"}
 
 
 async def test_get_shows_the_documented_execution(client: httpx.AsyncClient) -> None:

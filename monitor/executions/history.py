@@ -1,0 +1,188 @@
+"""The raw history of an execution: its events as they came, read from the journal, and its state as it was then.
+
+The store knows the place of every applied event, so nothing is kept twice. What the journal's retention has removed is
+counted, never silently missing. Events come through the same door as everywhere, masked. Part of the desk.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from monitor.access.decoding import Decoding
+from monitor.access.principal import Principal
+from monitor.errors import ExecutionNotFound, HistoryGone, InvalidCursor, InvalidPosition, TooLarge
+from monitor.events.model import Event, Place, Record
+from monitor.events.position import Position, beginning
+from monitor.executions.reads import FIRST_LINES, MAX_NODES_INLINE, MAX_PAGE_BYTES, Found, Reading, Reads, data_of, find
+from monitor.journal.base import Journal
+from monitor.projections.execution import Execution, Node, NodeKey
+from monitor.projections.fold import fold
+from monitor.projections.loglines import LogLine
+from monitor.projections.view import summary
+from monitor.store.base import Reader
+
+MOST_FOLDED: Final = 20_000
+"""Events that are folded for a state of then: some seconds."""
+
+_PORTION: Final = 200
+_MOST_SEEN: Final = 5_000
+"""Events that are looked through for a page of some types; beyond it the page ends early, and the next one goes on."""
+
+
+class Past(NamedTuple):
+    """An event of then, and the position behind it: that of the execution with this event as its latest."""
+
+    event: Event
+    place: Place
+    position: Position
+
+
+class Passage(NamedTuple):
+    """A page of a history, in order of arrival."""
+
+    events: list[Past]
+    # Events that the journal has no more.
+    removed: int
+    # Where the pages before and behind it start; None where nothing is there.
+    before: Place | None
+    after: Place | None
+
+
+class History:
+    """Reads histories. Every method raises ExecutionNotFound, PositionNotReached and Unavailable."""
+
+    def __init__(self, reads: Reads, journal: Journal, decoding: Decoding) -> None:
+        self._reads, self._journal, self._decoding = reads, journal, decoding
+
+    async def events(
+        self,
+        who: Principal,
+        execution_id: str,
+        at_least: Position | None,
+        *,
+        types: Collection[str] | None,
+        start: Place | None,
+        backwards: bool,
+        limit: int,
+    ) -> Reading[Passage]:
+        """The first `limit` events behind `start`, or the last ones before it. Raises InvalidCursor."""
+        places, position = await self._places(who, execution_id, at_least)
+        removed = await self._removed(places)
+        if start is not None and start not in places:
+            raise InvalidCursor(field="cursor")
+        if backwards:
+            span = range(places.index(start) if start else len(places))
+        else:
+            span = range(places.index(start) + 1 if start else 0, len(places))
+        found: dict[int, Event] = {}
+        seen = 0
+        while seen < min(len(span), _MOST_SEEN) and len(found) < limit:
+            some = span[-seen - _PORTION : len(span) - seen] if backwards else span[seen : seen + _PORTION]
+            events = await self._read([places[index] for index in some])
+            for index in reversed(some) if backwards else some:
+                seen += 1
+                event = events.get(places[index])
+                if event is not None and (types is None or event.type in types):
+                    found[index] = event
+                    if len(found) == limit:
+                        break
+        rest = len(span) - seen
+        first, last = (rest, span.stop - 1) if backwards else (span.start, span.start + seen - 1)
+        ahead = beginning(self._journal.incarnation, self._journal.partitions)
+        shown: list[Past] = []
+        for index, place in enumerate(places[: last + 1]):
+            ahead = ahead.advanced(place.partition, place.offset + 1)
+            if index in found:
+                shown.append(Past(found[index], place, ahead))
+        return Reading(
+            Passage(
+                shown,
+                removed,
+                places[first] if first > 0 and first < len(places) else None,
+                places[last] if -1 < last < len(places) - 1 else None,
+            ),
+            position,
+        )
+
+    async def as_of(
+        self, who: Principal, execution_id: str, moment: Position | int, *, with_data: bool, with_lines: bool
+    ) -> Reading[Found]:
+        """The execution folded from its events up to a position, or up to a time of their arrival (microseconds).
+
+        Raises HistoryGone when its first events are not in the journal any more, TooLarge when it has too many, and
+        InvalidPosition for a position of another journal.
+        """
+        at_least = moment if isinstance(moment, Position) else None
+        if at_least is not None and at_least.incarnation != self._journal.incarnation:
+            raise InvalidPosition(field="asOf")
+        places, position = await self._places(who, execution_id, at_least)
+        if removed := await self._removed(places):
+            message = f"The journal has no more the first {removed} event(s) of execution '{execution_id}'"
+            raise HistoryGone(message, executionId=execution_id, removedEvents=removed)
+        wanted = [place for place in places if at_least is None or at_least.covers(*place)]
+        if len(wanted) > MOST_FOLDED:
+            raise TooLarge(f"A state of then is folded from up to {MOST_FOLDED} events; this has {len(wanted)}")
+        then = _Then(who.team, execution_id)
+        for at in range(0, len(wanted), _PORTION):
+            some = wanted[at : at + _PORTION]
+            events = await self._read(some)
+            past = (events[place] for place in some if place in events)
+            then.apply([it for it in past if isinstance(moment, Position) or it.record.stored_us <= moment])
+        if not then.execution.version:
+            message = f"Execution with ID '{execution_id}' was not known then"
+            raise ExecutionNotFound(message, executionId=execution_id)
+        found = Found(
+            summary(then.execution),
+            data_of(then, 0, MAX_NODES_INLINE, MAX_PAGE_BYTES) if with_data else None,
+            sorted(then.lines, key=lambda line: line[:3])[:FIRST_LINES] if with_lines else None,
+        )
+        return Reading(found, position)
+
+    async def _places(self, who: Principal, execution_id: str, at_least: Position | None) -> Reading[Sequence[Place]]:
+        def work(reader: Reader) -> Sequence[Place]:
+            _, key = find(reader, who, execution_id)
+            return reader.places(key)
+
+        return await self._reads.read(at_least, work)
+
+    async def _removed(self, places: Sequence[Place]) -> int:
+        bounds = await self._journal.bounds()
+        return sum(place.offset < bounds[place.partition].start for place in places)
+
+    async def _read(self, places: Iterable[Place]) -> dict[Place, Event]:
+        """What these places hold; what is gone is missing."""
+        by_partition: dict[int, list[int]] = {}
+        for place in places:
+            by_partition.setdefault(place.partition, []).append(place.offset)
+        records: list[Record] = []
+        for partition, offsets in by_partition.items():
+            left = sorted(offsets)
+            while left and (picked := await self._journal.pick(partition, left)):
+                records += picked
+                left = [offset for offset in left if offset > picked[-1].offset]
+        events = (event for event in self._decoding.events(records) if isinstance(event, Event))
+        return {Place(event.record.partition, event.record.offset): event for event in events}
+
+
+class _Then:
+    """An execution as it was, with what the store would have held of it: reads as a store's snapshot does."""
+
+    def __init__(self, team: str, execution_id: str) -> None:
+        self.execution = Execution(team, execution_id)
+        self.lines: list[LogLine] = []
+        self._payloads: dict[str, bytes] = {}
+
+    def apply(self, events: Sequence[Event]) -> None:
+        id_ = (self.execution.team, self.execution.id)
+        touched = fold(events, {id_: self.execution}).touched.get(id_)
+        if touched is None:
+            return
+        if touched.cleared:
+            self._payloads.clear()
+        self._payloads |= touched.payloads
+        self.lines = touched.lines if touched.deleted else [*self.lines, *touched.lines]
+
+    def nodes(self, _key: int) -> Mapping[NodeKey, Node]:
+        return self.execution.nodes
+
+    def payloads(self, _key: int, slots: Collection[str] | None = None) -> Mapping[str, bytes]:
+        return {slot: value for slot, value in self._payloads.items() if slots is None or slot in slots}
