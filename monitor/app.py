@@ -48,6 +48,7 @@ from monitor.deliverer import Deliverer
 from monitor.deliverer import Statistics as WebhookStatistics
 from monitor.engines.base import Engine
 from monitor.engines.demo import DemoEngine
+from monitor.engines.kafka import open_kafka_engine
 from monitor.engines.router import Router
 from monitor.errors import DataFolderBusy, DataFolderUnusable, JournalMismatch, SettingsInvalid
 from monitor.executions.audit import Audit
@@ -249,7 +250,7 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
             metrics=metrics,
         )
         intake = Intake(journal, metrics)
-        engines = Router(_engines(settings, intake, clock))
+        engines = Router(await _open_engines(settings, intake, clock, opened))
         audit, credentials = Audit(store, clock), Credentials(store, clock)
         credentials.on_revoked(hub.expel)
         replayer = Replayer(store=store, clock=clock, on_due=deliverer.wake)
@@ -435,13 +436,19 @@ def _tokens(store: Store, audit: Audit, credentials: Credentials, clock: Clock) 
     return Tokens(store=store, audit=audit, credentials=credentials, clock=clock, random_bytes=secrets.token_bytes)
 
 
-def _engines(settings: Settings, intake: Intake, clock: Clock) -> list[Engine]:
+async def _open_engines(settings: Settings, intake: Intake, clock: Clock, opened: AsyncExitStack) -> list[Engine]:
     """Everything that runs workflows here."""
 
     async def tell(events: Sequence[Mapping[str, Any]], team: str) -> None:
         await intake.publish([{**event, "teamId": team} for event in events], team=team)
 
-    return [DemoEngine(tell, clock, random.Random())] if settings.demo else []  # noqa: S311 - a play, no secret
+    engines: list[Engine] = [DemoEngine(tell, clock, random.Random())] if settings.demo else []  # noqa: S311 - a play
+    if settings.commands:
+        # The last one: it takes what no other does.
+        runners = await open_kafka_engine(settings.commands, clock=clock, create=settings.create_topics)
+        opened.push_async_callback(runners.close)
+        engines.append(runners)
+    return engines
 
 
 async def _open_journal(settings: Settings, clock: Clock) -> Journal:

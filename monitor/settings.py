@@ -50,6 +50,12 @@ class Settings(BaseModel):
         description="Empty for the embedded journal, or kafka://host:port,host:port/topic.",
         pattern=r"^(kafka://.+/.+)?$",
     )
+    commands: str = Field(
+        "",
+        description="Where commands for workflows of your own runners go: kafka://host:port,host:port/topic. Empty: "
+        "nowhere.",
+        pattern=r"^(kafka://.+/.+)?$",
+    )
     store: str = Field("", description="Empty for the embedded store in the data folder.", pattern="^$")
     auth: Literal["on", "off"] = Field(
         "on", description="on: whoever asks shows a token. off: no credentials; only for a loopback address."
@@ -151,6 +157,12 @@ class Settings(BaseModel):
         if size_bytes not in (0, _KEY_BYTES):
             raise ValueError(f"holds {size_bytes} bytes, not {_KEY_BYTES}; make one with: openssl rand -base64 32")
         return said
+
+    @model_validator(mode="after")
+    def _keep_topics_apart(self) -> "Settings":
+        if self.commands and self.commands == self.journal:
+            raise ValueError("MONITOR_COMMANDS names the topic of MONITOR_JOURNAL; commands need a topic of their own")
+        return self
 
     @model_validator(mode="after")
     def _guard_open_door(self) -> "Settings":

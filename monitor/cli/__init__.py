@@ -387,6 +387,24 @@ def rebuild(
 
 
 @app.command()
+def topics(
+    *,
+    check: Annotated[bool, typer.Option("--check", help="Make nothing; fail where one is missing.")] = False,
+    partitions: Annotated[int, typer.Option(min=1, help="Of a topic that is made.")] = 12,
+    replication: Annotated[
+        int | None, typer.Option(min=1, help="Of a topic that is made; without it three, or one for each broker.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make the Kafka topics of MONITOR_JOURNAL and MONITOR_COMMANDS where they are missing, and show them."""
+    from monitor.cli.topics import show_topics
+    from monitor.settings import read_settings
+
+    made = show_topics(read_settings(), not check, partitions, replication, as_json=as_json)
+    asyncio.run(made)
+
+
+@app.command()
 def backup(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="An empty folder, or one to be made.")],
     *,

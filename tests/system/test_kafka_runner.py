@@ -1,6 +1,5 @@
 """A runner of its own behind a Kafka topic, as the README shows it: asked, killed in the middle, asked again."""
 
-import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -10,11 +9,10 @@ from typing import Any
 import pytest
 
 from monitor.clock import SystemClock
-from monitor.engines.base import Cancel, Command, Execute, Retry
-from monitor.engines.kafka import KafkaEngine, open_kafka_engine
-from monitor.events.codec import format_time_us
+from monitor.engines.base import Execute
+from monitor.engines.kafka import open_kafka_engine
 from tests.support.kafka import Kafka
-from tests.support.kafka_topics import opened, raw_producer
+from tests.support.kafka_topics import opened
 from tests.support.runner import Runner
 from tests.support.service import Service, eventually
 
@@ -22,32 +20,27 @@ WORKFLOW = "nightly-report"
 
 
 class Scene:
-    """A service on Kafka, an engine that writes commands, and a runner that reads them."""
+    """A service on Kafka that writes commands, and a runner that reads them."""
 
-    def __init__(self, kafka: Kafka, events: str, commands: str, engine: KafkaEngine, folder: Path) -> None:
-        self.kafka, self.events, self.engine = kafka, events, engine
+    def __init__(self, kafka: Kafka, events: str, commands: str, folder: Path) -> None:
+        self.kafka, self.events = kafka, events
+        self.commands = f"kafka://{kafka.bootstrap}/{commands}"
         self.runner = Runner(folder / "runner", kafka=kafka.bootstrap, commands=commands, events=events)
-        self.service = Service(folder / "data", journal=f"kafka://{kafka.bootstrap}/{events}")
+        self.service = Service(folder / "data", journal=f"kafka://{kafka.bootstrap}/{events}", commands=self.commands)
         self.client = self.service.client()
-        self.submitted: list[str] = []
 
-    async def submit(self, *commands: Command) -> None:
-        """Ask, as the desk does: the request is told before the engine hears of it."""
-        async with raw_producer(self.kafka) as producer:
-            for command in commands:
-                about = {"commandId": command.command_id, "kind": command.kind}
-                told = {
-                    "type": "command.requested",
-                    "source": "test",
-                    "executionId": command.execution_id,
-                    "workflowId": command.workflow_id,
-                    "data": about,
-                    "timestamp": format_time_us(SystemClock().now_us()),
-                }
-                key = command.execution_id.encode()
-                await producer.send_and_wait(self.events, json.dumps(told).encode(), key=key)
-                await self.engine.submit(command)
-                self.submitted.append(command.command_id)
+    async def post(self, path: str, body: dict[str, Any] | None = None, **headers: str) -> dict[str, Any]:
+        """The answer to a request that is taken."""
+        answer = await self.client.post(path, json=body or {}, headers=headers, timeout=120)
+        assert answer.status_code in (200, 202), answer.text
+        told: dict[str, Any] = answer.json()
+        return told
+
+    async def execute(self, workflow: str = WORKFLOW) -> str:
+        """A new execution that somebody asked for."""
+        return str(
+            (await self.post(f"/v1/workflows/{workflow}/execute", {"input": [{"json": {"n": 1}}]}))["executionId"]
+        )
 
     async def shown(self, execution_id: str) -> dict[str, Any]:
         """The execution in REST; empty while it is not there."""
@@ -95,8 +88,7 @@ class Scene:
 async def scene(kafka: Kafka, tmp_path: Path) -> AsyncIterator[Scene]:
     """All of it running."""
     events, commands = await kafka.create_topic(partitions=2), await kafka.create_topic(partitions=2)
-    engine = await open_kafka_engine(f"kafka://{kafka.bootstrap}/{commands}", clock=SystemClock(), create=False)
-    scene = Scene(kafka, events, commands, engine, tmp_path)
+    scene = Scene(kafka, events, commands, tmp_path)
     try:
         scene.service.launch()
         scene.runner.launch()
@@ -106,71 +98,67 @@ async def scene(kafka: Kafka, tmp_path: Path) -> AsyncIterator[Scene]:
         await scene.client.aclose()
         scene.runner.close()
         scene.service.close()
-        await engine.close()
-
-
-def execute(name: str, workflow: str = WORKFLOW) -> Execute:
-    """Run the workflow as the execution `exec_NAME`."""
-    return Execute(f"cmd_{name}", "default", f"exec_{name}", workflow, [{"json": {"n": 1}}])
-
-
-def cancel(name: str) -> Cancel:
-    """Stop `exec_NAME`."""
-    return Cancel(f"cmd_stop_{name}", "default", f"exec_{name}", WORKFLOW)
 
 
 async def test_commands_reach_a_runner_that_is_killed_in_the_middle(scene: Scene) -> None:
     """Each command is answered once in effect and carried out at most once; what died with the runner is found out.
 
-    Execute, retry from a node, cancel of many, refusals; then a kill over running executions, and commands that come
-    while nobody runs.
+    Execute and wait, retry from a node, stop many, a refusal; then a kill over running executions, and a command that
+    comes while nobody runs.
     """
-    await scene.submit(execute("whole"), execute("elsewhere", "unknown"), cancel("never"))
-    whole = await scene.until("exec_whole", "success")
-    assert (whole["progress"]["completed"], whole["duration"] >= 6) == (3, True)
-    assert (await scene.until("exec_elsewhere", "failed"))["error"]["type"] == "unknown_workflow"
-    retry = Retry("cmd_again", "default", "exec_again", WORKFLOW, "exec_whole", start_nodes=["send"])
-    many = [f"many_{number}" for number in range(3)]
-    await scene.submit(retry, *map(execute, many))
-    await scene.heard(*((f"exec_{name}", "node.started") for name in many))
-    await scene.submit(*map(cancel, many))
-    for name in many:
-        await scene.until(f"exec_{name}", "cancelled")
-    assert (await scene.until("exec_again", "success"))["retryOf"] == "exec_whole"
+    whole = await scene.post(f"/v1/workflows/{WORKFLOW}/execute", prefer="wait=100")
+    assert (whole["status"], whole["progress"]["completed"], whole["duration"] >= 6) == ("success", 3, True)
+    elsewhere = await scene.execute("unknown")
+    retried = await scene.post(f"/v1/executions/{whole['id']}/retry", {"fromNode": "send"})
+    assert (await scene.until(elsewhere, "failed"))["error"]["type"] == "unknown_workflow"
+    assert (await scene.until(retried["executionId"], "success"))["retryOf"] == whole["id"]
+    many = [await scene.execute() for _ in range(3)]
+    await scene.heard(*((execution_id, "node.started") for execution_id in many))
+    stopped = await scene.post(f"/v1/executions/{many[0]}/cancel", {"reason": "enough"})
+    assert (stopped["executionId"], stopped["status"]) == (many[0], "cancelled")
+    preview = await scene.post("/v1/executions/bulk/stop", {"filter": {"status": "running"}, "dryRun": True})
+    assert preview["affected"] == 2
+    await scene.post("/v1/executions/bulk/stop", {"previewToken": preview["previewToken"]})
+    for execution_id in many:
+        await scene.until(execution_id, "cancelled")
 
-    await scene.submit(execute("dying_1"), execute("dying_2"))
-    await scene.heard(("exec_dying_1", "node.started"), ("exec_dying_2", "node.started"))
+    dying = [await scene.execute() for _ in range(2)]
+    await scene.heard(*((execution_id, "node.started") for execution_id in dying))
     scene.runner.kill()
-    await scene.submit(execute("after"), cancel("dying_1"))
-    for name in ("dying_1", "dying_2"):
-        crashed = await scene.until(f"exec_{name}", "crashed")
+    after = await scene.execute()
+    for execution_id in dying:
+        crashed = await scene.until(execution_id, "crashed")
         assert (crashed["provisional"], crashed["reason"]) == (True, "no_heartbeat")
     scene.runner.launch()
-    await scene.until("exec_after", "success")
-    await scene.heard(("exec_dying_1", "command.refused"))
+    await scene.until(after, "success")
 
     told = await scene.told()
-    of = Counter(it["type"] for it in told)
+    asked = [it["data"]["commandId"] for it in told if it["type"] == "command.requested"]
     answers = Counter(it["data"]["commandId"] for it in told if it["type"] in ("command.accepted", "command.refused"))
-    assert answers == dict.fromkeys(scene.submitted, 1)
-    assert of["execution.stalled"] == 2
+    assert (len(asked), answers) == (1 + 2 + 3 + 3 + 3, dict.fromkeys(asked, 1))
     starts = Counter(it["executionId"] for it in told if it["type"] == "execution.started")
     runs = Counter((it["executionId"], it["data"]["nodeId"]) for it in told if it["type"] == "node.started")
     assert set(starts.values()) | set(runs.values()) == {1}
-    assert [node for execution, node in runs if execution == "exec_again"] == ["send"]
+    assert [node for execution_id, node in runs if execution_id == retried["executionId"]] == ["send"]
+    assert Counter(it["type"] for it in told)["execution.stalled"] == 2
 
 
 async def test_commands_that_come_again_are_answered_again_and_not_run(scene: Scene) -> None:
     """A runner that dies before it notes how far it read, and a desk that is not sure, both cause repeats."""
-    await scene.submit(execute("once"))
-    await scene.until("exec_once", "running")
-    await scene.engine.submit(execute("once"))
-    scene.runner.kill()
-    await scene.engine.submit(execute("once"))
+    once = Execute("cmd_once", "default", "exec_once", WORKFLOW)
+    engine = await open_kafka_engine(scene.commands, clock=SystemClock(), create=False)
+    try:
+        await engine.submit(once)
+        await scene.until("exec_once", "running")
+        await engine.submit(once)
+        scene.runner.kill()
+        await engine.submit(once)
+    finally:
+        await engine.close()
     scene.runner.launch()
-    await scene.submit(execute("next"))
-    await asyncio.gather(scene.until("exec_next", "success"), scene.until("exec_once", "crashed"))
-    runs = Counter(
-        (it["executionId"], it["data"].get("nodeId")) for it in await scene.told() if it["type"] == "node.started"
-    )
-    assert max(runs.values()) == 1
+    await scene.until(await scene.execute(), "success")
+    await scene.until("exec_once", "crashed")
+    told = await scene.told()
+    runs = Counter((it["executionId"], it["data"].get("nodeId")) for it in told if it["type"] == "node.started")
+    answers = [it for it in told if it["type"] == "command.accepted" and it["executionId"] == "exec_once"]
+    assert (max(runs.values()), len(answers)) == (1, 1)
