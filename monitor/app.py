@@ -308,6 +308,7 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
             webhooks=Webhooks(
                 store=store,
                 journal=journal,
+                audit=audit,
                 rehearsal=Rehearsal(replay, store, bodies),
                 wishes=Wishes(targets, sealer),
                 sealer=sealer,
@@ -315,7 +316,9 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
                 random_bytes=secrets.token_bytes,
                 on_due=deliverer.wake,
             ),
-            webhook_secrets=WebhookSecrets(store=store, sealer=sealer, clock=clock, random_bytes=secrets.token_bytes),
+            webhook_secrets=WebhookSecrets(
+                store=store, audit=audit, sealer=sealer, clock=clock, random_bytes=secrets.token_bytes
+            ),
             deliveries=Deliveries(store=store, clock=clock, on_due=deliverer.wake),
             pings=Pings(
                 store=store,

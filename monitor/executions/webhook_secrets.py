@@ -15,6 +15,7 @@ from monitor.access.sealing import Sealer
 from monitor.clock import Clock
 from monitor.errors import InvalidWebhook, TooManySecrets
 from monitor.events.codec import format_time
+from monitor.executions.audit import Audit
 from monitor.executions.webhooks import find_endpoint
 from monitor.executions.wishes import checked_key
 from monitor.store.base import Reader, Store, Writer
@@ -50,9 +51,12 @@ class Rotated(NamedTuple):
 class WebhookSecrets:
     """The use cases of secrets. Every method raises WebhookNotFound and StoreUnavailable."""
 
-    def __init__(self, *, store: Store, sealer: Sealer, clock: Clock, random_bytes: Callable[[int], bytes]) -> None:
+    def __init__(
+        self, *, store: Store, audit: Audit, sealer: Sealer, clock: Clock, random_bytes: Callable[[int], bytes]
+    ) -> None:
         """`random_bytes` gives as many as it is asked for, fit for secrets."""
-        self._store, self._sealer, self._clock, self._random_bytes = store, sealer, clock, random_bytes
+        self._store, self._audit, self._sealer = store, audit, sealer
+        self._clock, self._random_bytes = clock, random_bytes
 
     async def signing(self, who: Principal, endpoint_id: str) -> Sequence[Signing]:
         """What signs now, newest first."""
@@ -78,6 +82,7 @@ class WebhookSecrets:
                 older.insert(0, replace(current, expires_us=now_us + overlap_s * 1_000_000))
             _check_number(older)
             secrets = (Secret(self._sealer.seal(SECRET_PURPOSE, key), now_us), *older)
+            self._audit.note(writer, who, "webhook.rotate-secret", endpoint_id, overlapSeconds=overlap_s)
             return Rotated(secret_of(key), self._replace(writer, endpoint, secrets, now_us))
 
         return await self._store.write(work, durable=True)
@@ -87,6 +92,7 @@ class WebhookSecrets:
 
         def work(writer: Writer) -> Sequence[Signing]:
             endpoint = find_endpoint(writer, who, endpoint_id)
+            self._audit.note(writer, who, "webhook.revoke-secrets", endpoint_id)
             return self._replace(writer, endpoint, endpoint.secrets[:1], self._clock.now_us())
 
         return await self._store.write(work, durable=True)

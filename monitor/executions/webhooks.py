@@ -14,6 +14,7 @@ from monitor.access.principal import Principal
 from monitor.access.sealing import Sealer
 from monitor.clock import Clock
 from monitor.errors import WebhookNotFound
+from monitor.executions.audit import Audit
 from monitor.executions.rehearsal import Rehearsal, Rehearsed
 from monitor.executions.wishes import Wish, Wishes, checked_key
 from monitor.journal.base import Journal
@@ -69,6 +70,7 @@ class Webhooks:
         *,
         store: Store,
         journal: Journal,
+        audit: Audit,
         rehearsal: Rehearsal,
         wishes: Wishes,
         sealer: Sealer,
@@ -78,6 +80,7 @@ class Webhooks:
     ) -> None:
         """`random_bytes` gives as many as it is asked for, fit for secrets; `on_due` wakes who delivers."""
         self._store, self._journal, self._rehearsal, self._wishes = store, journal, rehearsal, wishes
+        self._audit = audit
         self._sealer, self._clock, self._random_bytes, self._on_due = sealer, clock, random_bytes, on_due
 
     # --- registering -------------------------------------------------------------------------------------------------
@@ -91,9 +94,12 @@ class Webhooks:
         drafted = self._drafted(who, wish, secret)
         since = {partition: held.end for partition, held in (await self._journal.bounds()).items()}
         endpoint = replace(drafted.endpoint, since=since)
-        return drafted._replace(
-            endpoint=await self._store.write(lambda writer: writer.add_endpoint(endpoint), durable=True)
-        )
+
+        def work(writer: Writer) -> Endpoint:
+            self._audit.note(writer, who, "webhook.create", endpoint.id, name=endpoint.name)
+            return writer.add_endpoint(endpoint)
+
+        return drafted._replace(endpoint=await self._store.write(work, durable=True))
 
     async def rehearse(self, who: Principal, wish: Wish, secret: str | None = None) -> Rehearsed:
         """What `register` would make, and which of the latest events that would have been sent. Nothing is stored."""
@@ -138,7 +144,7 @@ class Webhooks:
 
         Raises WebhookNotFound, InvalidWebhook and InvalidFilter.
         """
-        return await self._alter(who, endpoint_id, lambda endpoint: self._wishes.fulfilled(endpoint, wish))
+        return await self._alter(who, "change", endpoint_id, lambda endpoint: self._wishes.fulfilled(endpoint, wish))
 
     async def pause(self, who: Principal, endpoint_id: str) -> Endpoint:
         """Send nothing until it is resumed; what it is owed waits. A disabled one stays so. Raises WebhookNotFound."""
@@ -146,7 +152,7 @@ class Webhooks:
         def paused(endpoint: Endpoint) -> Endpoint:
             return replace(endpoint, status="paused") if endpoint.status == "active" else endpoint
 
-        return await self._alter(who, endpoint_id, paused)
+        return await self._alter(who, "pause", endpoint_id, paused)
 
     async def resume(self, who: Principal, endpoint_id: str, keep_since_us: int | None) -> Resumed:
         """Serve a paused or disabled endpoint again, slowly at first. Raises WebhookNotFound.
@@ -166,7 +172,7 @@ class Webhooks:
 
         cancelled = await self._move(who, endpoint_id, dropped, cancel)
         await self._move(who, endpoint_id, lambda it: DeliveryQuery(it.key, _HELD), resend)
-        endpoint = await self._alter(who, endpoint_id, lambda it: replace(it, status="active", reason=None))
+        endpoint = await self._alter(who, "resume", endpoint_id, lambda it: replace(it, status="active", reason=None))
         pending = await self._store.read(
             lambda reader: reader.delivery_count(DeliveryQuery(endpoint.key, ("pending", "leased")))
         )
@@ -182,15 +188,24 @@ class Webhooks:
             return writer.cancel(keys, "removed", self._clock.now_us())
 
         cancelled = await self._move(who, endpoint_id, owed, cancel)
-        rest = await self._store.write(lambda writer: writer.remove_endpoint(who.team, endpoint_id), durable=True)
+
+        def removed(writer: Writer) -> int | None:
+            rest = writer.remove_endpoint(who.team, endpoint_id)
+            if rest is not None:
+                self._audit.note(writer, who, "webhook.remove", endpoint_id, cancelledDeliveries=cancelled + rest)
+            return rest
+
+        rest = await self._store.write(removed, durable=True)
         if rest is None:
             raise _not_found(endpoint_id)
         return cancelled + rest
 
     # --- steps -------------------------------------------------------------------------------------------------------
 
-    async def _alter(self, who: Principal, endpoint_id: str, change: Callable[[Endpoint], Endpoint]) -> Endpoint:
-        """Store the endpoint as `change` makes it, if that is another one."""
+    async def _alter(
+        self, who: Principal, doing: str, endpoint_id: str, change: Callable[[Endpoint], Endpoint]
+    ) -> Endpoint:
+        """Store the endpoint as `change` makes it, if that is another one; the audit calls it `doing`."""
 
         def work(writer: Writer) -> Endpoint:
             endpoint = find_endpoint(writer, who, endpoint_id)
@@ -202,6 +217,7 @@ class Webhooks:
                 # What its receiver did before says nothing any more.
                 writer.put_lane(endpoint.key, enabled(writer.lane(endpoint.key)))
             writer.update_endpoint(changed)
+            self._audit.note(writer, who, f"webhook.{doing}", endpoint_id)
             return changed
 
         altered = await self._store.write(work, durable=True)

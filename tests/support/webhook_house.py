@@ -13,6 +13,7 @@ from monitor.access.teams import team_rule
 from monitor.api import deliveries, replays, webhooks
 from monitor.clock import Clock, SystemClock
 from monitor.deliverer import Deliverer
+from monitor.executions.audit import Audit
 from monitor.executions.deliveries import Deliveries
 from monitor.executions.pings import Pings
 from monitor.executions.rehearsal import Rehearsal
@@ -52,9 +53,11 @@ async def client_of(
     """A client of a team; webhooks may go to public addresses and the `allowed` networks."""
     clock = clock or SystemClock()
     replay = Replay(house.journal, house.store, usual(team_rule(exclusive=True, trust_body=False)))
+    audit = Audit(house.store, clock)
     desk = Webhooks(
         store=house.store,
         journal=house.journal,
+        audit=audit,
         rehearsal=Rehearsal(replay, house.store, BODIES),
         wishes=Wishes(Targets(allowed), SEALER),
         sealer=SEALER,
@@ -62,7 +65,7 @@ async def client_of(
         random_bytes=token_bytes,
         on_due=on_due,
     )
-    secrets = WebhookSecrets(store=house.store, sealer=SEALER, clock=clock, random_bytes=token_bytes)
+    secrets = WebhookSecrets(store=house.store, audit=audit, sealer=SEALER, clock=clock, random_bytes=token_bytes)
     owed = Deliveries(store=house.store, clock=clock, on_due=on_due)
     again = Replays(store=house.store, clock=clock, random_bytes=token_bytes, on_replay=on_replay, on_due=on_due)
     async with open_sender(Targets(allowed)) as sender:

@@ -74,6 +74,27 @@ async def test_audit_is_narrowed(client: httpx.AsyncClient, tests: dict[str, str
     assert len((await client.get("/v1/audit", params=tests)).json()["data"]) == count
 
 
+async def test_what_becomes_of_a_webhook_is_in_the_audit(client: httpx.AsyncClient) -> None:
+    """Each change with its word, none where nothing changed, and no secret in any."""
+    asked = {"url": "https://example.com/secret-path", "events": ["execution.failed"], "name": "n"}
+    made = (await client.post("/v1/webhooks", json=asked)).json()
+    address = f"/v1/webhooks/{made['id']}"
+    await client.patch(address, json={"name": "m"})
+    for _ in range(2):
+        await client.post(f"{address}/pause")
+    await client.post(f"{address}/resume")
+    rotated = (await client.post(f"{address}/secret/rotate")).json()
+    await client.post(f"{address}/secret/revoke")
+    await client.delete(address)
+    await client.delete(address)
+    answer = await client.get("/v1/audit", params={"object": made["id"]})
+    assert [row["action"].removeprefix("webhook.") for row in reversed(answer.json()["data"])] == [
+        *("create", "change", "pause", "resume", "rotate-secret", "revoke-secrets", "remove"),
+    ]
+    for secret in (made["secret"], rotated["secret"], "secret-path"):
+        assert secret not in answer.text
+
+
 async def test_history_is_taken_from_who_may_send_it(client: httpx.AsyncClient, parts: Parts) -> None:
     """Without the scope each item of it is refused by name, and its neighbours are taken."""
     event = {"type": "execution.started", "timestamp": "2026-11-22T10:30:00Z"}
