@@ -31,7 +31,7 @@ _UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": _DAY_S}
 _KEY_BYTES: Final = 32
 """What `access.sealing` takes."""
 
-_MASK_RULE: Final = re.compile(r"(?:-(?!-))?(?:\*|[^*.]{1,100})(?:\.(?:\*|[^*.]{1,100}))*")
+_MASK_RULE: Final = re.compile(r"-?(?!-)(?:type:(?:\*|[^*.]{1,100})|(?:\*|[^*.]{1,100})(?:\.(?:\*|[^*.]{1,100}))*)")
 
 _EMPTY_COUNTS: Final = frozenset({"mask"})
 """Fields that can be set to nothing; for the others an empty variable is as good as none."""
@@ -101,6 +101,11 @@ class Settings(BaseModel):
         "types (`type:card`, `type:*`), comma-separated; with - in front what is not. With + at the beginning in "
         "addition to the usual names of secrets and all types. Empty: nothing.",
     )
+    mask_file: Path | None = Field(
+        None,
+        description="TOML file with further rules of masking "
+        "for some workflows, by id (* fits any), as in `MONITOR_MASK`.",
+    )
     key: SecretStr = Field(
         SecretStr(""),
         description="Key that seals webhook secrets and positions: 32 bytes in base64. Empty: the file `key` in the "
@@ -143,8 +148,7 @@ class Settings(BaseModel):
     @classmethod
     def _check_mask(cls, said: str) -> str:
         for rule in filter(None, map(str.strip, said.removeprefix("+").split(","))):
-            if not rule.isprintable() or not _MASK_RULE.fullmatch(rule):
-                raise ValueError(f"'{rule}' is no name or path such as customer.iban; a * stands for a whole name")
+            check_mask_rule(rule)
         return said
 
     @field_validator("key")
@@ -192,6 +196,12 @@ def read_settings(environment: Mapping[str, str] = os.environ, **given: Any) -> 
         raise SettingsInvalid(
             ": ".join(part for part in (key, first["msg"].removeprefix("Value error, ")) if part)
         ) from None
+
+
+def check_mask_rule(rule: str) -> None:
+    """Raises ValueError, with a sentence, for what is no rule of masking."""
+    if not rule.isprintable() or not _MASK_RULE.fullmatch(rule):
+        raise ValueError(f"'{rule}' is no name or path such as customer.iban; a * stands for a whole name")
 
 
 def keys() -> dict[str, str]:

@@ -6,6 +6,7 @@ construction, live and replayed alike. What identifies a fact (its id, digest an
 
 from collections.abc import Sequence
 
+from monitor.access.mask_file import read_mask_file
 from monitor.access.masking import Masking, rules_of
 from monitor.access.teams import team_rule
 from monitor.events.codec import TeamOf, decode
@@ -33,4 +34,5 @@ def decoding_of(settings: Settings, *, exclusive: bool) -> Decoding:
 
     Raises SettingsInvalid for rules that are none.
     """
-    return Decoding(team_rule(exclusive=exclusive, trust_body=settings.trust_team), Masking(rules_of(settings.mask)))
+    masking = Masking(rules_of(settings.mask), read_mask_file(settings.mask_file))
+    return Decoding(team_rule(exclusive=exclusive, trust_body=settings.trust_team), masking)

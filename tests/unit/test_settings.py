@@ -69,6 +69,8 @@ def test_settings_of_test_runs_are_left_alone() -> None:
         ("MONITOR_ORIGINS", "https://a.example, null"),
         ("MONITOR_TRUSTED_PROXIES", "proxy.example"),
         ("MONITOR_MASK", "pass*"),
+        ("MONITOR_MASK", "+-"),
+        ("MONITOR_MASK", "--otp"),
         ("MONITOR_MASK", "email,customer..iban"),
         ("MONITOR_MASK", "+email,."),
         ("MONITOR_MASK", "e\nmail"),
@@ -110,7 +112,9 @@ def test_public_url_is_kept_without_a_slash_at_its_end(said: str) -> None:
     assert read_settings({"MONITOR_PUBLIC_URL": said}).public_url == said.rstrip("/")
 
 
-@pytest.mark.parametrize("said", ["", "+", "email", "+email, *.iban,customer.*", "api-key,Straße,card number,"])
+@pytest.mark.parametrize(
+    "said", ["", "+", "email", "+email, *.iban,customer.*", "api-key,Straße,card number,", "+-otp,-type:email,type:*"]
+)
 def test_mask_is_kept_as_it_is_said(said: str) -> None:
     """Also when that is nothing, which masks nothing; what was not said masks the usual names."""
     assert read_settings({"MONITOR_MASK": said}).mask == said
