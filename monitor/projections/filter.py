@@ -248,6 +248,9 @@ def _date_tests(said: dict[str, Any], now_us: int) -> list[Condition]:
         tests.append(
             Condition("startedAt", "lt" if whole_day else "lte", (_date("endDate", end) + whole_day * _DAY_US,))
         )
+    # A whole day ends where the next one begins, which is out of it.
+    if len(tests) == 2 and (tests[0].values, tests[1].op == "lt") > (tests[1].values, False):
+        raise InvalidFilter("'startDate' is later than 'endDate'", field="filter[startDate]")
     return tests
 
 
