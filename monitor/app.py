@@ -72,6 +72,7 @@ from monitor.executions.waiting import Waiting
 from monitor.executions.webhook_secrets import WebhookSecrets
 from monitor.executions.webhooks import Webhooks
 from monitor.executions.wishes import Wishes
+from monitor.expiry import Expiry
 from monitor.fanout.feed import Limits, Tally
 from monitor.fanout.hub import Hub, Statistics
 from monitor.fanout.replay import Replay
@@ -85,6 +86,7 @@ from monitor.journal.kafka import open_kafka_journal
 from monitor.judge import Judge
 from monitor.pipeline import Pipeline, check_anchors
 from monitor.replayer import Replayer
+from monitor.retention import parse_retention
 from monitor.settings import Settings
 from monitor.store import Store, open_sqlite_store
 from monitor.streams.described import described_streams
@@ -126,6 +128,7 @@ class Parts:
     deliverer: Deliverer
     replayer: Replayer
     janitor: Janitor
+    expiry: Expiry
     judge: Judge
     webhooks: Webhooks
     webhook_secrets: WebhookSecrets
@@ -152,6 +155,7 @@ class Parts:
             "deliverer": self.deliverer.run,
             "replayer": self.replayer.run,
             "janitor": self.janitor.run,
+            "expiry": self.expiry.run,
             "credentials": self.credentials.run,
             "judge": self.judge.run,
             "engines": self.engines.run,
@@ -287,6 +291,14 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
             pipeline=pipeline,
             deliverer=deliverer,
             replayer=replayer,
+            expiry=Expiry(
+                retention=parse_retention(settings.keep),
+                store=store,
+                journal=journal,
+                intake=intake,
+                reached=hub.reached,
+                clock=clock,
+            ),
             janitor=Janitor(
                 journal=journal,
                 store=store,

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from monitor.errors import SettingsInvalid
+from monitor.retention import parse_retention
 
 PREFIX: Final = "MONITOR_"
 _TESTS: Final = ("MONITOR_TEST_", "MONITOR_KAFKA_CACHE", "MONITOR_KAFKA_VERSION")
@@ -112,6 +113,12 @@ class Settings(BaseModel):
         "data folder, made at the first start.",
     )
 
+    keep: str = Field(
+        "forever",
+        description="How long finished executions are kept: a time such as 30d, and others for some of them, "
+        "comma-separated: failed=90d, workflow:ID=7d, team:NAME=180d, team:NAME&failed=forever.",
+    )
+
     @property
     def key_bytes(self) -> bytes | None:
         """The key; None where the data folder holds it."""
@@ -149,6 +156,12 @@ class Settings(BaseModel):
     def _check_mask(cls, said: str) -> str:
         for rule in filter(None, map(str.strip, said.removeprefix("+").split(","))):
             check_mask_rule(rule)
+        return said
+
+    @field_validator("keep")
+    @classmethod
+    def _check_keep(cls, said: str) -> str:
+        parse_retention(said)
         return said
 
     @field_validator("key")

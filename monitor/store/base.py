@@ -27,6 +27,7 @@ from monitor.projections.view import Summary
 from monitor.store.access import AccessReader, AccessWriter
 from monitor.store.command_port import CommandReader
 from monitor.store.counting import Counts
+from monitor.store.expiry import ExpiryReader, ExpiryWriter
 from monitor.store.order_port import OrderReader, OrderWriter
 from monitor.store.watches import WatchReader, WatchWriter
 from monitor.webhooks.delivery import AttemptDetail, Claimed, DeliveryState, Outcome, Planned, Trigger
@@ -216,7 +217,7 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
     cursor: int = 0
 
 
-class Reader(AccessReader, CommandReader, Counts, OrderReader, WatchReader, Protocol):
+class Reader(AccessReader, ExpiryReader, CommandReader, Counts, OrderReader, WatchReader, Protocol):
     """Questions about one consistent snapshot."""
 
     def position(self) -> Position:
@@ -335,7 +336,7 @@ class Reader(AccessReader, CommandReader, Counts, OrderReader, WatchReader, Prot
         ...
 
 
-class Writer(Reader, AccessWriter, OrderWriter, WatchWriter, Protocol):
+class Writer(Reader, ExpiryWriter, AccessWriter, OrderWriter, WatchWriter, Protocol):
     """A transaction. It reads what it wrote; leaving `write` by an exception undoes everything."""
 
     def load(self, ids: Collection[ExecutionId]) -> dict[ExecutionId, Execution]:

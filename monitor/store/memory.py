@@ -36,6 +36,7 @@ from monitor.store.base import (
 from monitor.store.command_port import CommandRow
 from monitor.store.memory_access import AccessTables, MemoryAccess
 from monitor.store.memory_counting import CountingTables, MemoryCounts
+from monitor.store.memory_expiry import MemoryExpiry
 from monitor.store.memory_ledger import LedgerTables, MemoryLedger
 from monitor.store.memory_orders import MemoryOrders, OrderTables
 from monitor.store.searching import MOST_CHARACTERS, MOST_NAMES, error_text_of, name_text_of
@@ -100,13 +101,15 @@ class MemoryStore:
             raise StoreUnavailable("The store is closed.")
 
 
-class _Session(MemoryLedger, MemoryAccess, MemoryCounts, MemoryOrders):
+class _Session(MemoryLedger, MemoryExpiry, MemoryAccess, MemoryCounts, MemoryOrders):
     """Implements Reader and Writer over tables that nobody else changes meanwhile."""
 
     def __init__(self, tables: _Tables) -> None:
         super().__init__(tables.ledger)
         self._tables, self._access, self._orders = tables, tables.access, tables.orders
         self._counting, self._counted_executions = tables.counting, tables.executions
+        self._held, self._held_places = tables.executions, tables.places
+        self._of_key = (tables.places, tables.payloads, tables.log_lines, tables.watches)
 
     # Reading
 
@@ -245,7 +248,7 @@ class _Session(MemoryLedger, MemoryAccess, MemoryCounts, MemoryOrders):
 
     def _store(self, id_: ExecutionId, touched: Touched) -> None:
         execution, tables = touched.execution, self._tables
-        execution.key = execution.key or len(tables.executions) + 1
+        execution.key = execution.key or max((it.key for it in tables.executions.values()), default=0) + 1
         execution.stored_version = execution.version
         tables.executions[id_] = deepcopy(execution)
         key = execution.key

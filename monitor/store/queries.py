@@ -26,6 +26,7 @@ from monitor.store.commands import CommandReads
 from monitor.store.count_queries import CountReads
 from monitor.store.ledger import LedgerReads
 from monitor.store.orders import OrderReads
+from monitor.store.sqlite_expiry import ExpiryReads
 from monitor.store.watch_queries import WatchReads
 
 _E: Final = tables.executions.c
@@ -37,7 +38,7 @@ _STORED_EXECUTION: Final = (
 )
 
 
-class Queries(AccessReads, CommandReads, CountReads, OrderReads, LedgerReads, WatchReads):
+class Queries(AccessReads, ExpiryReads, CommandReads, CountReads, OrderReads, LedgerReads, WatchReads):
     """Implements the Reader port over `connection`, whose transaction is the snapshot."""
 
     def __init__(self, connection: Connection) -> None:

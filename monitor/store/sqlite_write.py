@@ -25,6 +25,7 @@ from monitor.store.queries import Queries
 from monitor.store.rows import StoredExecution
 from monitor.store.searching import Known, NodeNames
 from monitor.store.sqlite_commands import write_commands
+from monitor.store.sqlite_expiry import ExpiryWrites
 from monitor.store.sqlite_ledger import SQLiteLedger
 from monitor.store.sqlite_statistics import statistics_rows
 from monitor.store.tables import SEEN_CHUNK
@@ -123,7 +124,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 
-class SQLiteWriter(SQLiteLedger, AccessWrites, OrderWrites, WatchWrites, Queries):
+class SQLiteWriter(SQLiteLedger, ExpiryWrites, AccessWrites, OrderWrites, WatchWrites, Queries):
     """Implements the Writer port over the one connection that writes."""
 
     def __init__(self, connection: Connection, names: NodeNames | None = None) -> None:

@@ -249,7 +249,7 @@ class StoreContract:
         assert (await store.read(lambda reader: reader.position())).offsets == (0, 40)
         others: list[tuple[str, list[int]]] = [("000000000000", STARTS), (INCARNATION, [0])]
         for other in others:
-            with pytest.raises(JournalMismatch, match="MONITOR_DATA"):
+            with pytest.raises(JournalMismatch, match="`monitor restore`"):
                 await store.write(binding(*other))
 
     async def test_stale_offset_is_fenced_and_stores_nothing(self, store: Store, feed: Feed) -> None:

@@ -8,13 +8,16 @@ import pytest
 from monitor.store import MemoryStore, Store, open_sqlite_store
 from tests.contracts.access_contract import AccessContract
 from tests.contracts.command_contract import CommandContract
+from tests.contracts.expiry_contract import ExpiryContract
 from tests.contracts.ledger_contract import LedgerContract
 from tests.contracts.order_contract import OrderContract
 from tests.contracts.store_contract import INCARNATION, STARTS, StoreContract
 from tests.contracts.watch_contract import WatchContract
 
 
-class TestMemoryStore(StoreContract, LedgerContract, CommandContract, AccessContract, OrderContract, WatchContract):
+class TestMemoryStore(
+    ExpiryContract, StoreContract, LedgerContract, CommandContract, AccessContract, OrderContract, WatchContract
+):
     @pytest.fixture
     async def store(self) -> Store:
         store = MemoryStore()
@@ -22,7 +25,9 @@ class TestMemoryStore(StoreContract, LedgerContract, CommandContract, AccessCont
         return store
 
 
-class TestSQLiteStore(StoreContract, LedgerContract, CommandContract, AccessContract, OrderContract, WatchContract):
+class TestSQLiteStore(
+    ExpiryContract, StoreContract, LedgerContract, CommandContract, AccessContract, OrderContract, WatchContract
+):
     @pytest.fixture
     async def store(self, tmp_path: Path) -> AsyncIterator[Store]:
         store = await open_sqlite_store(tmp_path / "store.db")

@@ -132,7 +132,7 @@ async def test_damaged_file_is_refused_with_the_cure(tmp_path: Path, content: by
     """Garbage in place of the journal is named, and the file is left as it is."""
     path = tmp_path / "journal.db"
     path.write_bytes(content)
-    with pytest.raises(StartupError, match=r"journal\.db is damaged or no journal.*restore it.*move it away"):
+    with pytest.raises(StartupError, match=r"journal\.db is damaged or no journal.*monitor restore.*move it away"):
         await open_at(path)
     assert path.read_bytes() == content
 

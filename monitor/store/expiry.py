@@ -1,0 +1,28 @@
+"""The part of the store port that forgets executions: which have been kept long enough, and what is left of them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+
+class ExpiryReader(Protocol):
+    """Questions about executions that have ended."""
+
+    def lists(self) -> Mapping[tuple[str, str, str], int]:
+        """How many executions there are by team, workflow and status, without deleted ones."""
+        ...
+
+    def ended_before(self, of: tuple[str, str, str], before_us: int, without_tag: str, limit: int) -> Sequence[str]:
+        """Ids of executions of a team, workflow and final status that ended before, those that began first; a crash
+        that is only presumed ended when it was changed last. Those with the tag are left out.
+        """
+        ...
+
+
+class ExpiryWriter(Protocol):
+    """Changes to what is left of deleted executions."""
+
+    def forget_tombstones(self, starts: Mapping[int, int], after_key: int, limit: int) -> tuple[int, int]:
+        """Remove deleted executions whose records all stand below the journal's `starts`, of the first `limit` behind
+        `after_key`. Statistics stay. Returns how many, and the key up to which it looked; 0 = to the end.
+        """
+        ...

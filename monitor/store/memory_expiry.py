@@ -1,0 +1,50 @@
+"""How executions are found and forgotten in memory: says in plain Python what the drivers do in SQL."""
+
+from collections import Counter
+from collections.abc import Mapping, MutableMapping, Sequence
+from typing import Any
+
+from monitor.events.model import Place
+from monitor.projections.execution import Execution
+from monitor.projections.fold import ExecutionId
+from monitor.projections.view import summary
+
+
+class MemoryExpiry:
+    """Implements ExpiryReader and ExpiryWriter over what the session holds."""
+
+    _held: MutableMapping[ExecutionId, Execution]
+    _held_places: Mapping[int, Sequence[Place]]
+    # What is kept of executions by their keys.
+    _of_key: Sequence[MutableMapping[int, Any]]
+
+    def lists(self) -> Mapping[tuple[str, str, str], int]:
+        return Counter((it.team, it.workflow_id, it.status) for it in self._shown())
+
+    def ended_before(self, of: tuple[str, str, str], before_us: int, without_tag: str, limit: int) -> Sequence[str]:
+        found = [
+            it
+            for it in self._shown()
+            if (it.team, it.workflow_id, it.status) == of
+            and summary(it).at_us < before_us
+            and (it.updated_us if it.ended_us is None else it.ended_us) < before_us
+            and without_tag not in it.tags
+        ]
+        return [it.id for it in sorted(found, key=lambda it: summary(it).at_us)[:limit]]
+
+    def forget_tombstones(self, starts: Mapping[int, int], after_key: int, limit: int) -> tuple[int, int]:
+        deleted = sorted((it.key, id_) for id_, it in self._held.items() if it.registers.deleted and it.key > after_key)
+        looked = deleted[:limit]
+        old = [
+            (key, id_)
+            for key, id_ in looked
+            if all(at.offset < starts[at.partition] for at in self._held_places.get(key, ()))
+        ]
+        for key, id_ in old:
+            del self._held[id_]
+            for kept in self._of_key:
+                kept.pop(key, None)
+        return len(old), looked[-1][0] if len(looked) == limit else 0
+
+    def _shown(self) -> list[Execution]:
+        return [it for it in self._held.values() if not it.registers.deleted]

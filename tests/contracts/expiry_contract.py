@@ -1,0 +1,80 @@
+"""What the store port promises about executions that are forgotten, as tests that every driver has to pass."""
+
+from monitor.store import Store
+from tests.contracts.ledger_contract import NOW_US, SECOND_US
+from tests.contracts.store_contract import STARTS, Feed, event
+
+OF = ("default", "wf_1", "success")
+
+
+class ExpiryContract:
+    """Mixed into the class of a driver."""
+
+    async def test_lists_are_counted_without_deleted_ones(self, store: Store) -> None:
+        """By team, workflow and status."""
+        feed = Feed(store)
+        await feed.send(event("execution.completed", "a"), event("execution.completed", "b"))
+        await feed.send(event("execution.started", "c"), event("execution.started", "d", teamId="acme"))
+        await feed.send(event("execution.deleted", "a"))
+        lists = await store.read(lambda reader: reader.lists())
+        assert {of: count for of, count in lists.items() if count} == {
+            OF: 1,
+            ("default", "wf_1", "running"): 1,
+            ("acme", "wf_1", "running"): 1,
+        }
+
+    async def test_ended_before_is_by_the_end(self, store: Store) -> None:
+        """Those that began first come first; who has the tag is left out."""
+        feed = Feed(store)
+        await feed.send(
+            event("execution.started", "long", 0),
+            event("execution.completed", "long", 100),
+            event("execution.started", "late", 2),
+            event("execution.completed", "late", 50),
+            event("execution.started", "soon", 1),
+            event("execution.completed", "soon", 10),
+            event("execution.started", "pinned", 1, data={"tags": ["keep"]}),
+            event("execution.completed", "pinned", 10),
+            event("execution.completed", "theirs", 10, teamId="acme"),
+        )
+
+        async def ended(at_s: int, limit: int = 10) -> list[str]:
+            before_us = NOW_US + at_s * SECOND_US
+            return list(await store.read(lambda reader: reader.ended_before(OF, before_us, "keep", limit)))
+
+        assert await ended(10) == []
+        assert await ended(11) == ["soon"]
+        assert await ended(60) == ["soon", "late"]
+        assert await ended(101) == ["long", "soon", "late"]
+        assert await ended(101, limit=1) == ["long"]
+
+    async def test_presumed_crash_ends_with_its_last_change(self, store: Store) -> None:
+        """Nobody reported an end."""
+        feed = Feed(store)
+        said = {"status": "crashed", "provisional": True, "asOf": "2026-11-22T10:30:00Z"}
+        await feed.send(event("execution.started", "a"))
+        await feed.send(event("execution.failed", "a", 60, source="monitor", data=said))
+        of = ("default", "wf_1", "crashed")
+        changed_us = NOW_US + feed.offset - 1
+        assert await store.read(lambda reader: reader.ended_before(of, changed_us, "keep", 9)) == []
+        assert list(await store.read(lambda reader: reader.ended_before(of, changed_us + 1, "keep", 9))) == ["a"]
+
+    async def test_tombstones_go_with_their_records(self, store: Store) -> None:
+        """Not before the last of them; what is not deleted stays; a new one under the same id begins anew."""
+        feed = Feed(store)
+        await feed.send(event("execution.completed", "a"), event("execution.completed", "b"))
+        await feed.send(event("execution.deleted", "a"), event("execution.annotated", "a"), event("log.none", "b"))
+
+        async def forgotten(start: int, after_key: int = 0, limit: int = 10) -> tuple[int, int]:
+            starts = {0: start, 1: STARTS[1]}
+            return await store.write(lambda writer: writer.forget_tombstones(starts, after_key, limit))
+
+        statistics = await store.read(lambda reader: reader.statistics("default"))
+        assert await forgotten(3) == (0, 0)
+        assert (await forgotten(3, limit=1))[1] > 0
+        assert await forgotten(4) == (1, 0)
+        assert await forgotten(4) == (0, 0)
+        assert await store.read(lambda reader: reader.statistics("default")) == statistics
+        await feed.send(event("execution.started", "a"))
+        assert await store.read(lambda reader: reader.execution("default", "a")) is not None
+        assert await store.read(lambda reader: reader.execution("default", "b")) is not None
