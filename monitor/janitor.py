@@ -10,6 +10,7 @@ from monitor.clock import Clock
 from monitor.errors import Unavailable
 from monitor.journal.base import Bounds, Journal
 from monitor.store.base import Store, Writer
+from monitor.store.order_port import JOB_KEEP_S, KEY_KEEP_S
 from monitor.webhooks.notices import Notice, plan_notices
 
 ROUND_S: Final = 60.0
@@ -64,7 +65,7 @@ class Janitor:
 
     async def tidy(self) -> None:
         """One round: forget applied records that are older than the retention time, then releases without records;
-        forget deliveries; relieve lanes.
+        forget deliveries, idempotency keys and finished jobs; relieve lanes.
         """
         if self._journal.exclusive:
             await self._trim()
@@ -73,6 +74,7 @@ class Janitor:
         held = await self._journal.bounds()
         await self._store.write(lambda writer: _forget_releases(writer, held))
         await self._forget_deliveries()
+        await self._forget_orders()
         await self._relieve_lanes()
 
     async def _trim(self) -> None:
@@ -97,6 +99,11 @@ class Janitor:
             await self._clock.sleep(REST_S)
         if forgotten:
             self._log.info("forgot old deliveries", deliveries=forgotten)
+
+    async def _forget_orders(self) -> None:
+        now_us = self._clock.now_us()
+        await self._store.write(lambda writer: writer.forget_idempotent_requests(now_us - KEY_KEEP_S * 1_000_000))
+        await self._store.write(lambda writer: writer.forget_bulk_jobs(now_us - JOB_KEEP_S * 1_000_000))
 
     async def _relieve_lanes(self) -> None:
         """Set aside what is too much for lanes, portion by portion."""

@@ -7,7 +7,6 @@ goes on after a restart without doing anything twice.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
@@ -23,7 +22,6 @@ from monitor.errors import (
     BulkJobNotFound,
     CannotCancelExecution,
     ClientError,
-    ExecutionNotFound,
     InvalidBulk,
     Unavailable,
 )
@@ -44,9 +42,6 @@ SAMPLE: Final = 10
 
 PREVIEW_S: Final = 600
 """How long a preview is good for: what it showed is out of date by then."""
-
-KEEP_S: Final = 7 * 86_400
-"""How long a finished job can be asked for."""
 
 AT_ONCE: Final = 8
 """Executions of one job that are worked on at a time; each may wait some seconds for its engine."""
@@ -210,6 +205,10 @@ class Bulk:
             raise InvalidBulk("'filter' is not the one that was previewed", field="filter")
         return sealed
 
+    def wake(self) -> None:
+        """Look for jobs that are not being worked on."""
+        self._woken.set()
+
     # --- the work ----------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -268,8 +267,7 @@ class Bulk:
         who = Principal(team=job.team, name=job.actor, role="operator", token_id=job.id)
         seed = f"{job.id}\n{execution_id}"
         if job.kind == "delete":
-            with suppress(ExecutionNotFound):  # it is gone, perhaps by this very job before a restart
-                await self._changes.delete(who, execution_id, force=job.force)
+            await self._changes.delete(who, execution_id, force=job.force)
             return BulkItem(execution_id, "done")
         if job.kind == "retry":
             new = await self._commands.retry(who, execution_id, seed=seed)

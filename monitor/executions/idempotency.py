@@ -7,16 +7,13 @@ take each id once. Requests that fail free their key. Used by the faces, which p
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from monitor.access.principal import Principal
 from monitor.clock import Clock
 from monitor.errors import IdempotencyKeyReused
 from monitor.store.base import Store, Writer
-from monitor.store.order_port import IdempotentRequest
-
-KEEP_S: Final = 86_400
-"""How long a key is kept: whoever tries again does so within minutes, or after a night."""
+from monitor.store.order_port import KEY_KEEP_S, IdempotentRequest
 
 Work = Callable[[str], Awaitable[bytes]]
 """Carries a request out and returns its answer; equal seeds name equal commands."""
@@ -78,7 +75,7 @@ class Idempotency:
     def _take(self, writer: Writer, asked: IdempotentRequest) -> IdempotentRequest:
         """What the key stands for now. One without an answer is of a process that has died, and is taken over."""
         held = writer.idempotent_request(asked.team, asked.principal, asked.key)
-        if held is not None and held.created_us >= asked.created_us - KEEP_S * 1_000_000:
+        if held is not None and held.created_us >= asked.created_us - KEY_KEEP_S * 1_000_000:
             if held.fingerprint != asked.fingerprint:
                 raise IdempotencyKeyReused
             return held

@@ -3,7 +3,7 @@ rebuilt.
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -11,6 +11,13 @@ BulkKind = Literal["stop", "retry", "delete"]
 
 Outcome = Literal["done", "accepted", "refused", "failed"]
 """Of one execution: changed; taken by its engine, but not visible in time; refused as it stands; not reached."""
+
+
+KEY_KEEP_S: Final = 86_400
+"""How long an idempotency key stands for its request: who tries again does so within minutes, or after a night."""
+
+JOB_KEEP_S: Final = 7 * 86_400
+"""How long a finished job over many executions can be asked for."""
 
 
 class IdempotentRequest(NamedTuple):

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from monitor.access.teams import team_rule
 from monitor.errors import StoreUnavailable
@@ -15,8 +17,9 @@ from monitor.janitor import FORGOTTEN_AT_ONCE, HELD_AT_ONCE, REST_S, ROUND_S, Ja
 from monitor.journal import open_sqlite_journal
 from monitor.journal.base import Bounds, Journal
 from monitor.journal.memory import MemoryJournal
-from monitor.store.base import DeliveryQuery, Store
+from monitor.store.base import DeliveryQuery, Reader, Store
 from monitor.store.memory import MemoryStore
+from monitor.store.order_port import JOB_KEEP_S, KEY_KEEP_S, BulkJob, IdempotentRequest
 from monitor.store.sqlite import open_sqlite_store
 from monitor.webhooks.delivery import Planned
 from tests.support.clocks import ManualClock
@@ -279,3 +282,32 @@ async def test_what_must_be_told_is_never_set_aside(journal: Journal, store: Sto
     await tidy(janitor_of(journal, store, clock, most_pending=10), clock)
     found = await states(store)
     assert {id_ for id_, state in found.items() if state == "held"} == {f"log_{n}" for n in range(5)}
+
+
+async def test_orders_go_when_their_time_is_over(janitor: Janitor, store: Store, clock: ManualClock) -> None:
+    """Idempotency keys after a day, finished jobs after a week; one that runs stays."""
+    asked = IdempotentRequest("acme", "ada", "key", b"hash", clock.now_us())
+    job = BulkJob(id="bulk_1", team="acme", actor="ada", kind="stop", count=0, created_us=clock.now_us())
+
+    async def left() -> tuple[bool, list[str]]:
+        key = await store.read(lambda reader: reader.idempotent_request("acme", "ada", "key"))
+        jobs = [await store.read(partial(_job, id_)) for id_ in ("bulk_1", "bulk_2")]
+        return key is not None, [it.id for it in jobs if it is not None]
+
+    await store.write(lambda writer: writer.put_idempotent_request(asked))
+    done = await store.write(lambda writer: writer.add_bulk_job(job, []))
+    await store.write(lambda writer: writer.add_bulk_job(replace(job, id="bulk_2"), []))
+    await store.write(lambda writer: writer.finish_bulk_job(replace(done, finished_us=clock.now_us())))
+    for passed_s, expected in (
+        (KEY_KEEP_S, (True, ["bulk_1", "bulk_2"])),
+        (1, (False, ["bulk_1", "bulk_2"])),
+        (JOB_KEEP_S - KEY_KEEP_S - 1, (False, ["bulk_1", "bulk_2"])),
+        (1, (False, ["bulk_2"])),
+    ):
+        await clock.advance(passed_s)
+        await janitor.tidy()
+        assert await left() == expected
+
+
+def _job(job_id: str, reader: Reader) -> BulkJob | None:
+    return reader.bulk_job("acme", job_id)

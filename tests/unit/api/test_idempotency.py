@@ -9,8 +9,9 @@ import pytest
 
 from monitor.engines.base import Accepted, Refused
 from monitor.errors import JournalUnavailable
-from monitor.executions.idempotency import KEEP_S, Idempotency
+from monitor.executions.idempotency import Idempotency
 from monitor.store import open_sqlite_store
+from monitor.store.order_port import KEY_KEEP_S
 from monitor.web.idempotent import REPLAYED_HEADER
 from tests.support.clocks import NOON_US, ManualClock
 from tests.support.commanding import CommandHouse, Scripted, commanding, principal
@@ -163,7 +164,7 @@ async def test_a_key_is_kept_for_a_day(house: CommandHouse) -> None:
 
     who = await principal({"headers": []})
     assert (await idempotency.once(who, "key", b"asked", work)).answer == b"first"
-    await clock.advance(KEEP_S)
+    await clock.advance(KEY_KEEP_S)
     assert (await idempotency.once(who, "key", b"asked", work)).answer == b"first"
     await clock.advance(1)
     assert (await idempotency.once(who, "key", b"other", work)).answer == b"second"
