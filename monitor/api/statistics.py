@@ -269,8 +269,8 @@ def document(asked: Range, counted: Counted) -> StatisticsDocument:
         "failedExecutions": total.sum.ended - successes,
         "successRate": successes / total.sum.ended if total.sum.ended else None,
         "averageExecutionTime": _seconds(total.sum.mean_us),
-        "minExecutionTime": _seconds(total.low.mean_us if total.low else 0),
-        "maxExecutionTime": _seconds(total.high.mean_us if total.high else 0),
+        "minExecutionTime": _seconds(total.low_us or 0),
+        "maxExecutionTime": _seconds(total.high_us or 0),
         "percentiles": _percentiles(found),
         "inFlight": sum(count for status, count in counted.in_flight.items() if status in IN_FLIGHT),
         "data": _data(asked, tally.moments),
@@ -304,8 +304,8 @@ def _bucket(at_us: int, by_status: Mapping[str, Moment]) -> Bucket:
         "successes": successes,
         "failures": total.sum.ended - successes,
         "avgTime": _seconds(total.sum.mean_us),
-        "minTime": _seconds(total.low.mean_us if total.low else 0),
-        "maxTime": _seconds(total.high.mean_us if total.high else 0),
+        "minTime": _seconds(total.low_us or 0),
+        "maxTime": _seconds(total.high_us or 0),
     }
 
 

@@ -48,14 +48,15 @@ class Moment(NamedTuple):
     """What ended in one unit of time."""
 
     sum: Sum = Sum()
-    # Those in the lowest and in the highest bucket of known durations.
-    low: Pile | None = None
-    high: Pile | None = None
+    # The least and the greatest of the known durations, as their buckets tell them; None where none is known.
+    low_us: float | None = None
+    high_us: float | None = None
 
     def joined(self, other: "Moment") -> "Moment":
         """Both together."""
-        low, high = (self.low, other.low), (self.high, other.high)
-        return Moment(self.sum + other.sum, _outermost(*low, 1), _outermost(*high, -1))
+        lows = [it for it in (self.low_us, other.low_us) if it is not None]
+        highs = [it for it in (self.high_us, other.high_us) if it is not None]
+        return Moment(self.sum + other.sum, min(lows, default=None), max(highs, default=None))
 
 
 class Row(NamedTuple):
@@ -102,9 +103,9 @@ def tally(rows: Iterable[Row]) -> Tally:
     for row in rows:
         is_known = row.bucket >= 0
         one = Sum(row.size, row.size if is_known else 0, row.total_us)
-        pile = Pile(row.bucket, row.size, row.total_us) if is_known else None
+        mean_us = row.total_us / row.size if is_known else None
         at = (row.at, row.status)
-        moments[at] = moments.get(at, Moment()).joined(Moment(one, pile, pile))
+        moments[at] = moments.get(at, Moment()).joined(Moment(one, mean_us, mean_us))
         if is_known:
             count, total_us = durations.get((row.status, row.bucket), (0, 0))
             durations[row.status, row.bucket] = (count + row.size, total_us + row.total_us)
@@ -135,11 +136,3 @@ def by_bucket(durations: Mapping[tuple[str, int], Amount]) -> dict[int, Amount]:
         held = found.get(bucket, (0, 0))
         found[bucket] = (held[0] + count, held[1] + total_us)
     return found
-
-
-def _outermost(one: Pile | None, other: Pile | None, sign: int) -> Pile | None:
-    if one is None or other is None:
-        return one or other
-    if one.bucket == other.bucket:
-        return Pile(one.bucket, one.size + other.size, one.total_us + other.total_us)
-    return one if one.bucket * sign < other.bucket * sign else other

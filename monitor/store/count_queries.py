@@ -26,7 +26,7 @@ from monitor.projections.statistics import (
     RunCell,
     spans,
 )
-from monitor.projections.tally import Moment, NodeRuns, Pile, Row, Sum, Tally, tally
+from monitor.projections.tally import Moment, NodeRuns, Row, Sum, Tally, tally
 from monitor.store import tables
 from monitor.store.counting import Sought
 
@@ -93,27 +93,11 @@ class CountReads:
         return {row.fingerprint: ErrorKind(*row) for row in self._connection.execute(asked)}
 
     def _moments(self, piece: Select[Any]) -> Mapping[tuple[int, str], Moment]:
-        """Sums first, and then the two outermost buckets of each, for which their rows are looked at again."""
         rows = piece.subquery("rows").c
-        known = case((rows.bucket >= 0, rows.bucket))
-        sums = _summed(rows).add_columns(func.min(known).label("low"), func.max(known).label("high"))
-        summed = sums.add_columns(rows.at, rows.status).group_by(rows.at, rows.status)
-        found = self._connection.execute(summed).all()
-        again, outer = piece.subquery("again").c, summed.subquery("summed").c
-        edges = (
-            select(again.at, again.status, again.bucket, func.sum(again.count), func.sum(again.total_us))
-            .where(again.at == outer.at, again.status == outer.status, again.bucket.in_((outer.low, outer.high)))
-            .group_by(again.at, again.status, again.bucket)
-        )
-        piles = {(at, status, pile[0]): Pile(*pile) for at, status, *pile in self._connection.execute(edges)}
-        return {
-            (row.at, row.status): Moment(
-                Sum(row[0], row[1], row[2]),
-                piles.get((row.at, row.status, row.low)),
-                piles.get((row.at, row.status, row.high)),
-            )
-            for row in found
-        }
+        mean_us = case((rows.bucket >= 0, rows.total_us * 1.0 / rows.count))
+        asked = _summed(rows).add_columns(func.min(mean_us), func.max(mean_us), rows.at, rows.status)
+        found = self._connection.execute(asked.group_by(rows.at, rows.status))
+        return {(row[5], row[6]): Moment(Sum(*map(int, row[:3])), row[3], row[4]) for row in found}
 
     def _durations(self, piece: Select[Any]) -> Mapping[tuple[str, int], Amount]:
         rows = piece.subquery("rows").c

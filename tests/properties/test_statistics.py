@@ -204,8 +204,8 @@ def _keys(sums: Mapping[tuple[str, str], Sum]) -> Counter[str]:
 
 def _far_off(found: Tally, durations_us: Sequence[int]) -> list[str]:
     """Percentiles, the least and the greatest that are not within the error."""
-    lows = [it.low.mean_us for it in found.moments.values() if it.low]
-    highs = [it.high.mean_us for it in found.moments.values() if it.high]
+    lows = [it.low_us for it in found.moments.values() if it.low_us is not None]
+    highs = [it.high_us for it in found.moments.values() if it.high_us is not None]
     shown = {f"p{percent}": value for percent, value in percentiles_us(by_bucket(found.durations)).items()}
     if not durations_us:
         return [] if not (lows or highs or shown) else ["durations of nothing"]
