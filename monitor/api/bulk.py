@@ -3,9 +3,9 @@
 from collections import Counter
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, NotRequired, get_args
+from typing import Annotated, Any, Final, NotRequired, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, WithJsonSchema, model_validator
 from starlette.requests import Request
 from starlette.responses import Response
 from typing_extensions import TypedDict
@@ -13,10 +13,12 @@ from typing_extensions import TypedDict
 from monitor.access.principal import Principal
 from monitor.errors import BulkJobNotFound, IdempotencyKeyReused, InvalidBulk, InvalidFilter
 from monitor.events.codec import format_time
+from monitor.events.model import MAX_ID_CHARACTERS
 from monitor.executions.bulk import MOST_EXECUTIONS, Bulk, Preview, Progress, Wanted
 from monitor.executions.idempotency import Idempotency
 from monitor.store.order_port import BulkItem, BulkKind
 from monitor.web.documents import MAX_BODY_BYTES, Document, read_document
+from monitor.web.filters import filter_object
 from monitor.web.idempotent import IDEMPOTENCY_KEY, once
 from monitor.web.operations import Answer, Operation
 from monitor.web.replies import Timestamp, json_reply
@@ -30,8 +32,12 @@ class BulkRequest(Document):
 
     refusal = InvalidBulk
 
-    filter: dict[str, Any] | None = Field(None, description='Which: as webhooks take it, {"status": "running"}.')
-    ids: list[str] | None = Field(None, min_length=1, max_length=MOST_EXECUTIONS, description="Which, by their ids.")
+    filter: Annotated[dict[str, Any], WithJsonSchema(filter_object())] | None = Field(
+        None, description='Which: as webhooks take it, {"status": "running"}.'
+    )
+    ids: list[Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARACTERS)]] | None = Field(
+        None, min_length=1, max_length=MOST_EXECUTIONS, description="Which, by their ids."
+    )
     limit: int = Field(MOST_EXECUTIONS, ge=1, le=MOST_EXECUTIONS, description="At most so many, the latest first.")
     dry_run: bool = Field(False, alias="dryRun", description="Count them, and get the token for the real run.")
     preview_token: str | None = Field(None, alias="previewToken", max_length=100_000)

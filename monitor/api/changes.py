@@ -1,9 +1,10 @@
 """`DELETE` and `PATCH /v1/executions/{id}`: remove an execution, note something about it."""
 
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
+from pydantic.config import JsonDict
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -20,10 +21,15 @@ from monitor.web.replies import json_reply
 _FORCE: Final = Flag("force", "Also one that has not ended; it goes on running.")
 
 
+_TAG: Final[JsonDict] = {"minLength": 1, "maxLength": 100, "format": "printable"}
+
+
 class AnnotationRequest(Document):
     """The body of `PATCH /v1/executions/{id}`: members that are left out stay; null takes one back."""
 
-    tags: list[str] | None = Field(None, max_length=50, description="In place of those that it started with.")
+    tags: list[Annotated[str, Field(json_schema_extra=_TAG)]] | None = Field(
+        None, max_length=50, description="In place of those that it started with."
+    )
     vote: Literal["up", "down"] | None = None
     note: str | None = Field(None, max_length=10_000)
 

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from monitor.access.positions import position_token
 from monitor.access.principal import Principal
 from monitor.access.sealing import Sealer
-from monitor.errors import InvalidRequest
+from monitor.errors import ExecutionNotFound, InvalidRequest, NotFound
 from monitor.events.position import Position
 from monitor.executions.reads import Reads
 from monitor.projections.loglines import LEVELS
@@ -27,18 +27,21 @@ _LIMIT: Final = Limit(default=100, most=1000)
 _DATA_QUERY: Final = (_NODE, _FORMAT, MIN_POSITION)
 _LOG_QUERY: Final = (_LEVEL, _NODE, _FROM, _TO, _LIMIT, MIN_POSITION)
 
+_MISSING: Final = (ExecutionNotFound, NotFound)
+
 
 def operations(*, reads: Reads, sealer: Sealer) -> list[Operation]:
     """The operations of this file."""
     face = _Face(reads, sealer)
     return [
-        Operation("GET", "/v1/executions/{id}/data", face.data, "executions:data", query=_DATA_QUERY),
+        Operation("GET", "/v1/executions/{id}/data", face.data, "executions:data", query=_DATA_QUERY, errors=_MISSING),
         Operation(
             "GET",
             "/v1/executions/{id}/nodes/{nodeId}/data",
             face.node_data,
             "executions:data",
             query=(MIN_POSITION,),
+            errors=_MISSING,
         ),
         Operation(
             "GET",
@@ -46,6 +49,7 @@ def operations(*, reads: Reads, sealer: Sealer) -> list[Operation]:
             face.logs,
             "executions:read",
             query=_LOG_QUERY,
+            errors=(ExecutionNotFound,),
         ),
     ]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, NamedTuple, NotRequired
 
 import msgspec
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 from starlette.requests import Request
 from starlette.responses import Response
 from typing_extensions import TypedDict
@@ -19,6 +19,7 @@ from monitor.access.positions import position_token
 from monitor.access.principal import Principal
 from monitor.access.sealing import Sealer
 from monitor.errors import ClientError, InvalidEvent, JournalUnavailable, TooLarge, UnsupportedMediaType
+from monitor.events.model import MAX_ID_CHARACTERS
 from monitor.events.schema import EventDocument
 from monitor.intake import Headers, Intake, Receipt, Result
 from monitor.web.bodies import read_body
@@ -34,15 +35,43 @@ _MANY: Final = ("application/cloudevents-batch+json",)
 _LINES: Final = ("application/x-ndjson", "application/ndjson", "application/jsonl")
 _TYPES: Final = (*_ONE_OR_MANY, *_MANY, *_LINES)
 
-_Batch = Annotated[list[EventDocument], Field(min_length=1, max_length=MAX_ITEMS)]
+_NAME: Final = {"type": ["string", "null"], "minLength": 1, "maxLength": MAX_ID_CHARACTERS, "format": "printable"}
 
-_CloudEvents = Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MAX_ITEMS)]
+_MOST: Final = f"At most {MAX_ITEMS} items."
 
-_Lines = Annotated[str, Field(min_length=1, description="An event on each line.")]
+_Batch = Annotated[list[EventDocument], Field(min_length=1, description=_MOST)]
+
+_SUBJECT: Final = {"type": "string", "pattern": "^executions/[^/]+(/nodes/[^/]+)?$"}
+
+_CloudEvent = Annotated[
+    dict[str, Any],
+    WithJsonSchema(
+        {
+            "type": "object",
+            "description": "A CloudEvent 1.0 whose data is that of an event.",
+            "properties": {
+                "specversion": {"const": "1.0"},
+                **dict.fromkeys(("id", "source", "executionid"), _NAME),
+                "type": {**_NAME, "type": "string"},
+                "time": {"type": "string", "format": "date-time"},
+                "data": {"type": ["object", "null"]},
+            },
+            "required": ["specversion", "type", "time"],
+            "anyOf": [
+                {"properties": {"executionid": {"type": "string"}}, "required": ["executionid"]},
+                {"properties": {"subject": _SUBJECT}, "required": ["subject"]},
+            ],
+        }
+    ),
+]
+
+_CloudEvents = Annotated[list[_CloudEvent], Field(min_length=1, description=_MOST)]
+
+_Lines = Annotated[str, Field(min_length=1, description=f"An event on each line. {_MOST}")]
 
 _BODIES: Final[Mapping[str, object]] = {
     "application/json": EventDocument | _Batch,
-    "application/cloudevents+json": dict[str, Any],
+    "application/cloudevents+json": _CloudEvent,
     **dict.fromkeys(_MANY, _CloudEvents),
     **dict.fromkeys(_LINES, _Lines),
 }

@@ -57,7 +57,7 @@ def addresses(*, health: Callable[[], Health], observe: Callable[[], Awaitable[N
     """The addresses of this file. `observe` brings what is measured by looking, such as the lag, up to date."""
     face = _Face(health, observe, metrics)
     return [
-        Open("/", face.doors, answers=(Answer(media_types=("text/plain",)),)),
+        Open("/", face.doors, answers=(Answer(media_types=("text/plain",)),), name="getDoors"),
         Open("/livez", face.livez, answers=(Answer(Alive),)),
         Open("/readyz", face.readyz, answers=(Answer(Readiness), Answer(Readiness, 503))),
         Open("/metrics", face.exposition, answers=(Answer(media_types=("text/plain",)),)),

@@ -47,8 +47,8 @@ def _check_status(said: str) -> str:
     return said
 
 
-Time = Annotated[str, AfterValidator(_check_time)]
-Status = Annotated[str, AfterValidator(_check_status)]
+Time = Annotated[str, AfterValidator(_check_time), Field(json_schema_extra={"format": "date-time"})]
+Status = Annotated[str, AfterValidator(_check_status), Field(json_schema_extra={"enum": list(REPLAYABLE)})]
 EventType = Annotated[str, Field(min_length=1, max_length=256)]
 
 

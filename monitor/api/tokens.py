@@ -3,7 +3,7 @@
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast, get_args
+from typing import Annotated, Any, Final, cast, get_args
 
 from pydantic import Field, field_validator
 from starlette.requests import Request
@@ -20,10 +20,10 @@ from monitor.events.codec import format_time, parse_time_us
 from monitor.events.model import MAX_ID_CHARACTERS
 from monitor.executions.tokens import Tokens, TokenWish, reach
 from monitor.web.cursors import cursor_token, open_cursor
-from monitor.web.documents import Document, read_document
+from monitor.web.documents import PRINTABLE, Document, read_document
 from monitor.web.operations import Answer, Operation
 from monitor.web.params import CURSOR, Limit, Text, nearest
-from monitor.web.replies import json_reply
+from monitor.web.replies import Timestamp, json_reply
 
 _LIMIT: Final = Limit(default=20, most=100)
 _TEAM: Final = Text("team", "Of this team instead of your own; for administrators of the team `default`.")
@@ -41,23 +41,22 @@ class TokenRequest(Document):
 
     refusal = InvalidToken
 
-    name: str = Field(min_length=1, max_length=100, description="What it is for; shown in lists and in the audit.")
+    name: Annotated[str, Field(min_length=1, max_length=100), PRINTABLE] = Field(
+        description="What it is for; shown in lists and in the audit."
+    )
     role: Role = Field(description="What it may do at most.")
     scopes: list[Scope] | None = Field(None, min_length=1, description="Narrower than the role; null = all of it.")
-    team: str | None = Field(None, min_length=1, max_length=MAX_ID_CHARACTERS, description="null = your own.")
-    expires_at: str | None = Field(None, alias="expiresAt", description="When it ends, ISO 8601.")
+    team: Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARACTERS), PRINTABLE] | None = Field(
+        None, description="null = your own."
+    )
+    expires_at: Annotated[str, Field(json_schema_extra={"format": "date-time"})] | None = Field(
+        None, alias="expiresAt", description="When it ends, ISO 8601."
+    )
     expires_in_s: int | None = Field(None, alias="expiresIn", ge=1, le=_MOST_SECONDS, description="Seconds until then.")
-    allowed_addresses: list[str] = Field(
+    allowed_addresses: list[Annotated[str, Field(json_schema_extra={"format": "cidr"})]] = Field(
         [], alias="allowedAddresses", max_length=100, description="Networks (CIDR) it may come from; none = any."
     )
     rate: int | None = Field(None, alias="rateLimit", ge=1, le=10_000, description="Requests in a second.")
-
-    @field_validator("name", "team")
-    @classmethod
-    def _check_printable(cls, said: str | None) -> str | None:
-        if said is not None and not (said.strip() and said.isprintable()):
-            raise ValueError("takes printable text")
-        return said
 
     @field_validator("scopes", mode="before")
     @classmethod
@@ -103,16 +102,16 @@ class TokenDocument(TypedDict):
     team: str
     name: str
     role: Role
-    # null = all of the role's.
     scopes: list[Scope] | None
-    # `active`, `expired` or `revoked`.
+    """null = all of the role's."""
     status: str
-    createdAt: str
+    """`active`, `expired` or `revoked`."""
+    createdAt: Timestamp
     createdBy: str
-    expiresAt: str | None
-    revokedAt: str | None
-    # To the minute.
-    lastUsedAt: str | None
+    expiresAt: Timestamp | None
+    revokedAt: Timestamp | None
+    lastUsedAt: Timestamp | None
+    """To the minute."""
     allowedAddresses: list[str]
     rateLimit: int | None
 
@@ -120,8 +119,8 @@ class TokenDocument(TypedDict):
 class MadeDocument(TokenDocument):
     """A new token."""
 
-    # The token itself, shown this once.
     token: str
+    """The token itself, shown this once."""
 
 
 class TokenPagination(TypedDict):
@@ -151,7 +150,7 @@ def operations(*, tokens: Tokens, sealer: Sealer, clock: Clock) -> list[Operatio
             face.create,
             "admin",
             body=TokenRequest,
-            answers=(Answer(MadeDocument, 201),),
+            answers=(Answer(MadeDocument, 201, headers=("location",)),),
             errors=(InvalidToken, *foreign),
         ),
         Operation(

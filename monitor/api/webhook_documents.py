@@ -3,19 +3,49 @@
 from math import ceil
 from typing import Annotated, Any, ClassVar, Final, Literal, cast
 
-from pydantic import Field, WithJsonSchema, field_validator
+from pydantic import ConfigDict, Field, WithJsonSchema, field_validator
+from pydantic.config import JsonDict
 
 from monitor.errors import ClientError, InvalidWebhook
 from monitor.events.codec import parse_time_us
 from monitor.executions.wishes import Wish
-from monitor.web.documents import Document
-from monitor.webhooks.endpoint import MAX_IN_FLIGHT, MOST_IN_FLIGHT, TIMEOUT_S, Ordering, Rate
+from monitor.web.documents import PRINTABLE, Document
+from monitor.web.filters import filter_object
+from monitor.webhooks.endpoint import EVENT_CHOICES, MAX_IN_FLIGHT, MOST_IN_FLIGHT, TIMEOUT_S, Ordering, Rate
+from monitor.webhooks.headers import MAX_HEADERS
 from monitor.webhooks.schedule import EXPIRES_AFTER_US
 
 _DAY_S: Final = 86_400
 
 Delay = Annotated[int, Field(ge=1, le=_DAY_S)]
 Status = Annotated[int, Field(ge=300, le=599)]
+
+
+_GROUP: Final = "[A-Za-z0-9+/]"
+
+Secret = Annotated[
+    str,
+    Field(
+        json_schema_extra={
+            "description": "whsec_ and 24 to 64 bytes in base64; without one, a random one is made.",
+            "pattern": f"^whsec_({_GROUP}{{4}}){{8,20}}({_GROUP}{{4}}|{_GROUP}{{3}}=|{_GROUP}{{2}}==)?$",
+        }
+    ),
+]
+
+_EVENTS: Final[JsonDict] = {
+    "description": "Types, or all that begin alike.",
+    "items": {"type": "string", "enum": list(EVENT_CHOICES)},
+    "minItems": 1,
+}
+
+_HEADERS: Final[JsonDict] = {
+    "description": "Sent with each delivery.",
+    "propertyNames": {"pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"},
+    "maxProperties": MAX_HEADERS,
+}
+
+_URL: Final[JsonDict] = {"format": "uri", "description": "Where deliveries go, by https."}
 
 
 class _WebhookDocument(Document):
@@ -37,10 +67,10 @@ class RateDocument(_WebhookDocument):
 class _Settings(_WebhookDocument):
     """What a webhook may be told. Its fields are named like an endpoint's members."""
 
-    events: list[str] = Field([], max_length=100)
-    filters: dict[str, Any] = Field({})
-    name: str | None = Field(None, max_length=100)
-    headers: dict[str, str] = Field({}, repr=False)
+    events: list[str] = Field([], max_length=100, json_schema_extra=_EVENTS)
+    filters: Annotated[dict[str, Any], WithJsonSchema(filter_object())] = Field({})
+    name: Annotated[str, Field(max_length=100), PRINTABLE] | None = None
+    headers: dict[str, str] = Field({}, repr=False, json_schema_extra=_HEADERS)
     payload: Literal["full", "thin"] = "full"
     ordering: Ordering = "none"
     on_exhausted: Literal["skip", "halt"] = Field("skip", alias="onExhausted")
@@ -51,13 +81,6 @@ class _Settings(_WebhookDocument):
     give_up_on: list[Status] = Field([], max_length=100, alias="giveUpOn")
     obeys_receiver: bool = Field(True, alias="obeyReceiver")
     disabled: bool = False
-
-    @field_validator("name")
-    @classmethod
-    def _check_name(cls, said: str | None) -> str | None:
-        if said is not None and not (said.strip() and said.isprintable()):
-            raise ValueError("takes printable text")
-        return said
 
     @field_validator("retry_delays_s")
     @classmethod
@@ -83,8 +106,10 @@ class WebhookDocument(_Settings):
 
     elsewhere: ClassVar = {"status": "; did you mean 'disabled'?"}
 
-    url: str
-    secret: str | None = Field(None, repr=False)
+    model_config = ConfigDict(json_schema_extra={"required": ["url", "events"]})
+
+    url: str = Field(json_schema_extra=_URL)
+    secret: Secret | None = Field(None, repr=False)
 
     def wish(self) -> Wish:
         members = {name: value for name, value in super().wish().items() if name != "secret"}
@@ -100,7 +125,7 @@ class ChangeDocument(_Settings):
         "status": "; POST /v1/webhooks/{id}/pause and /resume change it",
     }
 
-    url: str = ""
+    url: str = Field("", json_schema_extra=_URL | {"minLength": 1})
 
 
 _HELD: Final = {
@@ -109,7 +134,7 @@ _HELD: Final = {
         {"enum": ["all", "none"]},
         {
             "type": "object",
-            "properties": {"since": {"type": "string", "format": "moment"}},
+            "properties": {"since": {"type": "string", "format": "date-time"}},
             "required": ["since"],
             "additionalProperties": False,
         },
@@ -141,4 +166,4 @@ class RotateDocument(_WebhookDocument):
     """The body of `POST /v1/webhooks/{id}/secret/rotate`."""
 
     overlap_s: int = Field(_DAY_S, ge=0, le=7 * _DAY_S, alias="overlapSeconds")
-    secret: str | None = Field(None, repr=False)
+    secret: Secret | None = Field(None, repr=False)

@@ -50,7 +50,11 @@ def _writable(value: Any, levels: int = MAX_NESTING) -> Any:
     return value
 
 
-Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARACTERS), AfterValidator(_printable)]
+Id = Annotated[
+    str,
+    Field(min_length=1, max_length=MAX_ID_CHARACTERS, json_schema_extra={"format": "printable"}),
+    AfterValidator(_printable),
+]
 TypeName = Annotated[Id, AfterValidator(_not_reserved)]
 Moment = Annotated[
     str, Field(max_length=64), AfterValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})

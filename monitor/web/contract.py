@@ -61,6 +61,9 @@ HEADERS: Final[Mapping[str, Json]] = {
         "description": "true: the answer to an earlier request with the same Idempotency-Key.",
         "schema": {"type": "string"},
     },
+    "ratelimit-limit": {"description": "Requests that the token has in a second.", "schema": {"type": "integer"}},
+    "ratelimit-remaining": {"description": "How many are left now.", "schema": {"type": "integer"}},
+    "ratelimit-reset": {"description": "Seconds until all are there again.", "schema": {"type": "integer"}},
     "retry-after": {"description": "Seconds to wait before the next try.", "schema": {"type": "integer"}},
 }
 """Headers of answers that say something, by name."""
@@ -140,7 +143,13 @@ def described(operation: Operation | Open) -> Described:
     doc, room = _text(handler.__doc__), handler.__module__
     if isinstance(operation, Open):
         return Described(
-            method="GET", path=operation.path, doc=doc, room=room, answers=operation.answers, errors=operation.errors
+            method="GET",
+            path=operation.path,
+            doc=doc,
+            room=room,
+            answers=operation.answers,
+            errors=operation.errors,
+            name=operation.name,
         )
     return Described(
         method=operation.method,
@@ -283,7 +292,11 @@ def _answers(it: Described, table: Sequence[Described], schemas: "_Schemas") -> 
     answers: dict[str, Json] = {}
     for answer in it.answers:
         shown: Json = answers.setdefault(str(answer.status), {"description": _meaning(answer, schemas)})
-        names = [*answer.headers, *(["monitor-position"] if MIN_POSITION in it.query else [])]
+        names = [
+            *answer.headers,
+            *(["monitor-position"] if MIN_POSITION in it.query else []),
+            *(_OF_RATES if it.scope else []),
+        ]
         if names:
             shown["headers"] = {name: HEADERS[name] for name in dict.fromkeys(names)}
         if answer.document is not None or answer.media_types != ("application/json",):
@@ -295,6 +308,8 @@ def _answers(it: Described, table: Sequence[Described], schemas: "_Schemas") -> 
             shown["links"] = links
     return answers
 
+
+_OF_RATES: Final = ("ratelimit-limit", "ratelimit-remaining", "ratelimit-reset")
 
 _TEXT: Final[Json] = {"type": "string"}
 

@@ -11,13 +11,14 @@ from typing import Any, ClassVar, Final, TypeVar, get_args
 from pydantic import (
     BaseModel,
     ConfigDict,
+    GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     ValidationError,
     ValidationInfo,
     field_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, ErrorDetails
+from pydantic_core import CoreSchema, ErrorDetails, core_schema
 from starlette.requests import Request
 
 from monitor.errors import ClientError, InvalidRequest, UnsupportedMediaType
@@ -50,23 +51,57 @@ class Document(BaseModel):
         resolved = handler.resolve_ref_schema(schema)
         required = resolved.get("required", ())
         resolved["properties"] = {
-            name: it if name in required else _or_null(it) for name, it in resolved.get("properties", {}).items()
+            name: _without_default(it) if name in required else _or_null(it)
+            for name, it in resolved.get("properties", {}).items()
         }
         return schema
 
     @field_validator("*", mode="before")
     @classmethod
-    def _take_null_for_default(cls, said: Any, info: ValidationInfo) -> Any:
+    def _take_null_and_numbers(cls, said: Any, info: ValidationInfo) -> Any:
+        """The default for null; and whole numbers for what they are, however their writer spells them (2 and 2.0)."""
         field = cls.model_fields[info.field_name or ""]
-        return field.get_default(call_default_factory=True) if said is None and not field.is_required() else said
+        if said is None and not field.is_required():
+            return field.get_default(call_default_factory=True)
+        return [_whole(item) for item in said] if isinstance(said, list) else _whole(said)
+
+
+def _whole(said: Any) -> Any:
+    return int(said) if isinstance(said, float) and said.is_integer() else said
+
+
+def _without_default(schema: JsonSchemaValue) -> JsonSchemaValue:
+    return {name: value for name, value in schema.items() if name != "default"}
 
 
 def _or_null(schema: JsonSchemaValue) -> JsonSchemaValue:
+    """A member's schema that also takes null, unless the default that null stands for is one that is refused."""
+    least = max(schema.get("minItems", 0), schema.get("minLength", 0))
+    if "default" in schema and least and len(schema["default"]) < least:
+        return _without_default(schema)
     if not schema.keys() & {"type", "anyOf", "$ref", "enum", "const"} or {"type": "null"} in schema.get("anyOf", ()):
         return schema
     told = {name: value for name, value in schema.items() if name in ("description", "default")}
     inner = {name: value for name, value in schema.items() if name not in told}
     return {**told, "anyOf": [inner, {"type": "null"}]}
+
+
+class _IsPrintable:
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(_checked_printable, handler(source))
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"minLength": 1, **handler(core), "format": "printable"}
+
+
+PRINTABLE: Final = _IsPrintable()
+"""Marks text for people: it can be printed, and is not only blank."""
+
+
+def _checked_printable(said: str) -> str:
+    if not (said.strip() and said.isprintable()):
+        raise ValueError("takes printable text")
+    return said
 
 
 _D = TypeVar("_D", bound=Document)

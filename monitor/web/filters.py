@@ -44,6 +44,29 @@ def filter_parameters() -> Iterator[dict[str, Any]]:
                 }
 
 
+def filter_object() -> dict[str, Any]:
+    """The filter of subscriptions and webhooks: a member for each field."""
+    return {
+        "type": "object",
+        "description": "Tests that all hold: a value, several of which one is enough, or an object of operators.",
+        "properties": {field: _tests(field) for field in FIELDS},
+        "additionalProperties": False,
+    }
+
+
+def _tests(field: str) -> dict[str, Any]:
+    one = _IN_JSON[FIELDS[field].kind]
+    several = {"type": "array", "items": one, "minItems": 1, "maxItems": MAX_VALUES}
+    operations = {operator: [one, several] if operator in ("eq", "ne") else [one] for operator in operators(field)}
+    asked = {
+        "type": "object",
+        "properties": {operator: {"anyOf": forms} for operator, forms in operations.items()},
+        "minProperties": 1,
+        "additionalProperties": False,
+    }
+    return {"anyOf": [one, several, asked]}
+
+
 _MEANINGS: Final = {
     "ne": "is none of these",
     "gt": "is greater",
@@ -64,6 +87,14 @@ _ONE: Final[dict[str, dict[str, Any]]] = {
     "text": {"type": "string", "minLength": 1, "format": "words"},
     "tags": {"type": "string", "minLength": 1, "format": "words"},
     "status": {"type": "string", "pattern": f"^{_WORD}(,{_WORD})*$"},
+    "time": {"type": "string", "format": "moment"},
+    "seconds": {"type": "number", "minimum": 0, "exclusiveMaximum": 10_000_000_000},
+}
+
+_IN_JSON: Final[dict[str, dict[str, Any]]] = {
+    "text": {"type": "string", "minLength": 1, "format": "printable"},
+    "tags": {"type": "string", "minLength": 1, "format": "printable"},
+    "status": {"type": "string", "enum": list(STATUSES)},
     "time": {"type": "string", "format": "moment"},
     "seconds": {"type": "number", "minimum": 0, "exclusiveMaximum": 10_000_000_000},
 }

@@ -21,7 +21,9 @@ from monitor.web.params import Text
 REPLAYED_HEADER: Final = "idempotency-replayed"
 
 IDEMPOTENCY_KEY: Final = Text(
-    "Idempotency-Key", "Of your making, one for each request: sent again under its key, it is answered again."
+    "Idempotency-Key",
+    "Of your making, one for each request: sent again under its key, it is answered again.",
+    pattern="^[!-~]([ -~]{0,253}[!-~])?$",
 )
 
 _MOST_CHARACTERS: Final = 255

@@ -72,6 +72,8 @@ class Open:
     _: KW_ONLY
     answers: Sequence[Answer] = (Answer(),)
     errors: Sequence[type[MonitorError]] = ()
+    # As of an Operation.
+    name: str = ""
 
 
 def open_routes(addresses: Iterable[Open]) -> list[Route]:

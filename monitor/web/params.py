@@ -16,6 +16,7 @@ from monitor.access.positions import open_position
 from monitor.access.sealing import Sealer
 from monitor.errors import InvalidPosition, InvalidRequest
 from monitor.events.codec import parse_time_us
+from monitor.events.model import MAX_ID_CHARACTERS
 from monitor.events.position import Position
 
 _MOST_OF_A_PHRASE: Final = 200
@@ -39,10 +40,16 @@ class Text:
 
     name: str
     doc: str
+    # What it stands for, where that has a name among the formats of JSON Schema or of the contract.
+    form: str = ""
+    # What it matches; "" = no more than its form says.
+    pattern: str = ""
 
     def schema(self) -> dict[str, Any]:
         """JSON Schema of a value."""
-        return {"type": "string"}
+        ends = {"minLength": 1, "maxLength": MAX_ID_CHARACTERS} if self.form == "printable" else {}
+        form = {"format": self.form} if self.form else {}
+        return {"type": "string", **form, **ends, **({"pattern": self.pattern} if self.pattern else {})}
 
     def take(self, query: QueryParams) -> str | None:
         """The value; None where it is absent."""
@@ -184,7 +191,7 @@ class MinPosition:
 
     def schema(self) -> dict[str, Any]:
         """JSON Schema of a value."""
-        return {"type": "string"}
+        return {"type": "string", "format": "position"}
 
     def take(self, query: QueryParams, sealer: Sealer) -> Position | None:
         """The position; None where it is absent. Raises InvalidPosition."""
@@ -213,7 +220,7 @@ class Filters:
         return [pair for pair in query.multi_items() if pair[0].startswith(self.name)]
 
 
-CURSOR: Final = Text("cursor", "Where the page before told to go on.")
+CURSOR: Final = Text("cursor", "Where the page before told to go on.", "cursor")
 MIN_POSITION: Final = MinPosition()
 FILTERS: Final = Filters()
 

@@ -56,7 +56,7 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"onExhausted": "stop"}, "onExhausted", "'onExhausted': Input should be 'skip' or 'halt'"),
     ({"maxInFlight": 0}, "maxInFlight", "'maxInFlight': Input should be greater than or equal to 1"),
     ({"maxInFlight": 33}, "maxInFlight", "'maxInFlight': Input should be less than or equal to 32"),
-    ({"maxInFlight": 8.0}, "maxInFlight", "'maxInFlight': Input should be a valid integer"),
+    ({"maxInFlight": 8.5}, "maxInFlight", "'maxInFlight': Input should be a valid integer"),
     ({"maxInFlight": True}, "maxInFlight", "'maxInFlight': Input should be a valid integer"),
     ({"maxInFlight": "8"}, "maxInFlight", "'maxInFlight': Input should be a valid integer"),
     ({"rateLimit": 5}, "rateLimit", "'rateLimit': Input should be an object"),

@@ -24,6 +24,7 @@ class Outer(Document):
     name: str = "nobody"
     inner: Inner | None = None
     several: list[Inner] = []  # noqa: RUF012 - pydantic copies it
+    widths: list[int] = []  # noqa: RUF012 - the same
     anything: Any = None
 
     @model_validator(mode="after")
@@ -97,6 +98,13 @@ async def test_what_is_no_document_is_refused(body: bytes, kind: type[ClientErro
     """However deep, long or broken."""
     with pytest.raises(kind):
         await read(body)
+
+
+async def test_whole_numbers_may_be_spelt_with_a_point() -> None:
+    """JSON has one kind of numbers (RFC 8259, 6)."""
+    assert (await read(b'{"inner": {"width": 2.0}, "widths": [3.0, 4]}')) == Outer(inner=Inner(width=2), widths=[3, 4])
+    with pytest.raises(InvalidWebhook, match=r"'inner\.width': Input should be a valid integer"):
+        await read(b'{"inner": {"width": 2.5}}')
 
 
 async def test_only_json_is_taken() -> None:

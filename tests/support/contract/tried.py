@@ -1,0 +1,66 @@
+"""The service that is asked: with executions in every state, a webhook that was called, and a token for who asks."""
+
+import re
+from typing import Any, Final
+
+from tests.support.service import Service
+from tests.support.tokens import bearer
+
+UNTRIED: Final = 3
+"""Two streams, which go on for ever, and the contract itself, which schemathesis has read before."""
+
+_EXECUTIONS: Final = 12
+
+
+async def told_story(service: Service) -> str:
+    """Tell the service of executions and a webhook; returns the administrator's token."""
+    found = re.search(r"mon_[A-Za-z0-9]+_[A-Za-z0-9]+", service.log.read_text())
+    assert found is not None, service.log.read_text()
+    async with service.client() as client:
+        client.headers.update(bearer(found[0]))
+        hook = {"url": "http://127.0.0.1:9/hook", "events": ["*"], "retrySchedule": [3600]}
+        assert (await client.post("/v1/webhooks", json=hook)).status_code == 201
+        events = [event for number in range(_EXECUTIONS) for event in _story(number)]
+        answer = await client.post("/v1/events", json=events)
+        assert (answer.status_code, answer.json()["rejected"]) == (200, 0)
+        seen = await client.get("/v1/executions", params={"minPosition": answer.json()["position"]})
+        assert len(seen.json()["data"]) == _EXECUTIONS
+    return found[0]
+
+
+def _story(number: int) -> list[dict[str, Any]]:
+    begun = {
+        "workflowName": "GitHub to Slack",
+        "mode": "webhook",
+        "trigger": {"type": "webhook", "source": "github", "payload": {"action": "opened"}},
+        "inputData": {"number": number},
+        "metadata": {"queueTime": 0.1},
+        "tags": ["nightly"],
+    }
+    node = {"nodeId": "slack_1", "nodeName": "Send to Slack", "nodeType": "slack"}
+    ran = {**node, "status": "success", "duration": 1.5, "inputData": [{"a": 1}], "outputData": [{"ok": True}]}
+    lines = [{"timestamp": f"2026-11-22T10:{number:02}:02Z", "level": "warn", "nodeId": "slack_1", "message": "slow"}]
+    ends: list[tuple[str, dict[str, Any]]] = [
+        ("execution.completed", {"duration": 9.5, "outputData": {"ok": True}}),
+        ("execution.failed", {"status": "timeout", "error": {"type": "Timeout", "message": "too slow"}}),
+        ("execution.cancelled", {"reason": "asked"}),
+        ("execution.waiting", {"kind": "approval"}),
+        ("execution.progress", {"completed": 1, "total": 2, "message": "half"}),
+    ]
+    told = [
+        ("execution.started", begun),
+        ("node.started", node),
+        ("node.completed", ran),
+        ("log.appended", {"lines": lines}),
+        ends[number % len(ends)],
+    ]
+    return [
+        {
+            "type": kind,
+            "executionId": f"exec_{number}",
+            "workflowId": f"wf_{number % 3}",
+            "timestamp": f"2026-11-22T10:{number:02}:{second:02}Z",
+            "data": data,
+        }
+        for second, (kind, data) in enumerate(told)
+    ]
