@@ -12,7 +12,7 @@ from typing import Any, Final
 import structlog
 
 from monitor.clock import Clock
-from monitor.errors import Unavailable
+from monitor.errors import InvalidEvent, Unavailable
 from monitor.events.codec import format_time
 from monitor.events.position import Position
 from monitor.events.types import MONITOR_SOURCE
@@ -51,7 +51,7 @@ class Expiry:
         while True:
             try:
                 await self.tidy()
-            except Unavailable as error:
+            except (Unavailable, InvalidEvent) as error:
                 self._log.warning("cannot remove executions for now", code=error.code, reason=error.message)
             await self._clock.sleep(ROUND_S)
 
@@ -67,10 +67,15 @@ class Expiry:
     async def _expire(self, of: tuple[str, str, str], before_us: int) -> bool:
         """Delete what ended before, portion by portion; False when the pipeline does not keep up."""
         deleted = 0
+        before: Sequence[str] = ()
         while ids := await self._store.read(
             lambda reader: reader.ended_before(of, before_us, without_tag=KEEP_TAG, limit=PORTION)
         ):
-            receipt = await self._intake.publish(_deletions(ids, self._clock.now_us()), team=of[0])
+            if ids[0] in before:
+                self._log.warning("executions are still there once they are deleted", team=of[0], first=ids[0])
+                break
+            before = ids
+            receipt = await self._intake.publish(_deletions(ids, of[0], self._clock.now_us()), team=of[0])
             if not await self._reached(receipt.position, _FOLDED_WITHIN_S):
                 return False
             deleted += len(ids)
@@ -92,11 +97,13 @@ class Expiry:
             self._log.info("forgot deleted executions", executions=forgotten)
 
 
-def _deletions(ids: Sequence[str], now_us: int) -> list[Mapping[str, Any]]:
+def _deletions(ids: Sequence[str], team: str, now_us: int) -> list[Mapping[str, Any]]:
     return [
         {
             "type": "execution.deleted",
             "executionId": id_,
+            # On a shared journal the body is all that can name the team.
+            "teamId": team,
             "timestamp": format_time(now_us),
             "id": f"retention.{now_us}",
             "source": MONITOR_SOURCE,

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import structlog
 
 from monitor.clock import Clock
-from monitor.errors import Unavailable
+from monitor.errors import InvalidEvent, Unavailable
 from monitor.journal.base import Bounds
 from monitor.projections.verdicts import ANSWER_WITHIN_US, event_of, judge, no_answer
 from monitor.store.base import Store, Writer
@@ -99,7 +99,7 @@ class Judge:
         while is_more:
             said, is_more = await self._store.write(lambda writer: self._decide(writer, now_us))
             for team, events in said.items():
-                await self._publish(events, team=team)
+                await self._say(team, events)
 
     async def _give_up_commands(self, now_us: int) -> None:
         """Say of commands that nobody has answered them in time; an answer that comes later holds all the same."""
@@ -112,9 +112,16 @@ class Judge:
             if row.command.id not in self._given_up:
                 said[row.team].append(no_answer(row.execution_id, row.team, row.command))
         for team, events in said.items():
-            await self._publish(events, team=team)
+            await self._say(team, events)
         # Until they are folded they are found again.
         self._given_up = {row.command.id for row in waiting}
+
+    async def _say(self, team: str, events: Sequence[Mapping[str, Any]]) -> None:
+        """Append. An event whose id a producer has used for one of his own is refused, alone of them all."""
+        try:
+            await self._publish(events, team=team)
+        except InvalidEvent as refused:
+            self._log.warning("a verdict was not taken", team=team, code=refused.code, reason=refused.message)
 
     def _decide(self, writer: Writer, now_us: int) -> tuple[Mapping[str, list[Mapping[str, Any]]], bool]:
         """What to say, by team, and whether there may be more to look at.

@@ -131,6 +131,44 @@ async def test_what_is_left_goes_with_the_records(tmp_path: Path, clock: LaterCl
     assert rows(data / "store.db", "SELECT DISTINCT key FROM progress") == [(2,)]
 
 
+async def test_each_goes_from_its_own_team_also_where_the_body_alone_names_it(
+    tmp_path: Path, clock: LaterClock
+) -> None:
+    """As on a shared journal, where what intake writes beside an event means nothing."""
+    async with folding(tmp_path / "data", clock, keep="30d,team:acme=7d") as parts:
+        await told(parts, life("same"))
+        await told(parts, life("same"), team="acme")
+        taken: list[Any] = []
+        publish = parts.intake.publish
+
+        async def seen(events: Any, *, team: str) -> Any:
+            taken.extend((event.get("teamId"), team) for event in events)
+            return await publish(events, team=team)
+
+        parts.intake.publish = seen  # type: ignore[method-assign]
+        await tidied(parts, clock, 8)
+        assert taken == [("acme", "acme")]
+        assert (await ids(parts), await ids(parts, "acme")) == ({"same"}, set())
+
+
+async def test_a_round_ends_where_deleting_does_not_help(tmp_path: Path, clock: LaterClock) -> None:
+    """An execution that is still there once its end is folded is left to the next round, not deleted for ever."""
+    async with folding(tmp_path / "data", clock, keep="7d") as parts:
+        await told(parts, life("stays"))
+        publish = parts.intake.publish
+        rounds: list[int] = []
+
+        async def lost(events: Any, *, team: str) -> Any:
+            rounds.append(len(events))
+            assert len(rounds) < 10, "it goes on for ever"
+            return await publish([], team=team)
+
+        parts.intake.publish = lost  # type: ignore[method-assign]
+        await tidied(parts, clock, 8)
+        assert rounds == [1]
+        assert await ids(parts) == {"stays"}
+
+
 @pytest.mark.parametrize("count", [1_000, pytest.param(100_000, marks=pytest.mark.long)])
 async def test_writers_hardly_notice(tmp_path: Path, clock: LaterClock, count: int) -> None:
     """However many go: each portion holds the store for some milliseconds only."""

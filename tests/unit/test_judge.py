@@ -8,7 +8,7 @@ import pytest
 
 from monitor.access.teams import team_rule
 from monitor.errors import JournalUnavailable
-from monitor.events.codec import format_time
+from monitor.events.codec import derived_id, format_time
 from monitor.intake import Intake
 from monitor.journal.base import Bounds
 from monitor.journal.memory import MemoryJournal
@@ -327,3 +327,28 @@ async def test_no_command_is_given_up_by_a_service_that_was_away(house: House) -
     await house.pass_(10, house.judge, other)
     assert house.told.count("patient command.failed") == 1
     assert await house.store.read(lambda reader: reader.quarantine(10)) == []
+
+
+async def test_whoever_takes_the_id_of_a_verdict_silences_his_own_execution_alone(house: House) -> None:
+    """Ids of verdicts can be foreseen; an event that bears one must not end the judge, nor what it says of others."""
+    at = house.clock.now_us()
+    missed_us = at + 2_000_000
+    for id_ in ("mine", "yours"):
+        await house.say("execution.started", id_, data={"deadlineAt": format_time(missed_us)})
+    basis = f"mine\x000\x00{missed_us}\x00None"
+    await house.say("execution.progress", "mine", id=derived_id("verdict:late", basis.encode()))
+    house.told.clear()
+    await house.pass_(4)
+    assert house.told == ["yours execution.late"]
+
+
+async def test_whoever_takes_the_id_of_a_missing_answer_does_not_end_the_judge(house: House) -> None:
+    """Nor is anybody else's command left without a word."""
+    await house.pass_(31)
+    taken = derived_id("verdict:no_answer", b"mine\0cmd_mine")
+    await house.say("execution.progress", "mine", id=taken)
+    for id_ in ("mine", "yours"):
+        await house.say("command.requested", id_, data={"commandId": f"cmd_{id_}", "kind": "execute"})
+    house.told.clear()
+    await house.pass_(33)
+    assert house.told == ["yours command.failed"]
