@@ -3,23 +3,19 @@
 Nobody else constructs anything; tests use the same two doors.
 """
 
-import fcntl
-import os
 import random
 import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-import structlog
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from monitor.access.decoding import Decoding, decoding_of
-from monitor.access.sealing import Sealer, load_key
+from monitor.access.sealing import Sealer
 from monitor.api import (
     audit as audits,
 )
@@ -45,12 +41,10 @@ from monitor.api import (
 from monitor.clock import Clock, SystemClock
 from monitor.dashboard import page
 from monitor.deliverer import Deliverer
-from monitor.deliverer import Statistics as WebhookStatistics
 from monitor.engines.base import Engine
 from monitor.engines.demo import DemoEngine
 from monitor.engines.kafka import open_kafka_engine
 from monitor.engines.router import Router
-from monitor.errors import DataFolderBusy, DataFolderUnusable, JournalMismatch, SettingsInvalid
 from monitor.executions.audit import Audit
 from monitor.executions.bulk import Bulk
 from monitor.executions.changes import Changes
@@ -73,18 +67,18 @@ from monitor.executions.webhook_secrets import WebhookSecrets
 from monitor.executions.webhooks import Webhooks
 from monitor.executions.wishes import Wishes
 from monitor.expiry import Expiry
-from monitor.fanout.feed import Limits, Tally
-from monitor.fanout.hub import Hub, Statistics
+from monitor.fanout.feed import Limits
+from monitor.fanout.hub import Hub
 from monitor.fanout.replay import Replay
 from monitor.fanout.snapshots import Snapshots
 from monitor.fanout.standstill import Standstill
 from monitor.intake import Intake
 from monitor.janitor import Janitor
-from monitor.journal import open_sqlite_journal
 from monitor.journal.base import Journal
-from monitor.journal.kafka import open_kafka_journal
 from monitor.judge import Judge
-from monitor.pipeline import Pipeline, check_anchors
+from monitor.observing import observe_streams, observe_webhooks
+from monitor.opening import bind, lock_folder, open_journal, open_sealer
+from monitor.pipeline import Pipeline
 from monitor.replayer import Replayer
 from monitor.retention import parse_retention
 from monitor.settings import Settings
@@ -106,9 +100,6 @@ from monitor.webhooks.payload import Bodies
 from monitor.webhooks.posting import Poster
 from monitor.webhooks.sender import open_sender
 from monitor.webhooks.targets import Targets
-
-GROUP: Final = "execution-monitor"
-"""Consumer group under which Kafka's own tools see how far this service is; the store's offsets decide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +155,8 @@ class Parts:
 
     async def observe(self) -> None:
         """Bring those metrics up to date that are measured by looking. Raises Unavailable."""
-        _observe_streams(self.hub.statistics(), self.metrics)
-        _observe_webhooks(self.deliverer.statistics(), self.metrics)
+        observe_streams(self.hub.statistics(), self.metrics)
+        observe_webhooks(self.deliverer.statistics(), self.metrics)
         # In this order: what counts as applied here is, where it is owed to anybody, in the backlog that is read next.
         await self.pipeline.observe()
         backlog = await self.store.read(lambda reader: reader.backlog(None))
@@ -179,40 +170,6 @@ class Parts:
         return Health((self.pipeline.trouble,) if self.pipeline.trouble else ())
 
 
-def _observe_webhooks(now: WebhookStatistics, metrics: Metrics) -> None:
-    metrics.in_flight.set(now.in_flight)
-    metrics.broken_lanes.set(now.broken_lanes)
-
-
-def _observe_streams(now: Statistics, metrics: Metrics) -> None:
-    for transport in ("websocket", "sse", "ndjson"):
-        metrics.subscribers.labels(transport=transport).set(now.transports[transport])
-    for reason, count in now.departures.items():
-        metrics.raise_to(metrics.departures.labels(reason=reason), count)
-    tally = now.tally
-    served = {"memory": tally.resumed, "journal": tally.replayed, "gap": tally.gaps, "reset": tally.resets}
-    for outcome, count in served.items():
-        metrics.raise_to(metrics.resumes.labels(outcome=outcome), count)
-    for name in ("full", "groups", "ring_bytes", "backlog_bytes"):
-        getattr(metrics, name).set(getattr(now, name))
-    for name in Tally.__slots__:
-        if hasattr(metrics, name):
-            metrics.raise_to(getattr(metrics, name), getattr(tally, name))
-
-
-@asynccontextmanager
-async def open_folder(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Journal]:
-    """The data folder's lock and the journal, for work on the store's file while no service runs.
-
-    Raises StartupError with the cure: data folder in use or unusable, journal missing or unusable.
-    """
-    async with AsyncExitStack() as opened:
-        lock_folder(settings.data, opened)
-        journal = await _open_journal(settings, clock or SystemClock())
-        opened.push_async_callback(journal.close)
-        yield journal
-
-
 @asynccontextmanager
 async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Parts]:
     """Every part, open and fitting together; closed in reverse order when the block ends.
@@ -222,12 +179,12 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
     clock = clock or SystemClock()
     async with AsyncExitStack() as opened:
         lock_folder(settings.data, opened)
-        journal = await _open_journal(settings, clock)
+        journal = await open_journal(settings, clock)
         opened.push_async_callback(journal.close)
         store = await open_sqlite_store(settings.data / "store.db")
         opened.push_async_callback(store.close)
-        sealer = await _open_sealer(settings, store)
-        await _bind(journal, store)
+        sealer = await open_sealer(settings, store)
+        await bind(journal, store)
         sender = await opened.enter_async_context(open_sender(targets := Targets(settings.webhook_allow)))
         position = await store.read(lambda reader: reader.position())
         metrics = Metrics()
@@ -464,80 +421,3 @@ async def _open_engines(settings: Settings, intake: Intake, clock: Clock, opened
         opened.push_async_callback(runners.close)
         engines.append(runners)
     return engines
-
-
-async def _open_journal(settings: Settings, clock: Clock) -> Journal:
-    if settings.journal:
-        # The data folder's lock keeps other projectors of an embedded store out: nobody shares the partitions.
-        return await open_kafka_journal(
-            settings.journal, clock=clock, group=GROUP, alone=True, create=settings.create_topics
-        )
-    path = settings.data / "journal.db"
-    if not path.exists() and (settings.data / "store.db").exists():
-        # A new one would not be that of the store.
-        raise JournalMismatch(
-            f"{path}, from which the store beside it was folded, is missing; put it back, or restore both from one "
-            "backup with `monitor restore` into an empty folder. If it is lost for good, move store.db away as well to "
-            "begin anew, without executions and webhooks."
-        )
-    return await open_sqlite_journal(path, clock=clock)
-
-
-async def _open_sealer(settings: Settings, store: Store) -> Sealer:
-    """A sealer under the deployment's key: that which sealed the store's secrets, where there are any.
-
-    A new key is made for a new store alone: beside an old one it would open nothing, and hide that the right one is
-    missing.
-    """
-    path, given = settings.data / "key", settings.key_bytes
-    cure = (
-        "restore it from a backup, or set MONITOR_KEY to the key that sealed them. If that is lost, move the store "
-        "away: a new one is folded from the journal, without the registered webhooks."
-    )
-    proof = await store.read(lambda reader: reader.key_check())
-    if proof is not None and given is None and not path.exists():
-        raise DataFolderUnusable(f"{path}, which opens the secrets of the store, is missing; {cure}")
-    sealer = Sealer(given or load_key(path))
-    if proof is None:
-        await store.write(lambda writer: writer.set_key_check(sealer.proof()), durable=True)
-    elif proof != sealer.proof():
-        if given is None:
-            raise DataFolderUnusable(f"{path} does not open the secrets of the store; {cure}")
-        raise SettingsInvalid(
-            "MONITOR_KEY: does not open the secrets of the store; set the key that sealed them, or none if that is "
-            f"the one in {path}"
-        )
-    return sealer
-
-
-async def _bind(journal: Journal, store: Store) -> None:
-    """Tie a new store to its journal, and make sure that an old one belongs to it."""
-    bounds = await journal.bounds()
-    starts = [bounds[partition].start for partition in range(journal.partitions)]
-    known = await store.read(lambda reader: reader.position())
-    if not known.incarnation and any(held.end for held in bounds.values()):
-        structlog.get_logger("app").warning(
-            "no store beside the journal: it is folded from its beginning, without webhooks and tokens of before"
-        )
-    await store.write(lambda writer: writer.bind(journal.incarnation, starts), durable=True)
-    await check_anchors(journal, store)
-
-
-def lock_folder(folder: Path, opened: AsyncExitStack) -> None:
-    """Make the data folder and hold its lock: the system takes it back however the process ends."""
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = opened.enter_context((folder / "lock").open("a+"))
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-    except BlockingIOError:
-        raise DataFolderBusy(
-            f"process {(folder / 'lock').read_text().strip() or 'unknown'} works on {folder.absolute()}; stop it, "
-            "or name another folder with MONITOR_DATA"
-        ) from None
-    except OSError as error:
-        raise DataFolderUnusable(
-            f"cannot use the data folder {folder.absolute()}: {error.strerror}; name another one with MONITOR_DATA"
-        ) from error

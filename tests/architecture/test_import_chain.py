@@ -17,6 +17,7 @@ CHAIN = (
     ("intake",),
     ("engines", "sources", "fanout"),
     ("executions", "pipeline", "deliverer", "replayer", "janitor", "expiry", "judge"),
+    ("opening", "observing"),
     ("web",),
     ("api", "streams", "dashboard"),
     ("app",),

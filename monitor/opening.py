@@ -1,0 +1,117 @@
+"""Opening what lies in the data folder: its lock, the journal, the key, and whether journal and store fit together.
+
+Every error names what to do. Used by `app`, and by what works on the folder while no service runs.
+"""
+
+import fcntl
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from monitor.access.sealing import Sealer, load_key
+from monitor.clock import Clock, SystemClock
+from monitor.errors import DataFolderBusy, DataFolderUnusable, JournalMismatch, SettingsInvalid
+from monitor.journal import open_sqlite_journal
+from monitor.journal.base import Journal
+from monitor.journal.kafka import open_kafka_journal
+from monitor.pipeline import check_anchors
+from monitor.settings import Settings
+from monitor.store import Store
+
+GROUP: Final = "execution-monitor"
+"""Consumer group under which Kafka's own tools see how far this service is; the store's offsets decide."""
+
+
+@asynccontextmanager
+async def open_folder(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Journal]:
+    """The data folder's lock and the journal, for work on the store's file while no service runs.
+
+    Raises StartupError with the cure: data folder in use or unusable, journal missing or unusable.
+    """
+    async with AsyncExitStack() as opened:
+        lock_folder(settings.data, opened)
+        journal = await open_journal(settings, clock or SystemClock())
+        opened.push_async_callback(journal.close)
+        yield journal
+
+
+async def open_journal(settings: Settings, clock: Clock) -> Journal:
+    """The journal that the settings name. Raises JournalMismatch for an embedded one that is gone from its store."""
+    if settings.journal:
+        # The data folder's lock keeps other projectors of an embedded store out: nobody shares the partitions.
+        return await open_kafka_journal(
+            settings.journal, clock=clock, group=GROUP, alone=True, create=settings.create_topics
+        )
+    path = settings.data / "journal.db"
+    if not path.exists() and (settings.data / "store.db").exists():
+        # A new one would not be that of the store.
+        raise JournalMismatch(
+            f"{path}, from which the store beside it was folded, is missing; put it back, or restore both from one "
+            "backup with `monitor restore` into an empty folder. If it is lost for good, move store.db away as well to "
+            "begin anew, without executions and webhooks."
+        )
+    return await open_sqlite_journal(path, clock=clock)
+
+
+async def open_sealer(settings: Settings, store: Store) -> Sealer:
+    """A sealer under the deployment's key: that which sealed the store's secrets, where there are any.
+
+    A new key is made for a new store alone: beside an old one it would open nothing, and hide that the right one is
+    missing.
+    """
+    path, given = settings.data / "key", settings.key_bytes
+    cure = (
+        "restore it from a backup, or set MONITOR_KEY to the key that sealed them. If that is lost, move the store "
+        "away: a new one is folded from the journal, without the registered webhooks."
+    )
+    proof = await store.read(lambda reader: reader.key_check())
+    if proof is not None and given is None and not path.exists():
+        raise DataFolderUnusable(f"{path}, which opens the secrets of the store, is missing; {cure}")
+    sealer = Sealer(given or load_key(path))
+    if proof is None:
+        await store.write(lambda writer: writer.set_key_check(sealer.proof()), durable=True)
+    elif proof != sealer.proof():
+        if given is None:
+            raise DataFolderUnusable(f"{path} does not open the secrets of the store; {cure}")
+        raise SettingsInvalid(
+            "MONITOR_KEY: does not open the secrets of the store; set the key that sealed them, or none if that is "
+            f"the one in {path}"
+        )
+    return sealer
+
+
+async def bind(journal: Journal, store: Store) -> None:
+    """Tie a new store to its journal, and make sure that an old one belongs to it."""
+    bounds = await journal.bounds()
+    starts = [bounds[partition].start for partition in range(journal.partitions)]
+    known = await store.read(lambda reader: reader.position())
+    if not known.incarnation and any(held.end for held in bounds.values()):
+        structlog.get_logger("app").warning(
+            "no store beside the journal: it is folded from its beginning, without webhooks and tokens of before"
+        )
+    await store.write(lambda writer: writer.bind(journal.incarnation, starts), durable=True)
+    await check_anchors(journal, store)
+
+
+def lock_folder(folder: Path, opened: AsyncExitStack) -> None:
+    """Make the data folder and hold its lock: the system takes it back however the process ends."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = opened.enter_context((folder / "lock").open("a+"))
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+    except BlockingIOError:
+        raise DataFolderBusy(
+            f"process {(folder / 'lock').read_text().strip() or 'unknown'} works on {folder.absolute()}; stop it, "
+            "or name another folder with MONITOR_DATA"
+        ) from None
+    except OSError as error:
+        raise DataFolderUnusable(
+            f"cannot use the data folder {folder.absolute()}: {error.strerror}; name another one with MONITOR_DATA"
+        ) from error
