@@ -65,6 +65,7 @@ def operations(*, reads: Reads, history: History, sealer: Sealer, clock: Clock) 
             "executions:read",
             query=_LIST_PARAMETERS,
             errors=(InvalidCursor, InvalidFilter),
+            name="listExecutions",
         ),
         Operation(
             "GET",
