@@ -1,25 +1,35 @@
 """What an execution carried and said: `/v1/executions/{id}/data`, `/nodes/{nodeId}/data` and `/logs`."""
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NotRequired
 
 from starlette.requests import Request
 from starlette.responses import Response
+from typing_extensions import TypedDict
 
 from monitor.access.positions import position_token
 from monitor.access.principal import Principal
 from monitor.access.sealing import Sealer
-from monitor.errors import ExecutionNotFound, InvalidRequest, NotFound
+from monitor.errors import ExecutionNotFound, InvalidRequest, NotFound, TooLarge
 from monitor.events.position import Position
-from monitor.executions.reads import Reads
+from monitor.executions.reads import NodeRun, Reads
 from monitor.projections.loglines import LEVELS
 from monitor.web import native
-from monitor.web.operations import Operation
-from monitor.web.params import MIN_POSITION, Limit, Text, Time, Word, Words
-from monitor.web.replies import read_reply
+from monitor.web.data_csv import data_csv, too_large
+from monitor.web.operations import Answer, Operation
+from monitor.web.params import MIN_POSITION, Limit, Number, Text, Time, Word, Words
+from monitor.web.replies import POSITION_HEADER, Timestamp, read_reply
 
 _NODE: Final = Text("nodeId", "Of this node alone.")
-_FORMAT: Final = Word("format", ("json",), "Form of the answer.")
+_FORMAT: Final = Word(
+    "format",
+    ("json", "csv", "raw"),
+    "Form of the answer: lists of items; a table of them; or what engines told, which need not be a list.",
+)
+_ITERATION: Final = Number("iteration", 0, "The node's run of this turn of a loop.")
+_ATTEMPT: Final = Number("attempt", 1, "The node's run of this try.")
 _LEVEL: Final = Words("level", LEVELS, "Lines of these levels.")
 _FROM: Final = Time("from", "Lines from this time on, to the millisecond.")
 _TO: Final = Time("to", "Lines up to and including this time, to the millisecond.")
@@ -30,17 +40,74 @@ _LOG_QUERY: Final = (_LEVEL, _NODE, _FROM, _TO, _LIMIT, MIN_POSITION)
 _MISSING: Final = (ExecutionNotFound, NotFound)
 
 
+class NodePayloads(TypedDict):
+    """What went into a node and came out of it in its latest run."""
+
+    input: NotRequired[Any]
+    """A list of items. With `format=raw` what the engine told, absent where it told nothing."""
+    output: NotRequired[Any]
+    """As `input`."""
+
+
+class ExecutionData(TypedDict):
+    """Input and output of the nodes of an execution."""
+
+    executionId: str
+    nodes: dict[str, NodePayloads]
+    """By id of the node."""
+    moreNodes: NotRequired[int]
+    """How many were left out, since they were too large; each has an address of its own."""
+
+
+class NodeRunEntry(TypedDict):
+    """One run of a node."""
+
+    iteration: int
+    """Which turn of a loop, from 0."""
+    attempt: int
+    """Which try, from 1."""
+    status: str
+    startedAt: Timestamp | None
+    stoppedAt: NotRequired[Timestamp]
+    duration: NotRequired[float]
+
+
+class NodeData(TypedDict):
+    """Input and output of a node in one of its runs, and which runs there are."""
+
+    nodeId: str
+    nodeName: str
+    input: list[Any]
+    output: list[Any]
+    iteration: int
+    """Of the run that is shown, as `attempt`."""
+    attempt: int
+    runs: list[NodeRunEntry]
+    """By iteration and attempt."""
+    earlierRuns: NotRequired[int]
+    """How many before these were left out."""
+
+
 def operations(*, reads: Reads, sealer: Sealer) -> list[Operation]:
     """The operations of this file."""
     face = _Face(reads, sealer)
     return [
-        Operation("GET", "/v1/executions/{id}/data", face.data, "executions:data", query=_DATA_QUERY, errors=_MISSING),
+        Operation(
+            "GET",
+            "/v1/executions/{id}/data",
+            face.data,
+            "executions:data",
+            query=_DATA_QUERY,
+            answers=(Answer(ExecutionData), Answer(media_types=("text/csv",))),
+            errors=(*_MISSING, TooLarge),
+        ),
         Operation(
             "GET",
             "/v1/executions/{id}/nodes/{nodeId}/data",
             face.node_data,
             "executions:data",
-            query=(MIN_POSITION,),
+            query=(_ITERATION, _ATTEMPT, MIN_POSITION),
+            answers=(Answer(NodeData),),
             errors=_MISSING,
         ),
         Operation(
@@ -60,27 +127,47 @@ class _Face:
     sealer: Sealer
 
     async def data(self, request: Request, who: Principal) -> Response:
-        """Input and output of every node, or of the one that `nodeId` names; `moreNodes` counts what was too large."""
+        """Input and output of every node, or of the one that `nodeId` names; `moreNodes` counts what was too large.
+
+        As CSV a row for each item: node, direction, place, and the members of the item's `json`, or of the item itself
+        where it has none; what has no members stands under `value`. A CSV is whole, or refused as too large.
+        """
         query, execution_id = request.query_params, request.path_params["id"]
-        _FORMAT.take(query)
+        format_ = _FORMAT.take(query)
         at_least, node_id = MIN_POSITION.take(query, self.sealer), _NODE.take(query)
         more_nodes = 0
         if node_id is None:
             read, position = await self.reads.data(who, execution_id, at_least)
             runs, more_nodes = read.nodes, read.more_nodes
         else:
-            run, position = await self.reads.node(who, execution_id, node_id, at_least)
-            runs = [run]
-        nodes = {run.key[0]: native.node_payloads(run) for run in runs}
+            found, position = await self.reads.node(who, execution_id, node_id, at_least)
+            runs = [found.shown]
+        if format_ == "csv":
+            return await self._csv(runs, more_nodes, position)
+        payloads = native.raw_payloads if format_ == "raw" else native.node_payloads
+        nodes = {run.key[0]: payloads(run) for run in runs}
         left_out = {"moreNodes": more_nodes} if more_nodes else {}
         return self._reply({"executionId": execution_id, "nodes": nodes, **left_out}, position)
 
     async def node_data(self, request: Request, who: Principal) -> Response:
-        """Input and output of one node."""
+        """Input and output of one node in its latest run, or in the one that is asked for; and a list of its runs."""
         query = request.query_params
-        execution_id, node_id = request.path_params["id"], request.path_params["nodeId"]
-        run, position = await self.reads.node(who, execution_id, node_id, MIN_POSITION.take(query, self.sealer))
-        return self._reply(native.node_data(run), position)
+        runs, position = await self.reads.node(
+            who,
+            request.path_params["id"],
+            request.path_params["nodeId"],
+            MIN_POSITION.take(query, self.sealer),
+            iteration=_ITERATION.take(query),
+            attempt=_ATTEMPT.take(query),
+        )
+        return self._reply(native.node_data(runs), position)
+
+    async def _csv(self, runs: Sequence[NodeRun], more_nodes: int, position: Position) -> Response:
+        if more_nodes:
+            raise too_large()
+        content = await asyncio.to_thread(data_csv, runs)
+        headers = {POSITION_HEADER: position_token(self.sealer, position), "cache-control": "no-store"}
+        return Response(content, headers=headers, media_type="text/csv")
 
     async def logs(self, request: Request, who: Principal) -> Response:
         """The first lines of the log, oldest first; `level` takes several, separated by commas.

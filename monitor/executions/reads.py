@@ -35,6 +35,9 @@ goes on from there."""
 MAX_DATA_BYTES: Final = 32 << 20
 """Payloads of all nodes at the data's own address; beyond it each node has one of its own."""
 
+MAX_RUNS: Final = 1000
+"""Runs of a node that are listed."""
+
 _NODES_AT_ONCE: Final = 50
 """Read together: one query for nearly every execution, and never much more than an answer takes."""
 
@@ -61,6 +64,16 @@ class NodeRun(NamedTuple):
     def size_bytes(self) -> int:
         """Of its payloads."""
         return len(self.input or b"") + len(self.output or b"")
+
+
+class NodeRuns(NamedTuple):
+    """One run of a node, and the list of all."""
+
+    shown: NodeRun
+    # In order of iteration and attempt, the latest ones.
+    all: list[tuple[NodeKey, Node]]
+    # Earlier ones that were left out, since they were too many.
+    earlier: int
 
 
 class Data(NamedTuple):
@@ -170,10 +183,32 @@ class Reads:
         return await self.read(at_least, work)
 
     async def node(
-        self, who: Principal, execution_id: str, node_id: str, at_least: Position | None
-    ) -> Reading[NodeRun]:
-        """The latest run of one node. Raises ExecutionNotFound, and NotFound where that node has not run."""
-        return await self.read(at_least, lambda reader: _node(reader, who, execution_id, node_id))
+        self,
+        who: Principal,
+        execution_id: str,
+        node_id: str,
+        at_least: Position | None,
+        *,
+        iteration: int | None = None,
+        attempt: int | None = None,
+    ) -> Reading[NodeRuns]:
+        """The latest run of one node, or its latest one of this iteration and this attempt.
+
+        Raises ExecutionNotFound, and NotFound where that node has not run so.
+        """
+
+        def work(reader: Reader) -> NodeRuns:
+            _, key = find(reader, who, execution_id)
+            nodes = reader.nodes(key)
+            runs = [(run, nodes[run]) for run in sorted(nodes) if run[0] == node_id]
+            fitting = [it for it in runs if iteration in (None, it[0][1]) and attempt in (None, it[0][2])]
+            if not fitting:
+                raise _not_run(execution_id, node_id, iteration, attempt)
+            run, node = fitting[-1]
+            shown = _run(run, node, reader.payloads(key, _slots([run])))
+            return NodeRuns(shown, runs[-MAX_RUNS:], max(0, len(runs) - MAX_RUNS))
+
+        return await self.read(at_least, work)
 
     async def lines(
         self,
@@ -287,14 +322,12 @@ def _runs(reader: Contents, key: int, latest: Sequence[tuple[NodeKey, Node]]) ->
         yield from (_run(run, node, payloads) for run, node in some)
 
 
-def _node(reader: Reader, who: Principal, execution_id: str, node_id: str) -> NodeRun:
-    _, key = find(reader, who, execution_id)
-    found = latest_runs(dict(reader.nodes(key))).get(node_id)
-    if found is None:
-        message = f"Node '{node_id}' has not run in execution '{execution_id}'"
-        raise NotFound(message, executionId=execution_id, nodeId=node_id)
-    run, node = found
-    return _run(run, node, reader.payloads(key, _slots([run])))
+def _not_run(execution_id: str, node_id: str, iteration: int | None, attempt: int | None) -> NotFound:
+    message = f"Node '{node_id}' has not run in execution '{execution_id}'"
+    asked = {"iteration": iteration, "attempt": attempt}
+    said = {name: number for name, number in asked.items() if number is not None}
+    message += "".join(f", {name} {number}" for name, number in said.items())
+    return NotFound(message, executionId=execution_id, nodeId=node_id, **said)
 
 
 def _slots(runs: Iterable[NodeKey]) -> list[str]:

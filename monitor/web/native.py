@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from monitor.events.codec import format_time
-from monitor.executions.reads import Data, Found, NodeRun
-from monitor.projections.execution import Progress
+from monitor.executions.reads import Data, Found, NodeRun, NodeRuns
+from monitor.projections.execution import Node, NodeKey, Progress
 from monitor.projections.loglines import LogLine
 from monitor.projections.members import text
 from monitor.projections.view import Summary
@@ -46,14 +46,43 @@ def execution(found: Found) -> Members:
 _REQUIRED = frozenset({"workflowName", "mode", "trigger", "startedAt"})
 
 
-def node_data(run: NodeRun) -> Members:
-    """What went into a node and came out of it."""
-    return {"nodeId": run.key[0], "nodeName": _name(run), **node_payloads(run)}
+def node_data(runs: NodeRuns) -> Members:
+    """What went into a node and came out of it in one run, and which runs there are."""
+    run = runs.shown
+    node_id, iteration, attempt = run.key
+    members = {
+        "nodeId": node_id,
+        "nodeName": node_name(run),
+        **node_payloads(run),
+        "iteration": iteration,
+        "attempt": attempt,
+        "runs": [_node_run(*it) for it in runs.all],
+        "earlierRuns": runs.earlier or None,
+    }
+    return _without_unknown(members)
+
+
+def _node_run(key: NodeKey, node: Node) -> Members:
+    members = {
+        "iteration": key[1],
+        "attempt": key[2],
+        "status": node.status,
+        "startedAt": _time(node.started_us),
+        "stoppedAt": _time(node.stopped_us),
+        "duration": _seconds(_node_duration_us(node)),
+    }
+    return _without_unknown(members, required=frozenset({"startedAt"}))
 
 
 def node_payloads(run: NodeRun) -> Members:
     """The same without the node's name, as the data of a whole execution shows it."""
     return {"input": _items(run.input) or [], "output": _items(run.output) or []}
+
+
+def raw_payloads(run: NodeRun) -> Members:
+    """The same as it is stored; absent where nobody told it."""
+    told = {"input": run.input, "output": run.output}
+    return {name: msgspec.Raw(payload) for name, payload in told.items() if payload is not None}
 
 
 def log_line(line: LogLine) -> Members:
@@ -140,12 +169,12 @@ def _node(run: NodeRun) -> Members:
     (node_id, iteration, attempt), node = run.key, run.node
     members = {
         "nodeId": node_id,
-        "nodeName": _name(run),
+        "nodeName": node_name(run),
         "nodeType": node.label[3] if node.label else "",
         "status": node.status,
         "startedAt": _time(node.started_us),
         "stoppedAt": _time(node.stopped_us),
-        "duration": _seconds(_node_duration_us(run)),
+        "duration": _seconds(_node_duration_us(node)),
         "inputData": _items(run.input),
         "outputData": _items(run.output),
         "error": error(node.error, node.stopped_us),
@@ -155,14 +184,13 @@ def _node(run: NodeRun) -> Members:
     return _without_unknown(members, required=frozenset({"startedAt"}))
 
 
-def _node_duration_us(run: NodeRun) -> int | None:
-    node = run.node
+def _node_duration_us(node: Node) -> int | None:
     if node.duration_us is not None or node.stopped_us is None or node.started_us is None:
         return node.duration_us
     return max(0, node.stopped_us - node.started_us)
 
 
-def _name(run: NodeRun) -> str:
+def node_name(run: NodeRun) -> str:
     """Engines that name nodes by their id alone leave the label out."""
     return (run.node.label[2] if run.node.label else "") or run.key[0]
 

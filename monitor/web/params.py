@@ -20,6 +20,7 @@ from monitor.events.model import MAX_ID_CHARACTERS
 from monitor.events.position import Position
 
 _MOST_OF_A_PHRASE: Final = 200
+_MOST_OF_A_NUMBER: Final = 999_999_999
 
 
 class Parameter(Protocol):
@@ -136,6 +137,24 @@ class Flag:
 
 
 @dataclass(frozen=True, slots=True)
+class Number:
+    """A whole number from `least` on."""
+
+    name: str
+    least: int
+    doc: str
+
+    def schema(self) -> dict[str, Any]:
+        """JSON Schema of a value."""
+        return {"type": "integer", "minimum": self.least, "maximum": _MOST_OF_A_NUMBER}
+
+    def take(self, query: QueryParams) -> int | None:
+        """The number; None where it is absent."""
+        said = take_one(query, self.name)
+        return None if said is None else _whole_number(self.name, said, self.least, _MOST_OF_A_NUMBER)
+
+
+@dataclass(frozen=True, slots=True)
 class Limit:
     """`limit`: a whole number from 1 to `most`."""
 
@@ -155,11 +174,7 @@ class Limit:
     def take(self, query: QueryParams) -> int:
         """The limit."""
         said = take_one(query, self.name)
-        if said is None:
-            return self.default
-        if not (said.isascii() and said.isdigit() and len(said) < 10 and 1 <= int(said) <= self.most):
-            raise InvalidRequest(f"'{self.name}' is a whole number from 1 to {self.most}", field=self.name)
-        return int(said)
+        return self.default if said is None else _whole_number(self.name, said, 1, self.most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +265,12 @@ def nearest(word: str, known: Collection[str]) -> str:
     """The end of a sentence about an unknown word: the one that was probably meant, else all of them."""
     near = difflib.get_close_matches(word, known, 1)
     return f"; did you mean '{near[0]}'?" if near else f"; known are {', '.join(sorted(known)) or 'none'}"
+
+
+def _whole_number(name: str, said: str, least: int, most: int) -> int:
+    if not (said.isascii() and said.isdigit() and len(said) < 10 and least <= int(said) <= most):
+        raise InvalidRequest(f"'{name}' is a whole number from {least} to {most}", field=name)
+    return int(said)
 
 
 def _check_word(name: str, word: str, known: Collection[str]) -> None:

@@ -135,6 +135,11 @@ def paths() -> list[str]:
         f"/v1/executions/{ID}?include=data,logs,error",
         f"/v1/executions/{ID}/data",
         f"/v1/executions/{ID}/data?nodeId=n2",
+        f"/v1/executions/{ID}/data?format=raw",
+        f"/v1/executions/{ID}/data?format=csv",
+        f"/v1/executions/{ID}/events?limit=1000",
+        f"/v1/executions/{ID}?asOf=2099-01-01T00:00:00Z&include=data,logs",
+        *(f"/v1/executions/export?format={format_}" for format_ in ("csv", "json&include=data", "ndjson&include=data")),
         f"/v1/executions/{ID}/logs?limit=1000",
         f"/v1/executions/{ID}/logs?limit=1000&level=info",
     ]

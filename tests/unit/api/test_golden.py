@@ -226,13 +226,16 @@ async def test_data_shows_the_documented_nodes(client: httpx.AsyncClient) -> Non
 
 
 async def test_node_data_shows_the_documented_node(client: httpx.AsyncClient) -> None:
-    """One node with its name."""
-    assert (await client.get("/v1/executions/exec_1234567890/nodes/slack_1/data")).json() == {
+    """One node with its name; beside it which run is shown, and which there are."""
+    answer = (await client.get("/v1/executions/exec_1234567890/nodes/slack_1/data")).json()
+    expected = {
         "nodeId": "slack_1",
         "nodeName": "Send to Slack",
         "input": [{"json": ISSUE}],
         "output": [{"json": SENT}],
     }
+    assert {name: answer[name] for name in expected} == expected
+    assert set(answer) - set(expected) == {"iteration", "attempt", "runs"}
 
 
 async def test_logs_show_the_documented_lines(client: httpx.AsyncClient) -> None:
