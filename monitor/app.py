@@ -210,7 +210,7 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
             chance=random.random,
             metrics=metrics,
         )
-        intake = Intake(journal, metrics)
+        intake = Intake(journal, metrics, trust_team=settings.trust_team)
         engines = Router(await _open_engines(settings, intake, clock, opened))
         audit, credentials = Audit(store, clock), Credentials(store, clock)
         credentials.on_revoked(hub.expel)

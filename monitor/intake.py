@@ -13,7 +13,7 @@ import msgspec
 
 from monitor.access.teams import team_rule
 from monitor.errors import InvalidEvent, JournalUnavailable
-from monitor.events.codec import DERIVED_ID_CHARACTERS, ORDINAL_HEADER, decode, derived_id
+from monitor.events.codec import DERIVED_ID_CHARACTERS, ORDINAL_HEADER, TeamOf, decode, derived_id
 from monitor.events.model import TEAM_HEADER, Entry, Event, Place, Poison, Record
 from monitor.events.position import Position, beginning
 from monitor.events.types import MONITOR_SOURCE
@@ -30,7 +30,7 @@ RECENT_EVENTS: Final = 32_768
 _ITEMS_PER_SLICE: Final = 256
 """Decoded in one go, about 2 ms; then other tasks of the loop have their turn."""
 
-_TEAM_OF: Final = team_rule(exclusive=True, trust_body=False)
+_FOR_TEAM: Final = team_rule(exclusive=True, trust_body=False)
 
 
 class Fault(NamedTuple):
@@ -71,8 +71,10 @@ class Intake:
     accepted, and the fold drops it: memory here saves work and tells producers more, the guarantee is the fold's.
     """
 
-    def __init__(self, journal: Journal, metrics: Metrics) -> None:
+    def __init__(self, journal: Journal, metrics: Metrics, *, trust_team: bool = False) -> None:
+        """`trust_team`: whoever reads a shared journal believes the `teamId` of bodies."""
         self._journal = journal
+        self._team_of = _checked(team_rule(exclusive=journal.exclusive, trust_body=trust_team))
         self._metrics = metrics
         # Requests that the journal did not take: so often somebody may not have been heard.
         self.failures = 0
@@ -98,7 +100,7 @@ class Intake:
         return receipt
 
     async def _take(self, items: Sequence[bytes], team: str, headers: Headers, *, own: bool, backfill: bool) -> Receipt:
-        request = _Request(team, headers, self._recent, own=own, backfill=backfill)
+        request = _Request(team, self._team_of, headers, self._recent, own=own, backfill=backfill)
         for index, item in enumerate(items):
             if index % _ITEMS_PER_SLICE == _ITEMS_PER_SLICE - 1:
                 await asyncio.sleep(0)
@@ -135,6 +137,7 @@ class _Request:
     def __init__(
         self,
         team: str,
+        team_of: TeamOf,
         headers: Headers,
         recent: Mapping[EventKey, tuple[int, Place]],
         *,
@@ -148,7 +151,7 @@ class _Request:
         self.repeated: list[Place] = []
         self.results: list[Result] = []
         self._headers = ((TEAM_HEADER, team.encode()), *headers)
-        self._own, self._backfill = own, backfill
+        self._team_of, self._own, self._backfill = team_of, own, backfill
         self._recent = recent
         # How often an event without an id was seen.
         self._copies: dict[EventKey, int] = {}
@@ -170,13 +173,13 @@ class _Request:
     def _read(self, item: bytes) -> tuple[Record, Event | Poison]:
         """The event as the projector will see it; equal items without an id are facts of their own and are counted."""
         record = Record(0, 0, None, item, self._headers, 0)
-        event = decode(record, _TEAM_OF)
+        event = decode(record, self._team_of)
         if isinstance(event, Event) and _is_derived(event, item):
             ordinal = self._copies.get(_key(event), 0)
             self._copies[_key(event)] = ordinal + 1
             if ordinal:
                 record = record._replace(headers=(*self._headers, (ORDINAL_HEADER, b"%d" % ordinal)))
-                event = decode(record, _TEAM_OF)
+                event = decode(record, self._team_of)
         return record, event
 
     def _admit(self, index: int, record: Record, event: Event) -> None:
@@ -195,6 +198,16 @@ class _Request:
 
     def _reject(self, index: int, event_id: str | None, fault: Fault) -> None:
         self.results.append(Result(index, event_id, "rejected", fault))
+
+
+def _checked(read_as: TeamOf) -> TeamOf:
+    """The team that an event came in for, if the projector, which goes by `read_as`, will see the same one."""
+
+    def team_of(record: Record, said: str | None) -> str | None:
+        team = _FOR_TEAM(record, said)
+        return team if read_as(record, said) == team else None
+
+    return team_of
 
 
 def _is_derived(event: Event, item: bytes) -> bool:

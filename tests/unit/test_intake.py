@@ -179,3 +179,30 @@ async def test_own_events_must_be_events() -> None:
     """A mistake of ours is an exception, not a verdict that nobody reads."""
     with pytest.raises(InvalidEvent, match="'executionId' is required"):
         await Door().intake.publish([{"type": "execution.late", "timestamp": "2026-11-22T10:30:00Z"}], team="acme")
+
+
+class SharedJournal(MemoryJournal):
+    """One that others write too."""
+
+    exclusive = False
+
+
+@pytest.mark.parametrize(
+    ("trust_team", "team", "said", "verdict"),
+    [
+        (True, "acme", "acme", "accepted"),
+        (True, "acme", None, "foreign_team"),
+        (True, "default", None, "accepted"),
+        (True, "default", "acme", "foreign_team"),
+        (False, "acme", "acme", "foreign_team"),
+        (False, "acme", None, "foreign_team"),
+        (False, "default", None, "accepted"),
+    ],
+)
+async def test_what_a_shared_journal_would_tell_of_another_team_is_refused(
+    trust_team: bool, team: str, said: str | None, verdict: str
+) -> None:
+    """There the body alone, or nothing, names the team: nobody writes into another one by leaving it out."""
+    intake = Intake(SharedJournal(clock=ManualClock()), Metrics(), trust_team=trust_team)
+    receipt = await intake.accept([item(teamId=said)], team=team)
+    assert verdicts(receipt) == [verdict]
