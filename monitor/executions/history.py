@@ -4,7 +4,8 @@ The store knows the place of every applied event, so nothing is kept twice. What
 counted, never silently missing. Events come through the same door as everywhere, masked. Part of the desk.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from monitor.access.decoding import Decoding
@@ -23,7 +24,15 @@ from monitor.store.base import Reader
 MOST_FOLDED: Final = 20_000
 """Events that are folded for a state of then: some seconds."""
 
+MOST_FOLDED_BYTES: Final = 64 << 20
+"""Of such events together."""
+
 _PORTION: Final = 200
+_FIRST_PORTION: Final = 16
+"""Nobody knows how large events are before some were read: up to a mebibyte each."""
+_PORTION_BYTES: Final = 1 << 20
+_SLICE_BYTES: Final = 128 << 10
+"""Decoded and masked in one go; then other tasks of the loop have their turn."""
 _MOST_SEEN: Final = 5_000
 """Events that are looked through for a page of some types; beyond it the page ends early, and the next one goes on."""
 
@@ -74,22 +83,27 @@ class History:
         else:
             span = range(places.index(start) + 1 if start else 0, len(places))
         found: dict[int, Event] = {}
-        seen = 0
-        while seen < min(len(span), _MOST_SEEN) and len(found) < limit:
-            some = span[-seen - _PORTION : len(span) - seen] if backwards else span[seen : seen + _PORTION]
+        seen, size_bytes, portion = 0, 0, _FIRST_PORTION
+        while seen < min(len(span), _MOST_SEEN) and len(found) < limit and size_bytes < MAX_PAGE_BYTES:
+            some = span[max(0, len(span) - seen - portion) : len(span) - seen]
+            some = some if backwards else span[seen : seen + portion]
             events = await self._read([places[index] for index in some])
+            portion = _next_portion(portion, events)
             for index in reversed(some) if backwards else some:
                 seen += 1
                 event = events.get(places[index])
                 if event is not None and (types is None or event.type in types):
                     found[index] = event
-                    if len(found) == limit:
+                    size_bytes += _size_bytes(event)
+                    if len(found) == limit or size_bytes >= MAX_PAGE_BYTES:
                         break
         rest = len(span) - seen
         first, last = (rest, span.stop - 1) if backwards else (span.start, span.start + seen - 1)
-        ahead = beginning(self._journal.incarnation, self._journal.partitions)
+        nearest = min(found, default=last + 1)
+        ahead = self._behind(places[:nearest])
         shown: list[Past] = []
-        for index, place in enumerate(places[: last + 1]):
+        for index in range(nearest, last + 1):
+            place = places[index]
             ahead = ahead.advanced(place.partition, place.offset + 1)
             if index in found:
                 shown.append(Past(found[index], place, ahead))
@@ -122,9 +136,14 @@ class History:
         if len(wanted) > MOST_FOLDED:
             raise TooLarge(f"A state of then is folded from up to {MOST_FOLDED} events; this has {len(wanted)}")
         then = _Then(who.team, execution_id)
-        for at in range(0, len(wanted), _PORTION):
-            some = wanted[at : at + _PORTION]
+        at, size_bytes, portion = 0, 0, _FIRST_PORTION
+        while at < len(wanted):
+            some = wanted[at : at + portion]
             events = await self._read(some)
+            at, portion = at + len(some), _next_portion(portion, events)
+            size_bytes += sum(map(_size_bytes, events.values()))
+            if size_bytes > MOST_FOLDED_BYTES:
+                raise TooLarge(f"A state of then is folded from up to {MOST_FOLDED_BYTES} bytes of events")
             past = (events[place] for place in some if place in events)
             then.apply([it for it in past if isinstance(moment, Position) or it.record.stored_us <= moment])
         if not then.execution.version:
@@ -133,7 +152,7 @@ class History:
         found = Found(
             summary(then.execution),
             data_of(then, 0, MAX_NODES_INLINE, MAX_PAGE_BYTES) if with_data else None,
-            sorted(then.lines, key=lambda line: line[:3])[:FIRST_LINES] if with_lines else None,
+            then.lines if with_lines else None,
         )
         return Reading(found, position)
 
@@ -159,8 +178,40 @@ class History:
             while left and (picked := await self._journal.pick(partition, left)):
                 records += picked
                 left = [offset for offset in left if offset > picked[-1].offset]
-        events = (event for event in self._decoding.events(records) if isinstance(event, Event))
-        return {Place(event.record.partition, event.record.offset): event for event in events}
+        return {
+            Place(event.record.partition, event.record.offset): event
+            for some in _slices(records)
+            for event in await self._decoded(some)
+        }
+
+    async def _decoded(self, records: Sequence[Record]) -> list[Event]:
+        await asyncio.sleep(0)
+        return [event for event in self._decoding.events(records) if isinstance(event, Event)]
+
+    def _behind(self, places: Sequence[Place]) -> Position:
+        position = beginning(self._journal.incarnation, self._journal.partitions)
+        for partition, offset in dict(places).items():  # of each partition the last one, which is the highest
+            position = position.advanced(partition, offset + 1)
+        return position
+
+
+def _size_bytes(event: Event) -> int:
+    return len(event.record.value or b"")
+
+
+def _next_portion(portion: int, events: Mapping[Place, Event]) -> int:
+    """More at a time as long as they are small."""
+    size_bytes = sum(map(_size_bytes, events.values()))
+    return min(2 * portion, _PORTION) if size_bytes < _PORTION_BYTES else _FIRST_PORTION
+
+
+def _slices(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
+    start, size_bytes = 0, 0
+    for end, record in enumerate(records, 1):
+        size_bytes += len(record.value or b"")
+        if size_bytes >= _SLICE_BYTES or end == len(records):
+            yield records[start:end]
+            start, size_bytes = end, 0
 
 
 class _Then:
@@ -168,6 +219,7 @@ class _Then:
 
     def __init__(self, team: str, execution_id: str) -> None:
         self.execution = Execution(team, execution_id)
+        # The first ones: no more are shown.
         self.lines: list[LogLine] = []
         self._payloads: dict[str, bytes] = {}
 
@@ -179,7 +231,8 @@ class _Then:
         if touched.cleared:
             self._payloads.clear()
         self._payloads |= touched.payloads
-        self.lines = touched.lines if touched.deleted else [*self.lines, *touched.lines]
+        lines = touched.lines if touched.deleted else [*self.lines, *touched.lines]
+        self.lines = sorted(lines, key=lambda line: line[:3])[:FIRST_LINES]
 
     def nodes(self, _key: int) -> Mapping[NodeKey, Node]:
         return self.execution.nodes

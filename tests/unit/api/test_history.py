@@ -209,3 +209,34 @@ async def test_text_finds_errors_and_nodes(house: House, client: httpx.AsyncClie
         assert refused.json()["error"]["code"] == code
     for bad in ("", "%00", "a" * 201):
         assert (await client.get(f"{LIST}?q={bad}")).json()["error"]["field"] == "q"
+
+
+async def test_a_page_of_large_events_ends_early(house: House, client: httpx.AsyncClient) -> None:
+    """However many are asked for, an answer is of some megabytes; the pages join, both ways."""
+    for number in range(24):
+        await house.tell(event("log.appended", number, lines=[{"message": "x" * 900_000}]) | {"id": f"e{number}"})
+    base = f"{ONE}/events?limit=1000"
+    answers = [await client.get(base)]
+    while cursor := answers[-1].json()["pagination"]["nextCursor"]:
+        answers.append(await client.get(f"{base}&cursor={cursor}"))
+    assert max(len(answer.content) for answer in answers) < 6 << 20
+    shown = [[it["id"] for it in answer.json()["events"]] for answer in answers]
+    assert list(chain(*shown)) == [f"e{number}" for number in range(24)]
+    back, page = [], answers[-1].json()
+    while cursor := page["pagination"]["previousCursor"]:
+        page = await whole(client, f"{base}&cursor={cursor}")
+        back.append([it["id"] for it in page["events"]])
+    assert list(chain(*reversed(back))) == list(chain(*shown[:-1]))
+
+
+async def test_a_state_of_too_many_bytes_is_refused(
+    house: House, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its events are held together while they are folded."""
+    monkeypatch.setattr("monitor.executions.history.MOST_FOLDED_BYTES", 2_000_000)
+    for number in range(3):
+        await house.tell(event("log.appended", number, lines=[{"message": "x" * 900_000}]) | {"id": f"e{number}"})
+    now = (await whole(client, f"{ONE}/events"))["events"]
+    assert (await client.get(ONE, params={"asOf": now[1]["position"]})).status_code == 200
+    refused = await client.get(ONE, params={"asOf": now[2]["position"]})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (413, "PAYLOAD_TOO_LARGE")
