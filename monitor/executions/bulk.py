@@ -153,9 +153,7 @@ class Bulk:
             count=len(ids),
             created_us=self._clock.now_us(),
         )
-        known = await self._store.read(lambda reader: reader.bulk_job(who.team, job.id))
-        if known is None:
-            await self._store.write(lambda writer: writer.add_bulk_job(job, ids), durable=True)
+        if await self._store.write(lambda writer: _add(writer, job, ids), durable=True):
             await self._audit.record(who, f"bulk.{kind}", job.id, count=len(ids), force=force)
             self._woken.set()
         return await self.single(who, job.id)
@@ -283,6 +281,14 @@ class Bulk:
 
 def _purpose(who: Principal, kind: BulkKind) -> str:
     return f"bulk:{kind}:{who.team}"
+
+
+def _add(writer: Writer, job: BulkJob, ids: Sequence[str]) -> bool:
+    """Whether it is new: of equal ones at once, one is."""
+    if writer.bulk_job(job.team, job.id) is not None:
+        return False
+    writer.add_bulk_job(job, ids)
+    return True
 
 
 def _outcome(commanded: Commanded) -> Outcome:

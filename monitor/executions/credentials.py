@@ -77,10 +77,13 @@ class Credentials:
         """Learn what has changed in the store. Raises StoreUnavailable."""
         known = self._version
         version = await self._store.read(lambda reader: reader.tokens_version())
-        if known is None or version == known:
-            self._version = max(self._version or 0, version)
+        if self._version is None:
+            self._version = version
+        # Where a token was looked up meanwhile, for the first time: what has changed since then.
+        since = self._version if known is None else known
+        if version <= since:
             return
-        changed, version = await self._store.read(lambda it: (it.tokens_changed(known), it.tokens_version()))
+        changed, version = await self._store.read(lambda it: (it.tokens_changed(since), it.tokens_version()))
         self._version = max(self._version or 0, version)
         for token in changed:
             if token.revoked_us is not None:

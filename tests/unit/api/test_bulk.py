@@ -8,6 +8,7 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
+from monitor.access.audit import AuditQuery
 from monitor.executions.bulk import MOST_EXECUTIONS, PREVIEW_S
 from monitor.store.order_port import BulkItem
 from tests.support.commanding import CommandHouse, commanding
@@ -92,6 +93,27 @@ async def test_the_same_token_is_the_same_job(client: httpx.AsyncClient) -> None
     token = (await ask(client, "stop", filter=IN_FLIGHT, dryRun=True)).json()["previewToken"]
     jobs = [await done(client, await ask(client, "stop", previewToken=token)) for _ in range(2)]
     assert jobs[0] == jobs[1]
+
+
+async def test_the_same_token_at_once_is_one_job(house: CommandHouse, client: httpx.AsyncClient) -> None:
+    """As of an impatient client; the audit knows of one."""
+    await execute(client, 2)
+    token = (await ask(client, "stop", filter=IN_FLIGHT, dryRun=True)).json()["previewToken"]
+    store: Any = house.house.store
+    read = store.read
+
+    async def slow(work: Any) -> Any:
+        found = await read(work)
+        await asyncio.sleep(0.05)  # as threads are
+        return found
+
+    store.read = slow
+    answers = await asyncio.gather(*(ask(client, "stop", previewToken=token) for _ in range(5)))
+    store.read = read
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    told = await store.read(lambda reader: reader.audit(AuditQuery("acme", "bulk.stop"), 10))
+    assert len(told) == 1
 
 
 async def test_executions_are_named_by_their_ids(client: httpx.AsyncClient) -> None:

@@ -99,6 +99,29 @@ async def test_token_is_looked_up_once(store: CountingStore, credentials: Creden
     assert store.reads == 1
 
 
+async def test_token_that_is_revoked_during_the_very_first_look_is_revoked(
+    store: CountingStore, credentials: Credentials
+) -> None:
+    """The look finds the store after it, and a token was found before."""
+    text = await add_token(store, "a")
+    read = store.read
+
+    async def late(work: Callable[[Reader], T]) -> T:
+        if asyncio.current_task() is look:
+            await may_look.wait()
+        return await read(work)
+
+    store.read = late  # type: ignore[method-assign]
+    may_look = asyncio.Event()
+    look = asyncio.create_task(credentials.refresh())
+    await asyncio.sleep(0)
+    await credentials.holder(text)
+    await revoke(store, "a")
+    may_look.set()
+    await look
+    assert await is_revoked(credentials, text)
+
+
 @pytest.mark.parametrize("text", ["", "mon_", "Bearer", "x" * 1_000_000, "mon_\0", "mon_é"])
 async def test_what_is_no_token_costs_no_look(store: CountingStore, credentials: Credentials, text: str) -> None:
     """Refused by its form."""
