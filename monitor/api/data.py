@@ -14,12 +14,14 @@ from monitor.access.principal import Principal
 from monitor.access.sealing import Sealer
 from monitor.errors import ExecutionNotFound, InvalidRequest, NotFound, TooLarge
 from monitor.events.position import Position
+from monitor.executions.lines import AskedLines
 from monitor.executions.reads import NodeRun, Reads
-from monitor.projections.loglines import LEVELS
+from monitor.projections.loglines import LEVELS, Spot
 from monitor.web import native
+from monitor.web.cursors import TwoWayPagination, open_line_turn, turn_token
 from monitor.web.data_csv import data_csv, too_large
 from monitor.web.operations import Answer, Operation
-from monitor.web.params import MIN_POSITION, Limit, Number, Text, Time, Word, Words
+from monitor.web.params import CURSOR, MIN_POSITION, Limit, Number, Phrase, Text, Time, Word, Words
 from monitor.web.replies import POSITION_HEADER, Timestamp, read_reply
 
 _NODE: Final = Text("nodeId", "Of this node alone.")
@@ -35,7 +37,9 @@ _FROM: Final = Time("from", "Lines from this time on, to the millisecond.")
 _TO: Final = Time("to", "Lines up to and including this time, to the millisecond.")
 _LIMIT: Final = Limit(default=100, most=1000)
 _DATA_QUERY: Final = (_NODE, _FORMAT, MIN_POSITION)
-_LOG_QUERY: Final = (_LEVEL, _NODE, _FROM, _TO, _LIMIT, MIN_POSITION)
+_TEXT: Final = Phrase("q", "Lines with this text in their message, whatever the case.")
+_ORDER: Final = Word("order", ("asc", "desc"), "asc, the default: the oldest first; desc: the latest first.")
+_LOG_QUERY: Final = (_LEVEL, _NODE, _FROM, _TO, _TEXT, _ORDER, _LIMIT, CURSOR, MIN_POSITION)
 
 _MISSING: Final = (ExecutionNotFound, NotFound)
 
@@ -88,6 +92,24 @@ class NodeData(TypedDict):
     """How many before these were left out."""
 
 
+class LogEntry(TypedDict):
+    """A line of a log."""
+
+    timestamp: Timestamp
+    level: str
+    nodeId: NotRequired[str]
+    message: str
+    data: NotRequired[Any]
+
+
+class ExecutionLog(TypedDict):
+    """A page of an execution's log."""
+
+    executionId: str
+    logs: list[LogEntry]
+    pagination: TwoWayPagination
+
+
 def operations(*, reads: Reads, sealer: Sealer) -> list[Operation]:
     """The operations of this file."""
     face = _Face(reads, sealer)
@@ -116,6 +138,8 @@ def operations(*, reads: Reads, sealer: Sealer) -> list[Operation]:
             face.logs,
             "executions:read",
             query=_LOG_QUERY,
+            answers=(Answer(ExecutionLog),),
+            name="getExecutionLogs",
             errors=(ExecutionNotFound,),
         ),
     ]
@@ -170,7 +194,7 @@ class _Face:
         return Response(content, headers=headers, media_type="text/csv")
 
     async def logs(self, request: Request, who: Principal) -> Response:
-        """The first lines of the log, oldest first; `level` takes several, separated by commas.
+        """A page of the log, oldest lines first, or with `order=desc` the latest; `level` takes several, with commas.
 
         `from` and `to` are both included, in the milliseconds that answers show: a time that stands in an answer, or
         in a stream's `stream.log-gap`, finds its line.
@@ -179,18 +203,34 @@ class _Face:
         from_us, to_us = _millisecond(_FROM.take(query)), _millisecond(_TO.take(query))
         if from_us is not None and to_us is not None and from_us > to_us:
             raise InvalidRequest("'from' is later than 'to'", field="from")
-        lines, position = await self.reads.lines(
-            who,
-            execution_id,
-            MIN_POSITION.take(query, self.sealer),
-            levels=_LEVEL.take(query) or None,
-            node_id=_NODE.take(query),
-            limit=_LIMIT.take(query),
+        limit, order, text = _LIMIT.take(query), _ORDER.take(query) or "asc", _TEXT.take(query)
+        levels, node_id, cursor = _LEVEL.take(query), _NODE.take(query), CURSOR.take(query)
+        asked_for = (order, text, node_id, from_us, to_us, sorted(levels))
+        question = ("logs", who.team, execution_id, *map(repr, asked_for))
+        beyond, backwards = (None, False) if cursor is None else open_line_turn(self.sealer, question, cursor)
+        asked = AskedLines(
+            levels=levels or None,
+            node_id=node_id,
+            limit=limit,
             from_us=from_us,
             to_us=None if to_us is None else to_us + 999,
+            text=text,
+            falling=order == "desc",
+            beyond=beyond,
+            backwards=backwards,
         )
-        shown = [native.log_line(line) for line in lines]
-        return self._reply({"executionId": execution_id, "logs": shown}, position)
+        page, position = await self.reads.lines(who, execution_id, MIN_POSITION.take(query, self.sealer), asked)
+        pagination: TwoWayPagination = {
+            "limit": limit,
+            "hasMore": page.after is not None,
+            "nextCursor": self._turn(question, page.after, backwards=False),
+            "previousCursor": self._turn(question, page.before, backwards=True),
+        }
+        shown = [native.log_line(line) for line in page.lines]
+        return self._reply({"executionId": execution_id, "logs": shown, "pagination": pagination}, position)
+
+    def _turn(self, question: Sequence[str], spot: Spot | None, *, backwards: bool) -> str | None:
+        return None if spot is None else turn_token(self.sealer, question, spot, backwards=backwards)
 
     def _reply(self, document: dict[str, Any], position: Position) -> Response:
         return read_reply(document, position_token(self.sealer, position))

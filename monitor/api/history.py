@@ -16,7 +16,7 @@ from monitor.events.codec import format_time
 from monitor.events.model import Place
 from monitor.events.payloads import without_payloads
 from monitor.executions.history import History, Past
-from monitor.web.cursors import open_turn, turn_token
+from monitor.web.cursors import TwoWayPagination, open_turn, turn_token
 from monitor.web.operations import Answer, Operation
 from monitor.web.params import CURSOR, MIN_POSITION, Limit, Phrase
 from monitor.web.replies import Timestamp, read_reply
@@ -44,17 +44,6 @@ class PastEvent(TypedDict):
     """Behind it: fit for `asOf`, which then shows the execution with this event as its latest."""
 
 
-class HistoryPagination(TypedDict):
-    """Where a page stands in the history."""
-
-    limit: int
-    hasMore: bool
-    nextCursor: str | None
-    """Null on the last page."""
-    previousCursor: str | None
-    """Null on the first page."""
-
-
 class EventHistory(TypedDict):
     """A page of events, in order of arrival."""
 
@@ -62,7 +51,7 @@ class EventHistory(TypedDict):
     events: list[PastEvent]
     removedEvents: int
     """How many of the execution's events the journal's retention has removed: the oldest ones."""
-    pagination: HistoryPagination
+    pagination: TwoWayPagination
 
 
 def operations(*, history: History, sealer: Sealer) -> list[Operation]:

@@ -11,6 +11,7 @@ from monitor.access.principal import Principal
 from monitor.errors import ExecutionNotFound, NotFound, PositionNotReached
 from monitor.events.model import MAX_ID_CHARACTERS
 from monitor.events.position import Position
+from monitor.executions.lines import AskedLines, LinePage, line_page
 from monitor.fanout.hub import Hub
 from monitor.projections.execution import Node, NodeKey
 from monitor.projections.filter import Filter
@@ -211,25 +212,13 @@ class Reads:
         return await self.read(at_least, work)
 
     async def lines(
-        self,
-        who: Principal,
-        execution_id: str,
-        at_least: Position | None,
-        *,
-        levels: Collection[str] | None,
-        node_id: str | None,
-        limit: int,
-        from_us: int | None = None,
-        to_us: int | None = None,
-    ) -> Reading[Sequence[LogLine]]:
-        """The first `limit` log lines in order of time, of these levels and this node, from one time to another.
+        self, who: Principal, execution_id: str, at_least: Position | None, asked: AskedLines
+    ) -> Reading[LinePage]:
+        """A page of the log. Raises ExecutionNotFound."""
 
-        Both times are included. Raises ExecutionNotFound.
-        """
-
-        def work(reader: Reader) -> Sequence[LogLine]:
+        def work(reader: Reader) -> LinePage:
             _, key = find(reader, who, execution_id)
-            return reader.log_lines(key, levels=levels, node_id=node_id, limit=limit, from_us=from_us, to_us=to_us)
+            return line_page(reader, key, asked)
 
         return await self.read(at_least, work)
 

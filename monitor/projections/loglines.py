@@ -17,6 +17,10 @@ _SPELLINGS: Final = {
 }
 
 
+Spot = tuple[int, int, int]
+"""Where a line stands in its execution's log: (time_us, event_tie, place)."""
+
+
 class LogLine(NamedTuple):
     """One line. (time_us, event_tie, place) orders and identifies it within its execution."""
 
@@ -29,6 +33,11 @@ class LogLine(NamedTuple):
     message: str
     # Anything JSON that the producer added; None = nothing.
     data: Any
+
+    @property
+    def spot(self) -> Spot:
+        """Where it stands."""
+        return self.time_us, self.event_tie, self.place
 
 
 def read_lines(event: Event, tie: int) -> list[LogLine]:

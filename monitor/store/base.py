@@ -22,7 +22,7 @@ from monitor.events.position import Position
 from monitor.projections.execution import Details, Execution, Node, NodeKey
 from monitor.projections.filter import Filter
 from monitor.projections.fold import Changes, ExecutionId, Release
-from monitor.projections.loglines import LogLine
+from monitor.projections.loglines import LogLine, Spot
 from monitor.projections.view import Summary
 from monitor.store.access import AccessReader, AccessWriter
 from monitor.store.command_port import CommandReader
@@ -257,8 +257,13 @@ class Reader(AccessReader, ExpiryReader, CommandReader, Counts, OrderReader, Wat
         limit: int,
         from_us: int | None = None,
         to_us: int | None = None,
+        beyond: Spot | None = None,
+        falling: bool = False,
     ) -> Sequence[LogLine]:
-        """The first `limit` lines in order of (time, event, place), both times included."""
+        """The first `limit` lines in order of (time, event, place), `falling` the last ones; both times included.
+
+        Those behind the spot `beyond` alone, in the direction of reading.
+        """
         ...
 
     def releases(self, partition: int, start: int, end: int) -> Sequence[StoredRelease]:

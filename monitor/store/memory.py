@@ -17,7 +17,7 @@ from monitor.projections.commands import Command, merged
 from monitor.projections.execution import Execution, Node, NodeKey
 from monitor.projections.filter import matches
 from monitor.projections.fold import Changes, ExecutionId, Touched
-from monitor.projections.loglines import LogLine
+from monitor.projections.loglines import LogLine, Spot
 from monitor.projections.view import Summary, summary
 from monitor.store.base import (
     Commit,
@@ -168,12 +168,17 @@ class _Session(MemoryLedger, MemoryExpiry, MemoryAccess, MemoryCounts, MemoryOrd
         limit: int,
         from_us: int | None = None,
         to_us: int | None = None,
+        beyond: Spot | None = None,
+        falling: bool = False,
     ) -> Sequence[LogLine]:
         lines = [line for _, line in sorted(self._tables.log_lines.get(key, {}).items())]
         wanted = (line for line in lines if levels is None or line.level in levels)
         wanted = (line for line in wanted if node_id is None or line.node_id == node_id)
         wanted = (line for line in wanted if from_us is None or line.time_us >= from_us)
-        return [line for line in wanted if to_us is None or line.time_us <= to_us][:limit]
+        wanted = (line for line in wanted if to_us is None or line.time_us <= to_us)
+        if beyond is not None:
+            wanted = (line for line in wanted if (line.spot < beyond if falling else line.spot > beyond))
+        return list(reversed(list(wanted)) if falling else wanted)[:limit]
 
     def commands(self, key: int) -> Sequence[Command]:
         return sorted(self._tables.commands.get(key, {}).values(), key=lambda it: (it.since_us, it.id))

@@ -6,12 +6,12 @@ Drivers add a Writer on top of it. Which rows make a page is decided in `listing
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, Select, func, select
+from sqlalchemy import Connection, Row, Select, func, literal, select, tuple_
 
 from monitor.events.model import Place
 from monitor.events.position import Position
 from monitor.projections.execution import Node, NodeKey
-from monitor.projections.loglines import LogLine
+from monitor.projections.loglines import LogLine, Spot
 from monitor.projections.view import Summary
 from monitor.store import listing, rows, tables
 from monitor.store.access_rows import AccessReads
@@ -101,11 +101,14 @@ class Queries(AccessReads, ExpiryReads, CommandReads, CountReads, OrderReads, Le
         limit: int,
         from_us: int | None = None,
         to_us: int | None = None,
+        beyond: Spot | None = None,
+        falling: bool = False,
     ) -> Sequence[LogLine]:
         columns = tables.log_lines.c
         ordered = (columns.time_us, columns.event_tie, columns.place)
         wanted = select(*ordered, columns.level, columns.node_id, columns.message, columns.data)
-        wanted = wanted.where(columns.key == key).order_by(*ordered).limit(limit)
+        wanted = wanted.where(columns.key == key).limit(limit)
+        wanted = wanted.order_by(*((column.desc() for column in ordered) if falling else ordered))
         if levels is not None:
             wanted = wanted.where(columns.level.in_(levels))
         if node_id is not None:
@@ -114,6 +117,9 @@ class Queries(AccessReads, ExpiryReads, CommandReads, CountReads, OrderReads, Le
             wanted = wanted.where(columns.time_us >= from_us)
         if to_us is not None:
             wanted = wanted.where(columns.time_us <= to_us)
+        if beyond is not None:
+            spot, there = tuple_(*ordered), tuple_(*map(literal, beyond))
+            wanted = wanted.where(spot < there if falling else spot > there)
         return [rows.unpack_line(tuple(row)) for row in self._connection.execute(wanted)]
 
     def releases(self, partition: int, start: int, end: int) -> Sequence[StoredRelease]:

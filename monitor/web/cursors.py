@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 
 from monitor.access.sealing import Sealer, Unopenable
 from monitor.errors import InvalidCursor
+from monitor.projections.loglines import Spot
 
 After = tuple[int | None, int]
 """(value of the sort column, key) of the last row of the page before."""
@@ -26,6 +27,13 @@ class Pagination(TypedDict):
     """Null on the last page."""
 
 
+class TwoWayPagination(Pagination):
+    """Where a page stands in its list, which is read in both directions."""
+
+    previousCursor: str | None
+    """Null on the first page."""
+
+
 class CountedPagination(Pagination):
     """Where a page stands in its list, and how long the list is."""
 
@@ -33,32 +41,48 @@ class CountedPagination(Pagination):
 
 
 _decoder: Final[msgspec.json.Decoder[After]] = msgspec.json.Decoder(After)
+_spot_decoder: Final[msgspec.json.Decoder[Spot]] = msgspec.json.Decoder(Spot)
 
 
-def cursor_token(sealer: Sealer, question: Sequence[str], after: After) -> str:
+def cursor_token(sealer: Sealer, question: Sequence[str], after: After | Spot) -> str:
     """The cursor of the page that starts behind `after`."""
     return sealer.token(_purpose(question), msgspec.json.encode(after))
 
 
 def open_cursor(sealer: Sealer, question: Sequence[str], token: str) -> After:
     """The inverse of `cursor_token` for the same question. Raises InvalidCursor for everything else."""
-    try:
-        return _decoder.decode(sealer.untoken(_purpose(question), token))
-    except Unopenable:
-        raise InvalidCursor(field="cursor") from None
+    return _decoder.decode(_opened(sealer, question, token))
 
 
-def turn_token(sealer: Sealer, question: Sequence[str], after: After, *, backwards: bool) -> str:
+def turn_token(sealer: Sealer, question: Sequence[str], after: After | Spot, *, backwards: bool) -> str:
     """The cursor of the page that starts behind a row, or of the one that ends before it."""
     return cursor_token(sealer, _turned(question) if backwards else question, after)
 
 
 def open_turn(sealer: Sealer, question: Sequence[str], token: str) -> tuple[After, bool]:
     """The row, and whether the page ends before it. Raises InvalidCursor."""
+    said, backwards = _opened_turn(sealer, question, token)
+    return _decoder.decode(said), backwards
+
+
+def open_line_turn(sealer: Sealer, question: Sequence[str], token: str) -> tuple[Spot, bool]:
+    """The same of a log: the line, and whether the page ends before it. Raises InvalidCursor."""
+    said, backwards = _opened_turn(sealer, question, token)
+    return _spot_decoder.decode(said), backwards
+
+
+def _opened_turn(sealer: Sealer, question: Sequence[str], token: str) -> tuple[bytes, bool]:
     try:
-        return open_cursor(sealer, question, token), False
+        return _opened(sealer, question, token), False
     except InvalidCursor:
-        return open_cursor(sealer, _turned(question), token), True
+        return _opened(sealer, _turned(question), token), True
+
+
+def _opened(sealer: Sealer, question: Sequence[str], token: str) -> bytes:
+    try:
+        return sealer.untoken(_purpose(question), token)
+    except Unopenable:
+        raise InvalidCursor(field="cursor") from None
 
 
 def _turned(question: Sequence[str]) -> Sequence[str]:

@@ -433,6 +433,17 @@ class StoreContract:
         assert await store.read(messages(to_us=ninth - 1)) == ["1", "2"]
         assert await store.read(messages(from_us=second, levels=["warn"], limit=1)) == ["2"]
         assert await store.read(messages(from_us=second + 1, to_us=ninth - 1)) == []
+        spots = [
+            line.spot
+            for line in await store.read(lambda reader: reader.log_lines(key, levels=None, node_id=None, limit=9))
+        ]
+        assert await store.read(messages(falling=True)) == ["3", "2", "1"]
+        assert await store.read(messages(falling=True, limit=2, levels=["info", "error"])) == ["3", "1"]
+        assert await store.read(messages(beyond=spots[0])) == ["2", "3"]
+        assert await store.read(messages(beyond=spots[1], limit=1)) == ["3"]
+        assert await store.read(messages(beyond=spots[2])) == []
+        assert await store.read(messages(beyond=spots[2], falling=True)) == ["2", "1"]
+        assert await store.read(messages(beyond=spots[0], falling=True)) == []
         [line] = await store.read(lambda reader: reader.log_lines(key, levels=["error"], node_id=None, limit=1))
         assert line.data == data
 

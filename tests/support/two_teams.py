@@ -230,7 +230,11 @@ def story(execution_id: str, workflow_id: str, mark: str) -> list[dict[str, Any]
         ),
         event(1, "node.started", **node, inputData=[{"x": mark}]),
         event(2, "execution.progress", completed=1, total=3, current=mark, message=mark),
-        event(3, "log.appended", lines=[{"timestamp": AT.format(3), "level": "info", "message": mark, "data": mark}]),
+        event(
+            3,
+            "log.appended",
+            lines=[{"timestamp": AT.format(3), "level": "info", "message": mark, "data": mark} for _ in range(2)],
+        ),
         event(4, "node.failed", **node, error=error, outputData=[{"x": mark}]),
         event(5, "execution.failed", error=error, outputData={"x": mark}),
     ]

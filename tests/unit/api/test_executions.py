@@ -98,6 +98,9 @@ async def ids(client: httpx.AsyncClient, query: str) -> list[str]:
         ("/exec_1/logs?from=yesterday", 400, "INVALID_REQUEST", "from"),
         ("/exec_1/logs?to=2026-11-22T10:00:00", 400, "INVALID_REQUEST", "to"),
         ("/exec_1/logs?to=2026-11-22T10:00:00Z&from=2026-11-22T10:00:01Z", 400, "INVALID_REQUEST", "from"),
+        ("/exec_1/logs?order=up", 400, "INVALID_REQUEST", "order"),
+        ("/exec_1/logs?q=", 400, "INVALID_REQUEST", "q"),
+        ("/exec_1/logs?cursor=garbage", 400, "INVALID_CURSOR", "cursor"),
         ("/exec_1/logs?since=2026-11-22T10:00:00Z", 400, "INVALID_REQUEST", "since"),
         ("/exec_1/nodes/n/data?format=json", 400, "INVALID_REQUEST", "format"),
     ],
@@ -219,7 +222,8 @@ async def test_any_id_can_be_addressed(house: House, client: httpx.AsyncClient, 
     path = f"/v1/executions/{name}"
     assert (await client.get(path)).json()["id"] == execution_id
     assert (await client.get(f"{path}/data")).json()["nodes"] == {execution_id: {"input": [], "output": [1]}}
-    assert (await client.get(f"{path}/logs")).json() == {"executionId": execution_id, "logs": []}
+    log = (await client.get(f"{path}/logs")).json()
+    assert (log["executionId"], log["logs"]) == (execution_id, [])
     assert (await client.get(f"{path}/nodes/{name}/data")).json()["output"] == [1]
 
 
