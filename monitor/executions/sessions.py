@@ -26,7 +26,9 @@ TICKET_S: Final = 30
 SESSION_S: Final = 12 * 3600
 """A working day."""
 
-_TICKET_BYTES: Final = 32
+_TICKET_BYTES: Final = 24
+_MARK_BYTES: Final = 8
+_TICKET: Final = "ticket"
 _PURPOSE: Final = "session"
 _CSRF: Final = "csrf"
 
@@ -77,15 +79,15 @@ class Sessions:
 
     async def ticket(self, who: Principal) -> ShownTicket:
         """A ticket for who asks. Raises StoreUnavailable."""
-        secret, now_us = self._random_bytes(_TICKET_BYTES), self._clock.now_us()
-        row = Ticket(_digest(secret.hex()), who.token_id or "", now_us + TICKET_S * 1_000_000)
+        text, now_us = self._ticket_text(self._random_bytes(_TICKET_BYTES)), self._clock.now_us()
+        row = Ticket(_digest(text), who.token_id or "", now_us + TICKET_S * 1_000_000)
 
         def keep(writer: Writer) -> None:
             writer.forget_tickets(now_us)
             writer.add_ticket(row)
 
         await self._store.write(keep)
-        return ShownTicket(secret.hex(), row.expires_us)
+        return ShownTicket(text, row.expires_us)
 
     async def redeemed(self, text: str) -> Token:
         """Whose ticket that is; it is void from now on.
@@ -93,11 +95,24 @@ class Sessions:
         Raises TicketInvalid for one that was never made, was shown before or is too old, and what `Credentials.held`
         does for one whose token has ended meanwhile.
         """
+        if not self._is_ours(text):
+            raise TicketInvalid
         digest = _digest(text)
         row = await self._store.write(lambda writer: writer.take_ticket(digest))
         if row is None or row.expires_us <= self._clock.now_us() or not row.token_id:
             raise TicketInvalid
         return await self._credentials.held(row.token_id)
+
+    def _ticket_text(self, secret: bytes) -> str:
+        """The secret and a mark that only we can make: what strangers make up never reaches the store's writer."""
+        return (secret + sha256(self._sealer.seal(_TICKET, secret)).digest()[:_MARK_BYTES]).hex()
+
+    def _is_ours(self, text: str) -> bool:
+        try:
+            secret = bytes.fromhex(text)[:_TICKET_BYTES]
+        except ValueError:
+            return False
+        return hmac.compare_digest(self._ticket_text(secret).encode(), text.encode())
 
     def session(self, who: Principal) -> Session | None:
         """A session for who asks; None for who needs none, since nobody is asked here."""

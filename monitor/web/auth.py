@@ -76,6 +76,9 @@ class Guard:
             scheme, said = _authorization(headers)
             return await (self._sessions.redeemed if scheme == "ticket" else self._credentials.holder)(said)
         if ticket := QueryParams(connection.get("query_string", b"")).get(TICKET):
+            if _changes(connection):
+                # A page elsewhere could have a browser send it, and so sign it in as somebody else.
+                raise TokenInUrl("a ticket in an address only reads; send 'Authorization: Ticket ...'", field=TICKET)
             return await self._sessions.redeemed(ticket)
         cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE)
         if not cookie:
@@ -83,7 +86,7 @@ class Guard:
         if not is_own_page(headers, self._origins):
             raise ForeignOrigin("sessions are for pages of this service; those of others show a token or a ticket")
         holder = await self._sessions.holder(cookie)
-        if connection["type"] == "http" and connection["method"] not in _SAFE_METHODS:
+        if _changes(connection):
             self._check_csrf(cookie, headers)
         return holder
 
@@ -102,6 +105,10 @@ def client_address(connection: Connection) -> str | None:
     """Where the connection comes from; None where the server does not know."""
     client = connection.get("client")
     return str(client[0]) if client else None
+
+
+def _changes(connection: Connection) -> bool:
+    return connection["type"] == "http" and connection["method"] not in _SAFE_METHODS
 
 
 def _authorization(headers: Headers) -> tuple[str, str]:

@@ -10,6 +10,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from monitor.app import Parts, create_app, open_parts
+from monitor.errors import TicketInvalid
 from monitor.settings import read_settings
 from monitor.web.auth import COOKIE
 from tests.support.clocks import NOON_US, ManualClock
@@ -103,6 +104,23 @@ async def test_made_up_tickets_are_refused(client: httpx.AsyncClient, said: str)
     """Of whatever form."""
     answer = await client.get("/v1/executions", headers=[(b"authorization", f"Ticket {said}".strip().encode())])
     assert answer.status_code in (401, 431)
+
+
+@pytest.mark.parametrize("said", ["x", "0" * 64, "é" * 64, "a" * 10_000])
+async def test_made_up_tickets_cost_the_store_nothing(parts: Parts, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody without a credential keeps its one writer busy."""
+    monkeypatch.setattr(parts.store, "write", None)
+    with pytest.raises(TicketInvalid):
+        await parts.sessions.redeemed(said)
+
+
+async def test_ticket_in_an_address_changes_nothing(client: httpx.AsyncClient, token: str) -> None:
+    """A form elsewhere could send it: it would sign a browser in as whoever made that form."""
+    text = await ticket(client, token)
+    refused = await client.post(f"/v1/session?ticket={text}")
+    assert code(refused) == (400, "TOKEN_IN_URL")
+    assert "set-cookie" not in refused.headers
+    assert (await client.get(f"/v1/executions?ticket={text}")).status_code == 200
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
