@@ -120,7 +120,7 @@ async def test_ticket_in_an_address_changes_nothing(client: httpx.AsyncClient, t
     refused = await client.post(f"/v1/session?ticket={text}")
     assert code(refused) == (400, "TOKEN_IN_URL")
     assert "set-cookie" not in refused.headers
-    assert (await client.get(f"/v1/executions?ticket={text}")).status_code == 200
+    assert (await client.get("/v1/executions", headers={"authorization": f"Ticket {text}"})).status_code == 200
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
