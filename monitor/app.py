@@ -58,6 +58,7 @@ from monitor.executions.pings import Pings
 from monitor.executions.reads import Found, Reads
 from monitor.executions.rehearsal import Rehearsal
 from monitor.executions.replays import Replays
+from monitor.executions.reveals import Reveals
 from monitor.executions.sessions import Sessions
 from monitor.executions.statistics import Statistics as CountedStatistics
 from monitor.executions.telling import Telling
@@ -329,14 +330,15 @@ def operations_of(parts: Parts) -> list[Operation]:
     """The route table: every operation that asks for credentials."""
     reads = Reads(parts.store, parts.hub)
     past = History(reads, parts.journal, parts.decoding)
+    reveals = Reveals(past, parts.audit)
     sealer, clock = parts.sealer, parts.clock
     return [
         *ingest.operations(intake=parts.intake, sealer=sealer),
         *executions.operations(reads=reads, history=past, clock=clock, sealer=sealer),
-        *history.operations(history=past, sealer=sealer),
+        *history.operations(history=past, reveals=reveals, sealer=sealer),
         *exports.operations(exports=Exports(reads), sealer=sealer, clock=clock),
         *statistics.operations(statistics=CountedStatistics(reads), clock=clock, sealer=sealer),
-        *data.operations(reads=reads, sealer=sealer),
+        *data.operations(reads=reads, reveals=reveals, sealer=sealer),
         *webhooks.operations(webhooks=parts.webhooks, secrets=parts.webhook_secrets, sealer=sealer),
         *deliveries.operations(deliveries=parts.deliveries, pings=parts.pings, sealer=sealer),
         *replays.operations(replays=parts.replays, sealer=sealer),

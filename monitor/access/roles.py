@@ -8,6 +8,7 @@ Role = Literal["viewer", "operator", "builder", "admin"]
 Scope = Literal[
     "executions:read",
     "executions:data",
+    "executions:reveal",
     "executions:write",
     "workflow:execute",
     "webhooks:read",
@@ -20,6 +21,7 @@ Scope = Literal[
 SCOPES: Final[Mapping[Scope, str]] = {
     "executions:read": "See executions, their events, logs and statistics, without payloads.",
     "executions:data": "See payloads: what executions and nodes were given and what they made.",
+    "executions:reveal": "See secrets in payloads and events as they came, not masked; the audit tells of it.",
     "executions:write": "Cancel, retry, delete and annotate executions.",
     "workflow:execute": "Run workflows.",
     "webhooks:read": "See webhooks and their deliveries.",

@@ -12,17 +12,19 @@ from typing_extensions import TypedDict
 from monitor.access.positions import position_token
 from monitor.access.principal import Principal
 from monitor.access.sealing import Sealer
-from monitor.errors import ExecutionNotFound, InvalidRequest, NotFound, TooLarge
+from monitor.errors import ExecutionNotFound, HistoryGone, InvalidRequest, NotFound, TooLarge
 from monitor.events.position import Position
 from monitor.executions.lines import AskedLines
 from monitor.executions.reads import NodeRun, Reads
+from monitor.executions.reveals import Reveals
 from monitor.projections.loglines import LEVELS, Spot
 from monitor.web import native
 from monitor.web.cursors import TwoWayPagination, open_line_turn, turn_token
 from monitor.web.data_csv import data_csv, too_large
 from monitor.web.operations import Answer, Operation
-from monitor.web.params import CURSOR, MIN_POSITION, Limit, Number, Phrase, Text, Time, Word, Words
+from monitor.web.params import CURSOR, MIN_POSITION, REVEAL, Limit, Number, Phrase, Text, Time, Word, Words
 from monitor.web.replies import POSITION_HEADER, Timestamp, read_reply
+from monitor.web.revealing import reveals_refused
 
 _NODE: Final = Text("nodeId", "Of this node alone.")
 _FORMAT: Final = Word(
@@ -36,7 +38,7 @@ _LEVEL: Final = Words("level", LEVELS, "Lines of these levels.")
 _FROM: Final = Time("from", "Lines from this time on, to the millisecond.")
 _TO: Final = Time("to", "Lines up to and including this time, to the millisecond.")
 _LIMIT: Final = Limit(default=100, most=1000)
-_DATA_QUERY: Final = (_NODE, _FORMAT, MIN_POSITION)
+_DATA_QUERY: Final = (_NODE, _FORMAT, MIN_POSITION, REVEAL)
 _TEXT: Final = Phrase("q", "Lines with this text in their message, whatever the case.")
 _ORDER: Final = Word("order", ("asc", "desc"), "asc, the default: the oldest first; desc: the latest first.")
 _LOG_QUERY: Final = (_LEVEL, _NODE, _FROM, _TO, _TEXT, _ORDER, _LIMIT, CURSOR, MIN_POSITION)
@@ -110,9 +112,9 @@ class ExecutionLog(TypedDict):
     pagination: TwoWayPagination
 
 
-def operations(*, reads: Reads, sealer: Sealer) -> list[Operation]:
+def operations(*, reads: Reads, reveals: Reveals, sealer: Sealer) -> list[Operation]:
     """The operations of this file."""
-    face = _Face(reads, sealer)
+    face = _Face(reads, reveals, sealer)
     return [
         Operation(
             "GET",
@@ -121,16 +123,18 @@ def operations(*, reads: Reads, sealer: Sealer) -> list[Operation]:
             "executions:data",
             query=_DATA_QUERY,
             answers=(Answer(ExecutionData), Answer(media_types=("text/csv",))),
-            errors=(*_MISSING, TooLarge),
+            errors=(*_MISSING, HistoryGone, TooLarge),
+            on_refused=reveals_refused(reveals, "data"),
         ),
         Operation(
             "GET",
             "/v1/executions/{id}/nodes/{nodeId}/data",
             face.node_data,
             "executions:data",
-            query=(_ITERATION, _ATTEMPT, MIN_POSITION),
+            query=(_ITERATION, _ATTEMPT, MIN_POSITION, REVEAL),
             answers=(Answer(NodeData),),
-            errors=_MISSING,
+            errors=(*_MISSING, HistoryGone, TooLarge),
+            on_refused=reveals_refused(reveals, "node"),
         ),
         Operation(
             "GET",
@@ -148,6 +152,7 @@ def operations(*, reads: Reads, sealer: Sealer) -> list[Operation]:
 @dataclass(frozen=True, slots=True)
 class _Face:
     reads: Reads
+    reveals: Reveals
     sealer: Sealer
 
     async def data(self, request: Request, who: Principal) -> Response:
@@ -159,24 +164,28 @@ class _Face:
         query, execution_id = request.query_params, request.path_params["id"]
         format_ = _FORMAT.take(query)
         at_least, node_id = MIN_POSITION.take(query, self.sealer), _NODE.take(query)
+        reveal = REVEAL.take(query)
+        source = self.reveals if reveal else self.reads
         more_nodes = 0
         if node_id is None:
-            read, position = await self.reads.data(who, execution_id, at_least)
+            read, position = await source.data(who, execution_id, at_least)
             runs, more_nodes = read.nodes, read.more_nodes
         else:
-            found, position = await self.reads.node(who, execution_id, node_id, at_least)
+            found, position = await source.node(who, execution_id, node_id, at_least)
             runs = [found.shown]
         if format_ == "csv":
             return await self._csv(runs, more_nodes, position)
         payloads = native.raw_payloads if format_ == "raw" else native.node_payloads
         nodes = {run.key[0]: payloads(run) for run in runs}
         left_out = {"moreNodes": more_nodes} if more_nodes else {}
-        return self._reply({"executionId": execution_id, "nodes": nodes, **left_out}, position)
+        return self._reply({"executionId": execution_id, "nodes": nodes, **left_out}, position, secret=reveal)
 
     async def node_data(self, request: Request, who: Principal) -> Response:
         """Input and output of one node in its latest run, or in the one that is asked for; and a list of its runs."""
         query = request.query_params
-        runs, position = await self.reads.node(
+        reveal = REVEAL.take(query)
+        source = self.reveals if reveal else self.reads
+        runs, position = await source.node(
             who,
             request.path_params["id"],
             request.path_params["nodeId"],
@@ -184,7 +193,7 @@ class _Face:
             iteration=_ITERATION.take(query),
             attempt=_ATTEMPT.take(query),
         )
-        return self._reply(native.node_data(runs), position)
+        return self._reply(native.node_data(runs), position, secret=reveal)
 
     async def _csv(self, runs: Sequence[NodeRun], more_nodes: int, position: Position) -> Response:
         if more_nodes:
@@ -232,8 +241,8 @@ class _Face:
     def _turn(self, question: Sequence[str], spot: Spot | None, *, backwards: bool) -> str | None:
         return None if spot is None else turn_token(self.sealer, question, spot, backwards=backwards)
 
-    def _reply(self, document: dict[str, Any], position: Position) -> Response:
-        return read_reply(document, position_token(self.sealer, position))
+    def _reply(self, document: dict[str, Any], position: Position, *, secret: bool = False) -> Response:
+        return read_reply(document, position_token(self.sealer, position), secret=secret)
 
 
 def _millisecond(at_us: int | None) -> int | None:

@@ -16,10 +16,12 @@ from monitor.events.codec import format_time
 from monitor.events.model import Place
 from monitor.events.payloads import without_payloads
 from monitor.executions.history import History, Past
+from monitor.executions.reveals import Reveals
 from monitor.web.cursors import TwoWayPagination, open_turn, turn_token
 from monitor.web.operations import Answer, Operation
-from monitor.web.params import CURSOR, MIN_POSITION, Limit, Phrase
+from monitor.web.params import CURSOR, MIN_POSITION, REVEAL, Limit, Phrase
 from monitor.web.replies import Timestamp, read_reply
+from monitor.web.revealing import reveals_refused
 
 _LIMIT: Final = Limit(default=100, most=1000)
 _TYPE: Final = Phrase("type", "Events of these types alone, separated by commas.")
@@ -54,18 +56,19 @@ class EventHistory(TypedDict):
     pagination: TwoWayPagination
 
 
-def operations(*, history: History, sealer: Sealer) -> list[Operation]:
+def operations(*, history: History, reveals: Reveals, sealer: Sealer) -> list[Operation]:
     """The operations of this file."""
-    face = _Face(history, sealer)
+    face = _Face(history, reveals, sealer)
     return [
         Operation(
             "GET",
             "/v1/executions/{id}/events",
             face.events,
             "executions:read",
-            query=(_TYPE, _LIMIT, CURSOR, MIN_POSITION),
+            query=(_TYPE, _LIMIT, CURSOR, MIN_POSITION, REVEAL),
             answers=(Answer(EventHistory),),
             errors=(ExecutionNotFound, InvalidCursor),
+            on_refused=reveals_refused(reveals, "events"),
         ),
     ]
 
@@ -73,10 +76,13 @@ def operations(*, history: History, sealer: Sealer) -> list[Operation]:
 @dataclass(frozen=True, slots=True)
 class _Face:
     history: History
+    reveals: Reveals
     sealer: Sealer
 
     async def events(self, request: Request, who: Principal) -> Response:
         """The events of one execution in order of arrival, as their producers wrote them; repeats are left out.
+
+        Secrets are masked, unless `reveal` asks for them.
 
         Payloads (`inputData`, `outputData`, the trigger's `payload`) are there for those who may see them.
         """
@@ -88,7 +94,8 @@ class _Face:
         if cursor is not None:
             (partition, offset), backwards = open_turn(self.sealer, question, cursor)
             start = Place(partition or 0, offset)
-        passage, position = await self.history.events(
+        reveal = REVEAL.take(query)
+        passage, position = await (self.reveals if reveal else self.history).events(
             who,
             execution_id,
             MIN_POSITION.take(query, self.sealer),
@@ -109,7 +116,7 @@ class _Face:
                 "previousCursor": self._turn(question, passage.before, backwards=True),
             },
         }
-        return read_reply(document, position_token(self.sealer, position))
+        return read_reply(document, position_token(self.sealer, position), secret=reveal)
 
     def _event(self, past: Past, may_see: bool) -> PastEvent:
         event = past.event

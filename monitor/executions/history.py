@@ -1,25 +1,38 @@
 """The raw history of an execution: its events as they came, read from the journal, and its state as it was then.
 
 The store knows the place of every applied event, so nothing is kept twice. What the journal's retention has removed is
-counted, never silently missing. Events come through the same door as everywhere, masked. Part of the desk.
+counted, never silently missing. Events come through the same door as everywhere, masked unless `revealed` asks for
+them as they were written: that is for `reveals` alone, which guards it and tells the audit. Part of the desk.
 """
 
 import asyncio
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple, TypeVar
 
 from monitor.access.decoding import Decoding
 from monitor.access.principal import Principal
 from monitor.errors import ExecutionNotFound, HistoryGone, InvalidCursor, InvalidPosition, TooLarge
 from monitor.events.model import Event, Place, Record
 from monitor.events.position import Position, beginning
-from monitor.executions.reads import FIRST_LINES, MAX_NODES_INLINE, MAX_PAGE_BYTES, Found, Reading, Reads, data_of, find
+from monitor.executions.reads import (
+    FIRST_LINES,
+    MAX_NODES_INLINE,
+    MAX_PAGE_BYTES,
+    Contents,
+    Found,
+    Reading,
+    Reads,
+    data_of,
+    find,
+)
 from monitor.journal.base import Journal
 from monitor.projections.execution import Execution, Node, NodeKey
 from monitor.projections.fold import fold
 from monitor.projections.loglines import LogLine
 from monitor.projections.view import summary
 from monitor.store.base import Reader
+
+T = TypeVar("T")
 
 MOST_FOLDED: Final = 20_000
 """Events that are folded for a state of then: some seconds."""
@@ -72,6 +85,7 @@ class History:
         start: Place | None,
         backwards: bool,
         limit: int,
+        revealed: bool = False,
     ) -> Reading[Passage]:
         """The first `limit` events behind `start`, or the last ones before it. Raises InvalidCursor."""
         places, position = await self._places(who, execution_id, at_least)
@@ -87,7 +101,7 @@ class History:
         while seen < min(len(span), _MOST_SEEN) and len(found) < limit and size_bytes < MAX_PAGE_BYTES:
             some = span[max(0, len(span) - seen - portion) : len(span) - seen]
             some = some if backwards else span[seen : seen + portion]
-            events = await self._read([places[index] for index in some])
+            events = await self._read([places[index] for index in some], revealed=revealed)
             portion = _next_portion(portion, events)
             for index in reversed(some) if backwards else some:
                 seen += 1
@@ -130,21 +144,10 @@ class History:
             raise InvalidPosition(field="asOf")
         places, position = await self._places(who, execution_id, at_least)
         if removed := await self._removed(places):
-            message = f"The journal has no more the first {removed} event(s) of execution '{execution_id}'"
-            raise HistoryGone(message, executionId=execution_id, removedEvents=removed)
+            raise _gone(execution_id, removed)
         wanted = [place for place in places if at_least is None or at_least.covers(*place)]
-        if len(wanted) > MOST_FOLDED:
-            raise TooLarge(f"A state of then is folded from up to {MOST_FOLDED} events; this has {len(wanted)}")
         then = _Then(who.team, execution_id)
-        at, size_bytes, portion = 0, 0, _FIRST_PORTION
-        while at < len(wanted):
-            some = wanted[at : at + portion]
-            events = await self._read(some)
-            at, portion = at + len(some), _next_portion(portion, events)
-            size_bytes += sum(map(_size_bytes, events.values()))
-            if size_bytes > MOST_FOLDED_BYTES:
-                raise TooLarge(f"A state of then is folded from up to {MOST_FOLDED_BYTES} bytes of events")
-            past = (events[place] for place in some if place in events)
+        async for past in self._in_portions(wanted):
             then.apply([it for it in past if isinstance(moment, Position) or it.record.stored_us <= moment])
         if not then.execution.version:
             message = f"Execution with ID '{execution_id}' was not known then"
@@ -155,6 +158,39 @@ class History:
             then.lines if with_lines else None,
         )
         return Reading(found, position)
+
+    async def revealed(
+        self, who: Principal, execution_id: str, at_least: Position | None, work: Callable[[Contents], T]
+    ) -> Reading[T]:
+        """What `work` finds in the execution as it is, folded from its events as their producers wrote them.
+
+        Raises HistoryGone unless the journal holds all of them, and TooLarge when they are too many.
+        """
+        places, position = await self._places(who, execution_id, at_least)
+        removed = await self._removed(places)
+        now, folded = _Then(who.team, execution_id), 0
+        if not removed:
+            async for events in self._in_portions(places, revealed=True):
+                now.apply(events)
+                folded += len(events)
+            removed = len(places) - folded
+        if removed:
+            raise _gone(execution_id, removed)
+        return Reading(work(now), position)
+
+    async def _in_portions(self, places: Sequence[Place], *, revealed: bool = False) -> AsyncIterator[list[Event]]:
+        """What these places hold, in their order, some at a time; what is gone is missing. Raises TooLarge."""
+        if len(places) > MOST_FOLDED:
+            raise TooLarge(f"A state is folded from up to {MOST_FOLDED} events; this has {len(places)}")
+        at, size_bytes, portion = 0, 0, _FIRST_PORTION
+        while at < len(places):
+            some = places[at : at + portion]
+            events = await self._read(some, revealed=revealed)
+            at, portion = at + len(some), _next_portion(portion, events)
+            size_bytes += sum(map(_size_bytes, events.values()))
+            if size_bytes > MOST_FOLDED_BYTES:
+                raise TooLarge(f"A state is folded from up to {MOST_FOLDED_BYTES} bytes of events")
+            yield [events[place] for place in some if place in events]
 
     async def _places(self, who: Principal, execution_id: str, at_least: Position | None) -> Reading[Sequence[Place]]:
         def work(reader: Reader) -> Sequence[Place]:
@@ -167,7 +203,7 @@ class History:
         bounds = await self._journal.bounds()
         return sum(place.offset < bounds[place.partition].start for place in places)
 
-    async def _read(self, places: Iterable[Place]) -> dict[Place, Event]:
+    async def _read(self, places: Iterable[Place], *, revealed: bool = False) -> dict[Place, Event]:
         """What these places hold; what is gone is missing."""
         by_partition: dict[int, list[int]] = {}
         for place in places:
@@ -181,18 +217,24 @@ class History:
         return {
             Place(event.record.partition, event.record.offset): event
             for some in _slices(records)
-            for event in await self._decoded(some)
+            for event in await self._decoded(some, revealed)
         }
 
-    async def _decoded(self, records: Sequence[Record]) -> list[Event]:
+    async def _decoded(self, records: Sequence[Record], revealed: bool) -> list[Event]:
         await asyncio.sleep(0)
-        return [event for event in self._decoding.events(records) if isinstance(event, Event)]
+        read = self._decoding.revealed if revealed else self._decoding.events
+        return [event for event in read(records) if isinstance(event, Event)]
 
     def _behind(self, places: Sequence[Place]) -> Position:
         position = beginning(self._journal.incarnation, self._journal.partitions)
         for partition, offset in dict(places).items():  # of each partition the last one, which is the highest
             position = position.advanced(partition, offset + 1)
         return position
+
+
+def _gone(execution_id: str, removed: int) -> HistoryGone:
+    message = f"The journal has no more the first {removed} event(s) of execution '{execution_id}'"
+    return HistoryGone(message, executionId=execution_id, removedEvents=removed)
 
 
 def _size_bytes(event: Event) -> int:

@@ -200,14 +200,7 @@ class Reads:
 
         def work(reader: Reader) -> NodeRuns:
             _, key = find(reader, who, execution_id)
-            nodes = reader.nodes(key)
-            runs = [(run, nodes[run]) for run in sorted(nodes) if run[0] == node_id]
-            fitting = [it for it in runs if iteration in (None, it[0][1]) and attempt in (None, it[0][2])]
-            if not fitting:
-                raise _not_run(execution_id, node_id, iteration, attempt)
-            run, node = fitting[-1]
-            shown = _run(run, node, reader.payloads(key, _slots([run])))
-            return NodeRuns(shown, runs[-MAX_RUNS:], max(0, len(runs) - MAX_RUNS))
+            return runs_of(reader, key, execution_id, node_id, iteration=iteration, attempt=attempt)
 
         return await self.read(at_least, work)
 
@@ -309,6 +302,20 @@ def _runs(reader: Contents, key: int, latest: Sequence[tuple[NodeKey, Node]]) ->
         some = latest[at : at + _NODES_AT_ONCE]
         payloads = reader.payloads(key, _slots(run for run, _ in some))
         yield from (_run(run, node, payloads) for run, node in some)
+
+
+def runs_of(
+    reader: Contents, key: int, execution_id: str, node_id: str, *, iteration: int | None, attempt: int | None
+) -> NodeRuns:
+    """The latest run of a node that fits, and all of them. Raises NotFound."""
+    nodes = reader.nodes(key)
+    runs = [(run, nodes[run]) for run in sorted(nodes) if run[0] == node_id]
+    fitting = [it for it in runs if iteration in (None, it[0][1]) and attempt in (None, it[0][2])]
+    if not fitting:
+        raise _not_run(execution_id, node_id, iteration, attempt)
+    run, node = fitting[-1]
+    shown = _run(run, node, reader.payloads(key, _slots([run])))
+    return NodeRuns(shown, runs[-MAX_RUNS:], max(0, len(runs) - MAX_RUNS))
 
 
 def _not_run(execution_id: str, node_id: str, iteration: int | None, attempt: int | None) -> NotFound:

@@ -24,6 +24,10 @@ Handler = Callable[[Request, Principal], Awaitable[Response]]
 """Answers one operation to a principal that may ask it. Its docstring is the operation's description."""
 
 
+Handled = Callable[[Request, Principal], Awaitable[None]]
+"""Takes note of a request."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What an operation answers with when all is well."""
@@ -60,6 +64,8 @@ class Operation:
     errors: Sequence[type[MonitorError]] = ()
     # What generated clients call it; "" = what follows from method and path.
     name: str = ""
+    # Awaited before somebody without the scope is told so.
+    on_refused: Handled | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +112,8 @@ class _Address:
         rate = self.rates.take(who) if self.rates else None
         told = rate.headers() if rate else {}
         try:
+            if operation.on_refused is not None and not who.may(operation.scope):
+                await operation.on_refused(request, who)
             permit(who, operation.scope)
             check_declared(request.query_params, operation.query)
             response = await operation.handler(request, who)

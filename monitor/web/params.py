@@ -238,6 +238,10 @@ class Filters:
 CURSOR: Final = Text("cursor", "Where the page before told to go on.", "cursor")
 MIN_POSITION: Final = MinPosition()
 FILTERS: Final = Filters()
+REVEAL: Final = Flag(
+    "reveal",
+    "Secrets as they came, not masked. Needs the scope `executions:reveal`, and leaves a line in the audit.",
+)
 
 
 def check_declared(query: QueryParams, declared: Collection[Parameter]) -> None:

@@ -24,9 +24,10 @@ def json_reply(content: object, status: int = 200, headers: Mapping[str, str] | 
     return Response(msgspec.json.encode(content), status, headers, media_type="application/json")
 
 
-def read_reply(content: object, position: str) -> Response:
-    """The answer to a read. Nobody may keep it without asking again: state is live."""
-    return json_reply(content, headers=_read_headers(position))
+def read_reply(content: object, position: str, *, secret: bool = False) -> Response:
+    """The answer to a read. Nobody may keep it without asking again: state is live. A `secret` one nobody may keep."""
+    headers = _read_headers(position)
+    return json_reply(content, headers={**headers, "cache-control": "no-store"} if secret else headers)
 
 
 def versioned_reply(request: Request, content: object, position: str, version: int) -> Response:

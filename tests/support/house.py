@@ -15,9 +15,11 @@ from monitor.access.teams import team_rule
 from monitor.api import data, executions, exports, history, ingest, operations, statistics
 from monitor.clock import Clock, SystemClock
 from monitor.events.position import beginning
+from monitor.executions.audit import Audit
 from monitor.executions.exports import Exports
 from monitor.executions.history import History
 from monitor.executions.reads import Found, Reads
+from monitor.executions.reveals import Reveals
 from monitor.executions.statistics import Statistics
 from monitor.fanout.hub import Hub
 from monitor.fanout.replay import Replay
@@ -67,12 +69,13 @@ class House:
         )
         self.reads = reads = Reads(store, self.hub)
         self.history = past = History(reads, self.journal, decoding)
+        reveals = Reveals(past, Audit(store, clock))
         asked = [
             *ingest.operations(intake=self.intake, sealer=SEALER),
-            *data.operations(reads=reads, sealer=SEALER),
+            *data.operations(reads=reads, reveals=reveals, sealer=SEALER),
             *statistics.operations(statistics=Statistics(reads), sealer=SEALER, clock=clock),
             *executions.operations(reads=reads, history=past, sealer=SEALER, clock=clock),
-            *history.operations(history=past, sealer=SEALER),
+            *history.operations(history=past, reveals=reveals, sealer=SEALER),
             *exports.operations(exports=Exports(reads), sealer=SEALER, clock=clock),
         ]
         addresses = operations.addresses(

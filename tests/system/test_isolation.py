@@ -16,7 +16,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosedError
 
 from monitor.web.operations import Operation
-from monitor.web.params import CURSOR
+from monitor.web.params import CURSOR, REVEAL
 from tests.support.tokens import bearer
 from tests.support.two_teams import UNKNOWN, Team, Teams, address, gist, open_teams, said, story
 
@@ -76,6 +76,22 @@ async def test_answers_hold_what_is_ours_alone(teams: Teams) -> None:
         wrong += [f"{operation.path} shows {word}" for word in shows(teams, answer, {})]
     assert wrong == []
     assert await everything(teams, teams.theirs) == before
+
+
+async def test_what_is_anothers_is_not_revealed(teams: Teams) -> None:
+    """The same answers as without the wish: the journal is read for nobody else's execution."""
+    tried = [it for it in teams.operations if any(parameter is REVEAL for parameter in it.query)]
+    assert len(tried) >= 3
+    wrong = []
+    for operation in tried:
+        foreign = await teams.ask(operation, teams.theirs.ids, teams.ours.headers, reveal="true")
+        unknown = await teams.ask(operation, UNKNOWN, teams.ours.headers, reveal="true")
+        if gist(foreign, teams.theirs.ids) != gist(unknown, UNKNOWN) or foreign.status_code != 404:
+            wrong.append(f"{operation.path}: {foreign.text} {unknown.text}")
+        own = await teams.ask(operation, teams.ours.ids, teams.ours.headers, reveal="true")
+        wrong += [f"{operation.path}: {own.text}"] if own.status_code != 200 else []
+        wrong += [f"{operation.path} shows {word}" for word in shows(teams, own, {})]
+    assert wrong == []
 
 
 async def test_everything_shows_its_own_mark(teams: Teams) -> None:
