@@ -102,7 +102,7 @@ def refusals(folder: Path) -> dict[str, tuple[dict[str, str | Path], str]]:
     return {
         "unknown setting": ({"jurnal": "x"}, "unknown setting MONITOR_JURNAL; did you mean MONITOR_JOURNAL?"),
         "unusable value": ({"port": "http"}, "MONITOR_PORT"),
-        "open to the network": ({"host": "0.0.0.0"}, "loopback"),  # noqa: S104 - that is what is refused
+        "open to the network": ({"host": "0.0.0.0", "auth": "off"}, "loopback"),  # noqa: S104 - that is what is refused
         "folder is a file": ({"data": file}, str(file)),
         "folder below a file": ({"data": file / "below"}, str(file)),
         "journal is no database": ({"data": foreign}, str(foreign / "journal.db")),
