@@ -117,7 +117,7 @@ async def test_topic_that_was_recreated_is_refused_at_start(kafka: Kafka, tmp_pa
     assert await service.ended() == 2
     [line] = [line for line in service.log.read_text().splitlines() if line.startswith("monitor: ")]
     assert "The store was built from journal" in line
-    assert "MONITOR_DATA" in line
+    assert "move store.db away" in line
 
 
 async def test_topic_that_ends_with_transaction_markers(kafka: Kafka, tmp_path: Path) -> None:
