@@ -157,7 +157,7 @@ class Reads:
             backwards=asked.backwards,
             text=text,
         )
-        return await self.read(at_least, lambda reader: _listed(reader, query, asked.with_data))
+        return await self.read(at_least, lambda reader: list_page(reader, query, with_data=asked.with_data))
 
     async def execution(
         self, who: Principal, execution_id: str, at_least: Position | None, *, with_data: bool, with_lines: bool
@@ -234,7 +234,8 @@ def find(reader: Reader, who: Principal, execution_id: str) -> tuple[Summary, in
     return found
 
 
-def _listed(reader: Reader, query: ListQuery, with_data: bool) -> Listed:
+def list_page(reader: Reader, query: ListQuery, *, with_data: bool) -> Listed:
+    """A page of a list, with payloads where they are asked for."""
     page, keys = reader.executions(query)
     found = list(zip(page.rows, keys, strict=True))
     if query.backwards:

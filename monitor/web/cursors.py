@@ -5,7 +5,7 @@ alone: it can neither be read, made up, carried to another team, nor combined wi
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NotRequired
 
 import msgspec
 from typing_extensions import TypedDict
@@ -32,6 +32,14 @@ class TwoWayPagination(Pagination):
 
     previousCursor: str | None
     """Null on the first page."""
+
+
+class FullPagination(TwoWayPagination):
+    """Where a page stands in its list, which is read in both directions, and how long the list is."""
+
+    total: int
+    totalIsLowerBound: NotRequired[bool]
+    """There only where counting was given up."""
 
 
 class CountedPagination(Pagination):

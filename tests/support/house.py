@@ -12,7 +12,7 @@ from starlette.types import Scope
 from monitor.access.principal import Principal
 from monitor.access.sealing import KEY_BYTES, Sealer
 from monitor.access.teams import team_rule
-from monitor.api import data, executions, exports, history, ingest, operations, statistics
+from monitor.api import data, executions, exports, history, ingest, lineage, operations, statistics
 from monitor.clock import Clock, SystemClock
 from monitor.events.position import beginning
 from monitor.executions.audit import Audit
@@ -73,6 +73,7 @@ class House:
         asked = [
             *ingest.operations(intake=self.intake, sealer=SEALER),
             *data.operations(reads=reads, reveals=reveals, sealer=SEALER),
+            *lineage.operations(reads=reads, sealer=SEALER),
             *statistics.operations(statistics=Statistics(reads), sealer=SEALER, clock=clock),
             *executions.operations(reads=reads, history=past, sealer=SEALER, clock=clock),
             *history.operations(history=past, reveals=reveals, sealer=SEALER),

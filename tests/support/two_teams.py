@@ -144,7 +144,9 @@ class Teams:
         hook = {"url": self.receivers[team.name].url, "events": ["execution.*"], "name": team.mark}
         hooks = [await self._made(team, "/v1/webhooks", {**hook, "headers": {"x-mark": team.mark}}) for _ in range(2)]
         for execution_id in ("exec_1", "exec_2", only):
-            await self.told(team, *story(execution_id, workflow_id if execution_id == only else "wf_1", team.mark))
+            parent = {} if execution_id == only else {"parent": {"executionId": only}}
+            told = story(execution_id, workflow_id if execution_id == only else "wf_1", team.mark, **parent)
+            await self.told(team, *told)
         command_id = f"cmd_only_{team.number}"
         await self.told(team, *asked(only, workflow_id, command_id, team.mark))
         deliveries = f"/v1/webhooks/{hooks[0]['id']}/deliveries"
@@ -200,7 +202,7 @@ class Teams:
         return made
 
 
-def story(execution_id: str, workflow_id: str, mark: str) -> list[dict[str, Any]]:
+def story(execution_id: str, workflow_id: str, mark: str, **begun: Any) -> list[dict[str, Any]]:
     """Events of one execution, in every member of which the mark stands that may hold text."""
 
     def event(place: int, kind: str, **data: Any) -> dict[str, Any]:
@@ -227,6 +229,7 @@ def story(execution_id: str, workflow_id: str, mark: str) -> list[dict[str, Any]
             inputData={"x": mark},
             tags=[mark],
             metadata={"x": mark},
+            **begun,
         ),
         event(1, "node.started", **node, inputData=[{"x": mark}]),
         event(2, "execution.progress", completed=1, total=3, current=mark, message=mark),
