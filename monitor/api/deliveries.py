@@ -29,7 +29,7 @@ from monitor.errors import (
     RateLimited,
     WebhookNotFound,
 )
-from monitor.executions.deliveries import STATUSES, Deliveries, Wanted
+from monitor.executions.deliveries import STATUSES, Deliveries, Shown, Wanted
 from monitor.executions.pings import Pings
 from monitor.web.cursors import Pagination, cursor_token, open_cursor
 from monitor.web.operations import Answer, Operation
@@ -134,19 +134,19 @@ class _Face:
 
     async def single(self, request: Request, who: Principal) -> Response:
         """A delivery with its body, and every attempt with what was answered."""
-        return _reply(delivery(await self.deliveries.single(who, request.path_params["id"])))
+        return _shown(who, await self.deliveries.single(who, request.path_params["id"]))
 
     async def retry(self, request: Request, who: Principal) -> Response:
         """A delivery that is due now."""
-        return _reply(delivery(await self.deliveries.retry(who, request.path_params["id"])), 202)
+        return _shown(who, await self.deliveries.retry(who, request.path_params["id"]), 202)
 
     async def cancel(self, request: Request, who: Principal) -> Response:
         """A delivery that is called off."""
-        return _reply(delivery(await self.deliveries.cancel(who, request.path_params["id"])))
+        return _shown(who, await self.deliveries.cancel(who, request.path_params["id"]))
 
     async def test(self, request: Request, who: Principal) -> Response:
         """What became of a test send: a delivery with its only attempt."""
-        return _reply(delivery(await self.pings.ping(who, request.path_params["id"])))
+        return _shown(who, await self.pings.ping(who, request.path_params["id"]))
 
     async def standing(self, request: Request, who: Principal) -> Response:
         """How a webhook is doing."""
@@ -179,3 +179,7 @@ def _take_events(query: QueryParams) -> Sequence[str]:
 
 def _reply(content: DeliveryPage | Delivery | WebhookStanding, status: int = 200) -> Response:
     return json_reply(content, status, _NOT_KEPT)
+
+
+def _shown(who: Principal, found: Shown, status: int = 200) -> Response:
+    return _reply(delivery(found, with_payloads=who.may("executions:data")), status)

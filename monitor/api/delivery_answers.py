@@ -7,6 +7,7 @@ import msgspec
 from typing_extensions import TypedDict
 
 from monitor.events.codec import format_time
+from monitor.events.payloads import without_payloads
 from monitor.executions.deliveries import Shown, Standing, Status
 from monitor.store.base import AttemptRow
 from monitor.web.cursors import Pagination
@@ -107,10 +108,18 @@ def delivery_row(shown: Shown) -> DeliveryRow:
     return {**_common(shown), "attempts": [_attempt(attempt) for attempt in shown.attempts]}
 
 
-def delivery(shown: Shown) -> Delivery:
+def delivery(shown: Shown, *, with_payloads: bool) -> Delivery:
     """As its own address shows it."""
     attempts = [_detailed(attempt) for attempt in shown.attempts]
-    return {**_common(shown), "attempts": attempts, "body": msgspec.Raw(shown.delivery.body)}
+    body = shown.delivery.body if with_payloads else _without_payloads(shown.delivery.body)
+    return {**_common(shown), "attempts": attempts, "body": msgspec.Raw(body)}
+
+
+def _without_payloads(body: bytes) -> bytes:
+    document = msgspec.json.decode(body)
+    if isinstance(data := document.get("data"), dict):
+        document["data"] = without_payloads(data)
+    return msgspec.json.encode(document)
 
 
 def webhook_standing(standing: Standing) -> WebhookStanding:

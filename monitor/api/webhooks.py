@@ -25,6 +25,7 @@ from monitor.api.webhook_documents import ChangeDocument, ResumeDocument, Rotate
 from monitor.errors import InvalidFilter, TooManySecrets, WebhookNotFound
 from monitor.executions.webhook_secrets import WebhookSecrets
 from monitor.executions.webhooks import Webhooks
+from monitor.web.auth import permit
 from monitor.web.cursors import CountedPagination, cursor_token, open_cursor
 from monitor.web.documents import read_document
 from monitor.web.operations import Answer, Operation
@@ -122,6 +123,7 @@ class _Face:
         """A new endpoint, with the secret that is shown this once; as a dry run, what it would have been sent."""
         is_dry = _DRY_RUN.take(request.query_params)
         document = await read_document(request, WebhookDocument)
+        _check_payload(who, document.payload)
         if is_dry:
             rehearsed = await self.webhooks.rehearse(who, document.wish(), document.secret)
             return json_reply(rehearsed_webhook(rehearsed), headers=_NOT_KEPT)
@@ -153,6 +155,8 @@ class _Face:
     async def change(self, request: Request, who: Principal) -> Response:
         """An endpoint with some of its members replaced."""
         document = await read_document(request, ChangeDocument)
+        if document.model_fields_set & {"url", "payload"}:
+            _check_payload(who, document.payload)
         changed = await self.webhooks.change(who, request.path_params["id"], document.wish())
         return json_reply(webhook(changed), headers=_NOT_KEPT)
 
@@ -198,3 +202,9 @@ class _Face:
 
 def _signing_reply(content: SigningSecrets) -> Response:
     return json_reply(content, headers=_NOT_KEPT)
+
+
+def _check_payload(who: Principal, payload: str) -> None:
+    """Full bodies carry payloads: whoever has them sent somewhere may see them."""
+    if payload != "thin":
+        permit(who, "executions:data")
