@@ -72,6 +72,13 @@ LINES = (
         "message": "Sending message to Slack",
         "data": {"channel": "#dev-alerts", "messageLength": 25},
     },
+    {
+        "timestamp": "2023-12-06T10:30:05Z",
+        "level": "info",
+        "nodeId": "slack_1",
+        "message": "Message sent successfully",
+        "data": {"messageId": "1701860205.123456"},
+    },
 )
 
 WEBHOOK = {"nodeId": "webhook_1", "nodeName": "GitHub Webhook", "nodeType": "webhook"}
@@ -92,6 +99,7 @@ SUCCEEDED = (
     ),
     event("node.started", 1, "exec_1234567890", **SLACK, inputData=[{"json": ISSUE}]),
     event("log.appended", 1, "exec_1234567890", lines=[LINES[1]]),
+    event("log.appended", 5, "exec_1234567890", lines=[LINES[2]]),
     event("node.completed", 5, "exec_1234567890", **SLACK, status="success", duration=4.3, outputData=[{"json": SENT}]),
     event(
         "execution.completed",
@@ -159,6 +167,65 @@ async def test_list_shows_the_documented_row(client: httpx.AsyncClient) -> None:
     pagination = {"limit": 5, "hasMore": False, "nextCursor": None, "total": 1}
     assert documented(answer["pagination"], pagination) == pagination
     assert set(answer["pagination"]) - set(pagination) == {"previousCursor"}
+
+
+async def test_list_counts_as_documented(house: House) -> None:
+    """127 failed ones, five a page, and an opaque word for the next."""
+    async with house.client("other") as client:
+        failures = (FAILED[1] | {"executionId": f"exec_{number}"} for number in range(127))
+        await house.tell(*failures, *SUCCEEDED, team="other")
+        answer = (await client.get("/v1/executions?filter[status]=failed&limit=5")).json()
+        assert set(answer) == {"data", "pagination"}
+        assert len(answer["data"]) == 5
+        pagination = answer["pagination"]
+        assert {name: pagination[name] for name in ("limit", "hasMore", "total")} == {
+            "limit": 5,
+            "hasMore": True,
+            "total": 127,
+        }
+        following = await client.get(f"/v1/executions?filter[status]=failed&limit=5&cursor={pagination['nextCursor']}")
+        assert len(following.json()["data"]) == 5
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [
+        ("filter[workflowId]=wf_abcdef123456", 2),
+        ("filter[mode]=webhook", 2),
+        ("filter[mode]=manual", 0),
+        ("filter[dateRange]=1d", 0),
+        ("filter[dateRange]=7d", 0),
+        ("filter[dateRange]=30d", 0),
+        ("filter[dateRange]=custom&filter[startDate]=2023-12-06T00:00:00Z&filter[endDate]=2023-12-07T00:00:00Z", 2),
+        ("filter[dateRange]=custom&filter[startDate]=2023-12-07T00:00:00Z", 0),
+        ("sort=startedAt", 2),
+        ("sort=-startedAt", 2),
+        ("sort=duration", 2),
+        ("include=data,error,metadata", 2),
+        ("filter[status]=failed&limit=10&include=error", 1),
+        ("limit=100", 2),
+    ],
+)
+async def test_every_documented_parameter_of_lists_is_taken(client: httpx.AsyncClient, query: str, count: int) -> None:
+    """And means something."""
+    answer = await client.get(f"/v1/executions?{query}")
+    assert answer.status_code == 200, answer.text
+    assert len(answer.json()["data"]) == count
+
+
+async def test_every_documented_part_can_be_included(client: httpx.AsyncClient) -> None:
+    """Alone and together, as the document's clients ask."""
+    at = "/v1/executions/exec_1234567890"
+    for include, members in {
+        "data": {"executionData", "inputData", "outputData"},
+        "logs": {"logs"},
+        "metadata": {"metadata"},
+        "data,logs": {"executionData", "logs"},
+        "data,error,logs,metadata": {"executionData", "logs", "metadata"},
+    }.items():
+        shown = (await client.get(f"{at}?include={include}")).json()
+        assert members <= set(shown), include
+    assert {"executionData", "logs"} & set((await client.get(at)).json()) == set()
 
 
 async def test_get_shows_the_documented_execution(client: httpx.AsyncClient) -> None:
@@ -238,15 +305,27 @@ async def test_node_data_shows_the_documented_node(client: httpx.AsyncClient) ->
     assert set(answer) - set(expected) == {"iteration", "attempt", "runs"}
 
 
+async def test_node_data_shows_the_other_documented_items(house: House, client: httpx.AsyncClient) -> None:
+    """What the document's own example of this address carries."""
+    wanted = [{"json": {"message": "New issue: Bug report", "channel": "#dev-alerts"}}]
+    sent = [{"json": {**SENT, "channel": "C1234567890", "message": {"text": "New issue: Bug report"}}}]
+    await house.tell(event("node.completed", 5, "exec_alert", **SLACK, inputData=wanted, outputData=sent))
+    shown = (await client.get("/v1/executions/exec_alert/nodes/slack_1/data")).json()
+    expected = {"nodeId": "slack_1", "nodeName": "Send to Slack", "input": wanted, "output": sent}
+    assert {name: shown[name] for name in expected} == expected
+
+
 async def test_logs_show_the_documented_lines(client: httpx.AsyncClient) -> None:
     """All of them, by level, by node, and as part of the execution."""
     answer = (await client.get("/v1/executions/exec_1234567890/logs")).json()
     expected = {"executionId": "exec_1234567890", "logs": list(LINES)}
     assert documented(answer, expected) == expected
+    assert set(answer) - set(expected) == {"pagination"}
+    assert [set(line) for line in answer["logs"]] == [set(line) for line in LINES]
     base = "/v1/executions/exec_1234567890/logs"
     assert len((await client.get(f"{base}?level=debug")).json()["logs"]) == 1
-    assert len((await client.get(f"{base}?level=debug,info")).json()["logs"]) == 2
-    assert [line["nodeId"] for line in (await client.get(f"{base}?nodeId=slack_1")).json()["logs"]] == ["slack_1"]
+    assert len((await client.get(f"{base}?level=debug,info")).json()["logs"]) == 3
+    assert [line["nodeId"] for line in (await client.get(f"{base}?nodeId=slack_1")).json()["logs"]] == ["slack_1"] * 2
     assert len((await client.get(f"{base}?limit=1")).json()["logs"]) == 1
     whole = (await client.get("/v1/executions/exec_1234567890?include=logs")).json()
     assert whole["logs"] == answer["logs"]

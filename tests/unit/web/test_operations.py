@@ -62,6 +62,7 @@ async def test_scope_is_asked_before_anything_else() -> None:
         assert (await asker.get("/v1/things/x")).status_code == 200
         error = (await asker.delete("/v1/things/x?y=1")).json()["error"]
     assert (error["code"], error["requiredPermission"]) == ("INSUFFICIENT_PERMISSIONS", "executions:write")
+    assert set(error) == {"code", "message", "requiredPermission", "timestamp"}
 
 
 @pytest.mark.parametrize("query", ["y=1", "limit=1&limit=2&y=2"])
