@@ -5,6 +5,7 @@ from then on. What a watch has heard, REST already shows.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
@@ -12,8 +13,11 @@ from typing import Final
 from monitor.errors import TooManyWaiting
 from monitor.projections.fold import ExecutionId, Release
 
-MOST_WATCHES: Final = 1_000
+MOST_WATCHES: Final = 2_000
 """Requests that wait at a time: each holds a connection and some kilobytes."""
+
+MOST_OF_TEAM: Final = 1_000
+"""Of one team: the others can wait as well."""
 
 
 class Watch:
@@ -58,10 +62,11 @@ class Watch:
 class Watches:
     """Everybody who waits, by execution."""
 
-    def __init__(self, most: int = MOST_WATCHES) -> None:
-        self._most = most
+    def __init__(self, most: int = MOST_WATCHES, most_of_team: int = MOST_OF_TEAM) -> None:
+        self._most, self._most_of_team = most, most_of_team
         self._open: dict[ExecutionId, set[Watch]] = {}
         self._count = 0
+        self._by_team: Counter[str] = Counter()
         self._is_over = False
 
     def __len__(self) -> int:
@@ -70,7 +75,8 @@ class Watches:
     @contextmanager
     def open(self, id_: ExecutionId) -> Iterator[Watch]:
         """A watch while the block runs. Raises TooManyWaiting."""
-        if self._count >= self._most:
+        team, _ = id_
+        if self._count >= self._most or self._by_team[team] >= self._most_of_team:
             raise TooManyWaiting
         watch = Watch()
         if self._is_over:
@@ -78,11 +84,13 @@ class Watches:
         watches = self._open.setdefault(id_, set())
         watches.add(watch)
         self._count += 1
+        self._by_team[team] += 1
         try:
             yield watch
         finally:
             watches.discard(watch)
             self._count -= 1
+            self._by_team[team] -= 1
             if not watches and self._open.get(id_) is watches:
                 del self._open[id_]
 
