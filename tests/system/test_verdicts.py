@@ -53,7 +53,7 @@ async def test_silence_crash_and_recovery(service: Service) -> None:
         assert (await shown(client, "exec_2"))["status"] == "running"
 
 
-@pytest.mark.parametrize("absence", ["stopped", "killed"])
+@pytest.mark.parametrize("absence", ["stopped", pytest.param("killed", marks=pytest.mark.long)])
 async def test_absence_presumes_nobody_dead(service: Service, absence: str) -> None:
     """The service is away for several heartbeats, while the engine goes on; it is heard again, and never judged.
 
