@@ -212,7 +212,12 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
             chance=random.random,
             metrics=metrics,
         )
-        intake = Intake(journal, metrics, trust_team=settings.trust_team)
+        intake = Intake(
+            journal,
+            metrics,
+            trust_team=settings.trust_team,
+            masking=decoding.masking if settings.mask_ingest else None,
+        )
         engines = Router(await _open_engines(settings, intake, clock, opened))
         audit, credentials = Audit(store, clock), Credentials(store, clock)
         credentials.on_revoked(hub.expel)

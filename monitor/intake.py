@@ -11,6 +11,8 @@ from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
+from monitor.access.masking import Masking
+from monitor.access.rewriting import rewritten
 from monitor.access.teams import team_rule
 from monitor.errors import InvalidEvent, JournalUnavailable
 from monitor.events.codec import DERIVED_ID_CHARACTERS, ORDINAL_HEADER, TeamOf, decode, derived_id
@@ -71,11 +73,16 @@ class Intake:
     accepted, and the fold drops it: memory here saves work and tells producers more, the guarantee is the fold's.
     """
 
-    def __init__(self, journal: Journal, metrics: Metrics, *, trust_team: bool = False) -> None:
-        """`trust_team`: whoever reads a shared journal believes the `teamId` of bodies."""
+    def __init__(
+        self, journal: Journal, metrics: Metrics, *, trust_team: bool = False, masking: Masking | None = None
+    ) -> None:
+        """`trust_team`: whoever reads a shared journal believes the `teamId` of bodies.
+
+        With `masking` what it hides is never appended; ids and verdicts stay those of what was sent.
+        """
         self._journal = journal
         self._team_of = _checked(team_rule(exclusive=journal.exclusive, trust_body=trust_team))
-        self._metrics = metrics
+        self._metrics, self._masking = metrics, masking
         # Requests that the journal did not take: so often somebody may not have been heard.
         self.failures = 0
         # Checksum and place by event, oldest first.
@@ -100,7 +107,7 @@ class Intake:
         return receipt
 
     async def _take(self, items: Sequence[bytes], team: str, headers: Headers, *, own: bool, backfill: bool) -> Receipt:
-        request = _Request(team, self._team_of, headers, self._recent, own=own, backfill=backfill)
+        request = _Request(team, self._team_of, self._masking, headers, self._recent, own=own, backfill=backfill)
         for index, item in enumerate(items):
             if index % _ITEMS_PER_SLICE == _ITEMS_PER_SLICE - 1:
                 await asyncio.sleep(0)
@@ -138,6 +145,7 @@ class _Request:
         self,
         team: str,
         team_of: TeamOf,
+        masking: Masking | None,
         headers: Headers,
         recent: Mapping[EventKey, tuple[int, Place]],
         *,
@@ -151,14 +159,14 @@ class _Request:
         self.repeated: list[Place] = []
         self.results: list[Result] = []
         self._headers = ((TEAM_HEADER, team.encode()), *headers)
-        self._team_of, self._own, self._backfill = team_of, own, backfill
+        self._team_of, self._masking, self._own, self._backfill = team_of, masking, own, backfill
         self._recent = recent
         # How often an event without an id was seen.
         self._copies: dict[EventKey, int] = {}
 
     def judge(self, index: int, item: bytes) -> None:
         """Give `item` its verdict."""
-        record, event = self._read(item)
+        event = self._read(item)
         if isinstance(event, Poison):
             self._reject(index, None, Fault(event.reason, event.field, event.message))
         elif event.source == MONITOR_SOURCE and not self._own:
@@ -168,9 +176,9 @@ class _Request:
             message = "history needs the scope 'events:backfill'; send it with such a token, or as news"
             self._reject(index, event.id, Fault("forbidden_backfill", "backfill", message))
         else:
-            self._admit(index, record, event)
+            self._admit(index, event)
 
-    def _read(self, item: bytes) -> tuple[Record, Event | Poison]:
+    def _read(self, item: bytes) -> Event | Poison:
         """The event as the projector will see it; equal items without an id are facts of their own and are counted."""
         record = Record(0, 0, None, item, self._headers, 0)
         event = decode(record, self._team_of)
@@ -180,21 +188,30 @@ class _Request:
             if ordinal:
                 record = record._replace(headers=(*self._headers, (ORDINAL_HEADER, b"%d" % ordinal)))
                 event = decode(record, self._team_of)
-        return record, event
+        return event
 
-    def _admit(self, index: int, record: Record, event: Event) -> None:
+    def _admit(self, index: int, event: Event) -> None:
         key = _key(event)
         checksum, place = self._recent.get(key, (self.fresh.get(key), None))
         if checksum is None:
-            self.fresh[key] = event.checksum
-            self.entries.append(Entry(event.execution_id.encode(), record.value or b"", record.headers))
-            self.results.append(Result(index, event.id, "accepted"))
+            self._append(index, key, event)
         elif checksum == event.checksum:
             self.repeated += [place] if place else []
             self.results.append(Result(index, event.id, "duplicate"))
         else:
             message = f"another event of '{event.execution_id}' has the id '{event.id}' already"
             self._reject(index, event.id, Fault("id_reused", "id", message))
+
+    def _append(self, index: int, key: EventKey, event: Event) -> None:
+        record = event.record
+        if self._masking is not None and (record := rewritten(event, self._masking)) is not event.record:
+            again = decode(record, self._team_of)
+            if isinstance(again, Poison):  # masks can be longer than what they hide
+                self._reject(index, event.id, Fault(again.reason, again.field, f"once masked, {again.message}"))
+                return
+        self.fresh[key] = event.checksum
+        self.entries.append(Entry(event.execution_id.encode(), record.value or b"", record.headers))
+        self.results.append(Result(index, event.id, "accepted"))
 
     def _reject(self, index: int, event_id: str | None, fault: Fault) -> None:
         self.results.append(Result(index, event_id, "rejected", fault))

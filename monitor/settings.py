@@ -107,6 +107,11 @@ class Settings(BaseModel):
         description="TOML file with further rules of masking "
         "for some workflows, by id (* fits any), as in `MONITOR_MASK`.",
     )
+    mask_ingest: bool = Field(
+        False,
+        description="Mask what comes in over HTTP before it is written down: the journal then never holds what was "
+        "hidden, and nobody can reveal it.",
+    )
     key: SecretStr = Field(
         SecretStr(""),
         description="Key that seals webhook secrets and positions: 32 bytes in base64. Empty: the file `key` in the "

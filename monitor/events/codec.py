@@ -74,6 +74,26 @@ def decode(record: Record, team_of: TeamOf) -> Event | Poison:
         return Poison(record, refusal.reason, refusal.field, refusal.message)
 
 
+def encode(event: Event) -> bytes:
+    """The event as canonical JSON, with its id and team: reads as the same event again, but for its checksum."""
+    members: dict[str, Any] = {
+        "type": event.type,
+        "executionId": event.execution_id,
+        "workflowId": event.workflow_id,
+        "timestamp": event.timestamp,
+        "id": event.id,
+        "teamId": event.team,
+        "source": event.source or None,
+        "sequence": event.sequence or None,
+        "epoch": event.epoch or None,
+        "backfill": event.backfill or None,
+        "traceparent": event.traceparent,
+        "tracestate": event.tracestate,
+        "data": event.data,
+    }
+    return msgspec.json.encode({name: value for name, value in members.items() if value is not None})
+
+
 def parse_time_us(text: str) -> int:
     """Microseconds since 1970-01-01 UTC of an RFC 3339 time with an offset. Raises ValueError with a plain sentence."""
     try:
