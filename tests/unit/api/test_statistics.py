@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from monitor.api import statistics
 from monitor.events.codec import format_time, parse_time_us
 from monitor.store import MemoryStore, open_sqlite_store
 from tests.support.clocks import ManualClock
@@ -342,3 +343,25 @@ async def test_questions_that_mean_nothing_are_refused(client: httpx.AsyncClient
     answer = await client.get(f"{BASE}{query}")
     error = answer.json()["error"]
     assert (answer.status_code, error["code"], error["field"]) == (400, "INVALID_REQUEST", field)
+
+
+async def test_percentiles_are_made_for_those_nodes_alone_that_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others are waited for while they are made; the busiest come first, then those first in the alphabet."""
+    house = await open_house()
+    about = {"executionId": "e", "workflowId": "w", "timestamp": "2026-11-22T10:00:00Z"}
+    runs = [(f"n{number:03}", 0) for number in range(130)] + [("n129", 1)]
+    done = [about | {"type": "node.completed", "data": {"nodeId": id_, "iteration": at}} for id_, at in runs]
+    await house.tell(about | {"type": "execution.started"}, *done, about | {"type": "execution.completed"})
+    made: list[object] = []
+
+    def counted(durations: object) -> dict[int, float]:
+        made.append(durations)
+        return {}
+
+    monkeypatch.setattr(statistics, "percentiles_us", counted)
+    async with house.client() as client:
+        asked = {"from": "2026-11-22T00:00:00Z", "to": "2026-11-23T00:00:00Z"}
+        answer = await client.get("/v1/executions/statistics/nodes", params=asked)
+    told = answer.json()
+    assert [row["nodeId"] for row in told["byNode"]] == ["n129", *(f"n{number:03}" for number in range(99))]
+    assert (told["moreNodes"], len(made)) == (30, 100)
