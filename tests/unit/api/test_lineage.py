@@ -86,6 +86,9 @@ async def test_rings_and_long_chains_end(
     assert (shown["retries"], shown["moreRetries"]) == (["n5", "n6", "n7"], True)
     assert (await kin(client, "n3"))["moreRetryOf"] is False
     assert (await kin(client, "n5"))["moreRetries"] is False
+    await house.tell(*(told(f"s{at}", at, retryOf="self") for at in range(1, 5)))
+    shown = await kin(client, "self")
+    assert (shown["retries"], shown["moreRetries"]) == (["s1", "s2", "s3"], True)
 
 
 async def test_children_come_in_pages_with_their_number_by_status(house: House, client: httpx.AsyncClient) -> None:

@@ -140,6 +140,19 @@ async def test_long_search_ends_early_and_goes_on(client: httpx.AsyncClient, mon
     assert [line for part in back for line in part] == []
 
 
+@pytest.mark.parametrize(("order", "text"), [("asc", "3"), ("desc", "19")])
+async def test_way_back_from_an_empty_page_misses_nothing(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, order: str, text: str
+) -> None:
+    """The line itself that it began behind is found again."""
+    monkeypatch.setattr(lines, "MOST_SEEN", 4)
+    monkeypatch.setattr(lines, "_PORTION", 2)
+    found, first = await page(client, q=text, order=order)
+    empty, second = await page(client, q=text, order=order, cursor=first["nextCursor"])
+    back, _ = await page(client, q=text, order=order, cursor=second["previousCursor"])
+    assert (found, empty, back) == ([text], [], [text])
+
+
 async def test_cursor_of_another_question_is_refused(client: httpx.AsyncClient) -> None:
     """Another order, text, level, node, time or execution."""
     cursor = (await page(client, limit=2))[1]["nextCursor"]
