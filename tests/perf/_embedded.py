@@ -46,13 +46,25 @@ class Connection:
 
     async def request(self, method: str, path: str, body: bytes = b"") -> Any:
         """The answer's JSON; fails unless its status is 200 or 201."""
+        status, answer = await self.ask(method, path, body)
+        assert status in (200, 201), (status, answer)
+        return answer
+
+    async def reach(self, position: str) -> None:
+        """Return when the state has got there: a read waits for two seconds, and says so when that was not enough."""
+        path = f"/v1/executions?limit=1&minPosition={position}"
+        while (answer := await self.ask("GET", path))[0] == 503:
+            pass
+        assert answer[0] == 200, answer
+
+    async def ask(self, method: str, path: str, body: bytes = b"") -> tuple[int, Any]:
+        """Status and JSON of the answer."""
         head = f"{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
         self._writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
         status, _, headers = (await self._reader.readuntil(b"\r\n\r\n")).partition(b"\r\n")
         [length] = [line[16:] for line in headers.lower().split(b"\r\n") if line.startswith(b"content-length: ")]
         answer = await self._reader.readexactly(int(length))
-        assert status.split()[1] in (b"200", b"201"), (status, answer)
-        return json.loads(answer)
+        return int(status.split()[1]), json.loads(answer)
 
     def close(self) -> None:
         """End it."""
@@ -104,7 +116,7 @@ async def _post_all(port: int, bodies: Iterator[bytes]) -> None:
     for body in bodies:
         position = (await connection.request("POST", "/v1/events", body))["position"]
     if position is not None:
-        await connection.request("GET", f"/v1/executions?limit=1&minPosition={position}")
+        await connection.reach(position)
     connection.close()
 
 
