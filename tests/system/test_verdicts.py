@@ -129,9 +129,11 @@ async def shown(client: httpx.AsyncClient, execution_id: str) -> dict[str, Any]:
 
 
 async def is_crashed(client: httpx.AsyncClient, execution_id: str) -> bool:
-    """Whether it is presumed dead."""
-    found = await shown(client, execution_id)
-    return bool(found["status"] == "crashed")
+    """Whether it is presumed dead; what was acknowledged just before an absence is applied, and so known, after it."""
+    answer = await client.get(f"/v1/executions/{execution_id}")
+    if answer.status_code == httpx.codes.NOT_FOUND:
+        return False
+    return bool(answer.raise_for_status().json()["status"] == "crashed")
 
 
 async def has(told: list[str], type_: str) -> bool:
