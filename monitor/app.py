@@ -55,6 +55,7 @@ from monitor.executions.deliveries import Deliveries
 from monitor.executions.exports import Exports
 from monitor.executions.history import History
 from monitor.executions.idempotency import Idempotency
+from monitor.executions.originals import Originals
 from monitor.executions.pings import Pings
 from monitor.executions.reads import Found, Reads
 from monitor.executions.rehearsal import Rehearsal
@@ -239,6 +240,7 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
             telling=telling,
             audit=audit,
             waiting=Waiting(store, hub),
+            originals=Originals(History(Reads(store, hub), journal, decoding)),
             random_bytes=secrets.token_bytes,
         )
         changing = Changes(store, telling, audit)

@@ -110,7 +110,7 @@ class Settings(BaseModel):
     mask_ingest: bool = Field(
         False,
         description="Mask what comes in over HTTP before it is written down: the journal then never holds what was "
-        "hidden, and nobody can reveal it.",
+        "hidden, nobody can reveal it, and a retry is given the masks.",
     )
     key: SecretStr = Field(
         SecretStr(""),

@@ -9,12 +9,14 @@ Promises: never touches what it is given, adds and removes no member, never fail
 is suspicious next to nothing.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, AnyStr, Final
 
 from msgspec.structs import replace
 
+from monitor.access.looks import KINDS
 from monitor.access.mask import Mask
 from monitor.access.mask_rules import Rules, combined, folded, rule_of
 from monitor.access.mask_text import HEADERS, MASK, Answers
@@ -48,6 +50,8 @@ _STATE: Final = (
 
 _OF_LINES: Final = ("timestamp", "level", "nodeId")
 _OF_PARENTS: Final = ("executionId", "nodeId", "workflowId")
+
+_MASKS: Final = re.compile("|".join(map(re.escape, (MASK, *(f"[{kind}]" for kind in KINDS)))).encode())
 
 _MOST_WORKFLOWS: Final = 1000
 """Remembered with the rules that hold for them."""
@@ -129,6 +133,11 @@ class Masking:
                 Rules([*self._general, *(rule for more in fitting for rule in more)])
             )
         return found
+
+
+def shows_masks(document: bytes) -> bool:
+    """Whether something in it looks masked; never false for what was."""
+    return _MASKS.search(document) is not None
 
 
 def _is_like(glob: str, workflow_id: str) -> bool:

@@ -33,6 +33,7 @@ from monitor.errors import (
 from monitor.executions.audit import Audit
 from monitor.executions.finding import could_be_id, find_execution, has_ended
 from monitor.executions.issuing import Issuing
+from monitor.executions.originals import Originals
 from monitor.executions.telling import Telling
 from monitor.executions.waiting import ENDED, STARTED, Commanded, Goal, Waiting
 from monitor.fanout.watches import Watch
@@ -72,9 +73,11 @@ class Commands:
         telling: Telling,
         audit: Audit,
         waiting: Waiting,
+        originals: Originals,
         random_bytes: Callable[[int], bytes],
     ) -> None:
         self._store, self._engines, self._telling, self._waiting = store, engines, telling, waiting
+        self._originals = originals
         self._audit, self._issuing = audit, Issuing(store, telling, audit, random_bytes)
 
     async def execute(
@@ -103,8 +106,8 @@ class Commands:
     ) -> Commanded:
         """Run the workflow of an execution that has ended once more, from `start_nodes` on if there are some.
 
-        Done when the new execution has started. Raises ExecutionNotFound, CannotRetryExecution, NoEngine and
-        CommandRefused.
+        It is given what the other was given, not what is shown of that. Done when it has started. Raises
+        ExecutionNotFound, CannotRetryExecution, NoEngine and CommandRefused.
         """
 
         def work(reader: Reader) -> tuple[Summary, bytes | None]:
@@ -115,6 +118,7 @@ class Commands:
         if not has_ended(summary):
             raise CannotRetryExecution(_TOO_EARLY, executionId=execution_id, status=summary.status)
         engine = self._engine_of(who, summary)
+        given = await self._originals.input(who, execution_id, given)
         ids = self._issuing.ids(who, seed)
         command = Retry(
             ids.command_id,

@@ -24,6 +24,7 @@ from monitor.executions.bulk import Bulk
 from monitor.executions.changes import Changes
 from monitor.executions.commands import Commands
 from monitor.executions.idempotency import Idempotency
+from monitor.executions.originals import Originals
 from monitor.executions.reads import Reads
 from monitor.executions.telling import Telling
 from monitor.executions.waiting import Waiting
@@ -89,6 +90,7 @@ class CommandHouse:
             telling=telling,
             audit=self.audit,
             waiting=Waiting(house.store, house.hub),
+            originals=Originals(house.history),
             random_bytes=secrets.token_bytes,
         )
         self.changes = Changes(house.store, telling, self.audit)

@@ -9,7 +9,7 @@ import pytest
 
 from monitor.access.looks import is_card
 from monitor.access.mask_rules import ALL_KINDS
-from monitor.access.masking import DEFAULT_NAMES, DEFAULT_RULES, Masking
+from monitor.access.masking import DEFAULT_NAMES, DEFAULT_RULES, Masking, shows_masks
 from monitor.errors import SettingsInvalid
 from tests.support import secret_corpus
 from tests.support.secret_corpus import COUNT, look_alikes, secrets
@@ -44,6 +44,14 @@ def test_recall_is_complete_and_false_hits_are_few() -> None:
     print(f"\nsecrets found: {COUNT - len(missed)} of {COUNT}; false hits: {len(false_hits)} of {COUNT}")
     assert missed == []
     assert len(false_hits) <= MOST_FALSE_HITS, false_hits
+
+
+def test_what_was_masked_shows_it() -> None:
+    """Whoever needs the original can tell that this is none."""
+    for secret in secrets():
+        assert shows_masks(json.dumps(USUAL.masked(secret.value)).encode()), secret
+    plain = [one.value for one in look_alikes() if USUAL.masked(one.value) == one.value]
+    assert [value for value in plain if shows_masks(json.dumps(value).encode())] == []
 
 
 def test_quick_look_suspects_every_secret() -> None:

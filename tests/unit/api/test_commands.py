@@ -365,6 +365,39 @@ async def test_a_retry_is_given_what_the_first_was(house: CommandHouse, client: 
     assert shown["inputData"] == given
 
 
+async def test_a_retry_is_given_secrets_and_shows_them_to_nobody() -> None:
+    """The engine gets what the first execution got, not the masks that everybody else sees."""
+    engine = Scripted("wf_1", Submitted())
+    async with commanding(engine) as house, house.client() as client:
+        given = [{"json": {"order": 7, "password": "correct horse"}}]
+        await house.tell(event("execution.started", inputData=given), event("execution.completed"))
+        shown = (await client.get("/v1/executions/exec_1?include=data")).json()
+        assert shown["inputData"] == [{"json": {"order": 7, "password": "***"}}]
+        assert (await client.post("/v1/executions/exec_1/retry")).status_code == 202
+        (command,) = engine.asked
+        assert isinstance(command, Retry)
+        assert command.input_data == given
+        told = await client.get("/v1/executions/exec_1/commands")
+        assert "correct horse" not in told.text
+
+
+async def test_a_retry_without_the_original_input_is_refused() -> None:
+    """409 with the cure, where the journal has lost what is masked; an input that was never masked is repeated."""
+    engine = Scripted("wf_1", Submitted())
+    async with commanding(engine) as house, house.client() as client:
+        for execution_id, word in (("exec_1", "password"), ("exec_2", "order")):
+            given = {"inputData": [{"json": {word: "correct horse"}}]}
+            await house.tell(
+                event("execution.started", execution_id, **given), event("execution.completed", execution_id)
+            )
+        await house.house.journal.trim(0, before=(await house.house.journal.bounds())[0].end)
+        refused = await client.post("/v1/executions/exec_1/retry")
+        assert (refused.status_code, refusal(refused)["code"]) == (409, "CANNOT_RETRY_EXECUTION")
+        assert "execute its workflow anew" in refused.text
+        assert (await client.post("/v1/executions/exec_2/retry")).status_code == 202
+        assert [command.execution_id for command in engine.asked if isinstance(command, Retry)] != []
+
+
 async def test_what_runs_cannot_be_repeated(client: httpx.AsyncClient) -> None:
     """409 with the status that stands against it."""
     execution_id = await execute(client)
