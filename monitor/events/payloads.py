@@ -14,12 +14,17 @@ _MEMBERS: Final = frozenset(member for member, _ in PAYLOADS)
 
 
 def without_payloads(data: Mapping[str, Any]) -> Mapping[str, Any]:
-    """`data` without its payloads; itself where it has none."""
-    trigger = data.get("trigger")
-    has_payload = isinstance(trigger, dict) and "payload" in trigger
-    if not has_payload and _MEMBERS.isdisjoint(data):
+    """`data` without its payloads, and without what producers added to lines of a log; itself where it has none."""
+    trigger, lines = data.get("trigger"), data.get("lines")
+    bare: dict[str, Any] = {}
+    if isinstance(trigger, dict) and "payload" in trigger:
+        bare["trigger"] = _without("payload", trigger)
+    if isinstance(lines, list) and any(isinstance(line, dict) and "data" in line for line in lines):
+        bare["lines"] = [_without("data", line) if isinstance(line, dict) else line for line in lines]
+    if not bare and _MEMBERS.isdisjoint(data):
         return data
-    kept = {name: value for name, value in data.items() if name not in _MEMBERS}
-    if isinstance(trigger, dict) and has_payload:
-        kept["trigger"] = {name: value for name, value in trigger.items() if name != "payload"}
-    return kept
+    return {name: bare.get(name, value) for name, value in data.items() if name not in _MEMBERS}
+
+
+def _without(name: str, members: Mapping[str, Any]) -> dict[str, Any]:
+    return {other: value for other, value in members.items() if other != name}

@@ -14,6 +14,7 @@ from monitor.access.principal import Principal
 from monitor.errors import ExecutionNotFound, HistoryGone, InvalidCursor, InvalidPosition, TooLarge
 from monitor.events.model import Event, Place, Record
 from monitor.events.position import Position, beginning
+from monitor.executions.lines import lines_for
 from monitor.executions.reads import (
     FIRST_LINES,
     MAX_NODES_INLINE,
@@ -155,7 +156,7 @@ class History:
         found = Found(
             summary(then.execution),
             data_of(then, 0, MAX_NODES_INLINE, MAX_PAGE_BYTES) if with_data else None,
-            then.lines if with_lines else None,
+            lines_for(who, then.lines) if with_lines else None,
         )
         return Reading(found, position)
 

@@ -6,6 +6,7 @@ What is written meanwhile moves no page: each begins behind a line, wherever tha
 from collections.abc import Collection, Sequence
 from typing import Final, NamedTuple
 
+from monitor.access.principal import Principal
 from monitor.projections.loglines import LogLine, Spot
 from monitor.store.base import Reader
 
@@ -57,6 +58,11 @@ def line_page(reader: Reader, key: int, asked: AskedLines) -> LinePage:
     if asked.backwards:
         return LinePage(found[::-1], rest, back)
     return LinePage(found, back if asked.beyond else None, rest)
+
+
+def lines_for(who: Principal, lines: Sequence[LogLine]) -> Sequence[LogLine]:
+    """The lines as `who` may see them: what producers added to them is a payload."""
+    return lines if who.may("executions:data") else [line._replace(data=None) for line in lines]
 
 
 def _found(reader: Reader, key: int, asked: AskedLines, *, falling: bool) -> tuple[list[LogLine], Spot | None]:

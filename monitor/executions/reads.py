@@ -11,7 +11,7 @@ from monitor.access.principal import Principal
 from monitor.errors import ExecutionNotFound, NotFound, PositionNotReached
 from monitor.events.model import MAX_ID_CHARACTERS
 from monitor.events.position import Position
-from monitor.executions.lines import AskedLines, LinePage, line_page
+from monitor.executions.lines import AskedLines, LinePage, line_page, lines_for
 from monitor.fanout.hub import Hub
 from monitor.projections.execution import Node, NodeKey
 from monitor.projections.filter import Filter
@@ -166,10 +166,11 @@ class Reads:
 
         def work(reader: Reader) -> Found:
             summary, key = find(reader, who, execution_id)
+            lines = reader.log_lines(key, levels=None, node_id=None, limit=FIRST_LINES) if with_lines else None
             return Found(
                 summary,
                 data_of(reader, key, MAX_NODES_INLINE, MAX_PAGE_BYTES) if with_data else None,
-                reader.log_lines(key, levels=None, node_id=None, limit=FIRST_LINES) if with_lines else None,
+                None if lines is None else lines_for(who, lines),
             )
 
         return await self.read(at_least, work)
@@ -211,7 +212,8 @@ class Reads:
 
         def work(reader: Reader) -> LinePage:
             _, key = find(reader, who, execution_id)
-            return line_page(reader, key, asked)
+            page = line_page(reader, key, asked)
+            return page._replace(lines=lines_for(who, page.lines))
 
         return await self.read(at_least, work)
 

@@ -7,6 +7,7 @@ import pytest
 from monitor.access.principal import Principal
 from monitor.errors import PositionNotReached
 from monitor.executions import reads
+from monitor.executions.lines import AskedLines
 from monitor.executions.reads import Reads
 from tests.support.house import House, open_house
 
@@ -97,3 +98,15 @@ async def test_a_read_does_not_wait_for_ever(house: House, desk: Reads, monkeypa
     await house.tell(node(1))
     with pytest.raises(PositionNotReached):
         await desk.data(WHO, "exec_1", house.hub.position.advanced(0, 99))
+
+
+async def test_what_was_added_to_lines_is_for_those_who_may_see_payloads(house: House, desk: Reads) -> None:
+    """A viewer reads the messages; on the log's own address, beside the execution, and of then alike."""
+    line = {"message": "hello", "data": {"order": 7}}
+    about = {"executionId": "exec_1", "timestamp": "2026-11-22T10:00:00Z"}
+    await house.tell({"type": "log.appended", **about, "data": {"lines": [line]}})
+    for who, seen in ((WHO, None), (Principal("acme", "tester", "operator"), {"order": 7})):
+        [alone] = (await desk.lines(who, "exec_1", None, AskedLines(levels=None, node_id=None, limit=5))).value.lines
+        found, position = await desk.execution(who, "exec_1", None, with_data=False, with_lines=True)
+        then = (await house.history.as_of(who, "exec_1", position, with_data=False, with_lines=True)).value
+        assert [line.data for line in (alone, *(found.lines or ()), *(then.lines or ()))] == [seen] * 3
