@@ -297,9 +297,10 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
             webhook_secrets=WebhookSecrets(
                 store=store, audit=audit, sealer=sealer, clock=clock, random_bytes=secrets.token_bytes
             ),
-            deliveries=Deliveries(store=store, clock=clock, on_due=deliverer.wake),
+            deliveries=Deliveries(store=store, audit=audit, clock=clock, on_due=deliverer.wake),
             pings=Pings(
                 store=store,
+                audit=audit,
                 poster=poster,
                 clock=clock,
                 random_bytes=secrets.token_bytes,
@@ -307,6 +308,7 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
             ),
             replays=Replays(
                 store=store,
+                audit=audit,
                 clock=clock,
                 random_bytes=secrets.token_bytes,
                 on_replay=replayer.wake,

@@ -10,6 +10,7 @@ from typing import Final, Literal, NamedTuple, get_args
 from monitor.access.principal import Principal
 from monitor.clock import Clock
 from monitor.errors import CannotCancelDelivery, CannotRetryDelivery, DeliveryNotFound
+from monitor.executions.audit import Audit
 from monitor.executions.webhooks import find_endpoint
 from monitor.store.base import AttemptRow, Backlog, DeliveryQuery, DeliveryRow, Reader, Store, Writer
 from monitor.webhooks.delivery import DeliveryState
@@ -77,9 +78,9 @@ class Standing(NamedTuple):
 class Deliveries:
     """The use cases of deliveries. Every method raises StoreUnavailable."""
 
-    def __init__(self, *, store: Store, clock: Clock, on_due: Callable[[], None]) -> None:
+    def __init__(self, *, store: Store, audit: Audit, clock: Clock, on_due: Callable[[], None]) -> None:
         """`on_due` wakes who delivers."""
-        self._store, self._clock, self._on_due = store, clock, on_due
+        self._store, self._audit, self._clock, self._on_due = store, audit, clock, on_due
 
     async def listed(
         self, who: Principal, endpoint_id: str, wanted: Wanted, limit: int, before_key: int | None
@@ -122,6 +123,7 @@ class Deliveries:
             if why_not := _why_not_again(shown):
                 raise CannotRetryDelivery(why_not, **_told(shown))
             writer.redeliver([shown.delivery.key], "retry", due_us=self._clock.now_us())
+            self._note(writer, who, "retry", shown)
             return find_delivery(writer, who, delivery_id)
 
         return await self._change(work)
@@ -136,9 +138,14 @@ class Deliveries:
             shown = find_delivery(writer, who, delivery_id)
             if not writer.cancel([shown.delivery.key], "asked", self._clock.now_us()):
                 raise CannotCancelDelivery(f"The delivery is {shown.status}: nothing is left to cancel", **_told(shown))
+            self._note(writer, who, "cancel", shown)
             return find_delivery(writer, who, delivery_id)
 
         return await self._change(work)
+
+    def _note(self, writer: Writer, who: Principal, doing: str, shown: Shown) -> None:
+        webhook_id = shown.endpoint.id if shown.endpoint else None
+        self._audit.note(writer, who, f"delivery.{doing}", shown.delivery.id, webhookId=webhook_id)
 
     async def _change(self, work: Callable[[Writer], Shown]) -> Shown:
         changed = await self._store.write(work, durable=True)

@@ -16,6 +16,7 @@ from monitor.access.principal import Principal
 from monitor.clock import Clock
 from monitor.errors import RateLimited, WebhookNotFound
 from monitor.events.codec import format_time
+from monitor.executions.audit import Audit
 from monitor.executions.deliveries import Shown, find_delivery
 from monitor.executions.webhooks import find_endpoint
 from monitor.store.base import Store, Writer
@@ -70,13 +71,14 @@ class Pings:
         self,
         *,
         store: Store,
+        audit: Audit,
         poster: Poster,
         clock: Clock,
         random_bytes: Callable[[int], bytes],
         on_due: Callable[[], None],
     ) -> None:
         """`random_bytes` makes ids that nobody guesses; `on_due` wakes who delivers."""
-        self._store, self._poster, self._clock = store, poster, clock
+        self._store, self._audit, self._poster, self._clock = store, audit, poster, clock
         self._random_bytes, self._on_due = random_bytes, on_due
         self._turnstile = Turnstile(clock)
 
@@ -87,18 +89,19 @@ class Pings:
         """
         endpoint = await self._store.read(lambda reader: find_endpoint(reader, who, endpoint_id))
         with self._turnstile.passing(endpoint):
-            claimed = await self._begin(endpoint)
+            claimed = await self._begin(who, endpoint)
             await self._attempt(claimed)
         # It made room in its lane.
         self._on_due()
         return await self._store.read(lambda reader: find_delivery(reader, who, claimed.id))
 
-    async def _begin(self, endpoint: Endpoint) -> Claimed:
+    async def _begin(self, who: Principal, endpoint: Endpoint) -> Claimed:
         now_us, name = self._clock.now_us(), self._random_bytes(_ID_BYTES).hex()
         until_us = now_us + round((endpoint.timeout_s + _SPARE_S) * 1_000_000)
         ping = _ping(endpoint, name, now_us)
 
         def work(writer: Writer) -> Claimed | None:
+            self._audit.note(writer, who, "webhook.test", endpoint.id, deliveryId=ping.id)
             return writer.begin(ping, "test", now_us=now_us, lease=f"test.{name}", until_us=until_us)
 
         claimed = await self._store.write(work)

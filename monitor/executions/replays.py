@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from monitor.access.principal import Principal
 from monitor.clock import Clock
 from monitor.errors import CannotCancelReplay, ReplayNotFound, ReplayRunning
+from monitor.executions.audit import Audit
 from monitor.executions.deliveries import Wanted, query_of
 from monitor.executions.webhooks import find_endpoint
 from monitor.store.base import DeliveryQuery, Reader, Replay, Store, Writer
@@ -62,13 +63,14 @@ class Replays:
         self,
         *,
         store: Store,
+        audit: Audit,
         clock: Clock,
         random_bytes: Callable[[int], bytes],
         on_replay: Callable[[], None],
         on_due: Callable[[], None],
     ) -> None:
         """`on_replay` wakes who replays, `on_due` who delivers."""
-        self._store, self._clock, self._random_bytes = store, clock, random_bytes
+        self._store, self._audit, self._clock, self._random_bytes = store, audit, clock, random_bytes
         self._on_replay, self._on_due = on_replay, on_due
 
     async def matched(self, who: Principal, endpoint_id: str, wanted: Wanted) -> int:
@@ -107,6 +109,7 @@ class Replays:
             endpoint = find_endpoint(writer, who, endpoint_id)
             if running := [it for it in writer.replays(endpoint.key) if it.state == "running"]:
                 raise ReplayRunning(replayId=running[0].id)
+            self._audit.note(writer, who, "replay.start", id_, webhookId=endpoint_id, matched=drafted.matched)
             return writer.put_replay(drafted)
 
         started = await self._store.write(store, durable=True)
@@ -137,6 +140,7 @@ class Replays:
                 raise CannotCancelReplay(f"The replay is {replay.state}", replayId=replay_id, status=replay.state)
             now_us = self._clock.now_us()
             queued = replay.queued - writer.end_replayed(replay.key, now_us)
+            self._audit.note(writer, who, "replay.cancel", replay_id)
             writer.put_replay(replace(replay, state="cancelled", finished_us=now_us, queued=queued))
             return _find(writer, who, replay_id)
 

@@ -66,11 +66,25 @@ async def client_of(
         on_due=on_due,
     )
     secrets = WebhookSecrets(store=house.store, audit=audit, sealer=SEALER, clock=clock, random_bytes=token_bytes)
-    owed = Deliveries(store=house.store, clock=clock, on_due=on_due)
-    again = Replays(store=house.store, clock=clock, random_bytes=token_bytes, on_replay=on_replay, on_due=on_due)
+    owed = Deliveries(store=house.store, audit=audit, clock=clock, on_due=on_due)
+    again = Replays(
+        store=house.store,
+        audit=audit,
+        clock=clock,
+        random_bytes=token_bytes,
+        on_replay=on_replay,
+        on_due=on_due,
+    )
     async with open_sender(Targets(allowed)) as sender:
         poster = Poster(sender, SEALER)
-        pings = Pings(store=house.store, poster=poster, clock=clock, random_bytes=token_bytes, on_due=on_due)
+        pings = Pings(
+            store=house.store,
+            audit=audit,
+            poster=poster,
+            clock=clock,
+            random_bytes=token_bytes,
+            on_due=on_due,
+        )
         operations = [
             *webhooks.operations(webhooks=desk, secrets=secrets, sealer=SEALER),
             *deliveries.operations(deliveries=owed, pings=pings, sealer=SEALER),

@@ -11,6 +11,7 @@ import pytest
 
 from monitor.access.principal import Principal
 from monitor.errors import StoreUnavailable
+from monitor.executions.audit import Audit
 from monitor.executions.deliveries import Wanted
 from monitor.executions.replays import Progress, Replays
 from monitor.replayer import PORTION, SLOWEST_S, Replayer
@@ -51,6 +52,7 @@ class Work:
         self.replayer = Replayer(store=store, clock=clock, on_due=self._note)
         self.replays = Replays(
             store=store,
+            audit=Audit(store, clock),
             clock=clock,
             random_bytes=lambda count: b"\xab" * count,
             on_replay=self.replayer.wake,

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
+from monitor.access.audit import AuditQuery
 from monitor.api import deliveries, replays
 from monitor.clock import SystemClock
 from monitor.executions.deliveries import STATUSES
@@ -637,3 +638,33 @@ def test_readme_names_every_status_and_address() -> None:
     ]
     addresses = {f"{operation.method} {operation.path}" for operation in served}
     assert set(re.findall(r"`((?:GET|POST) [^`]+)`", section)) == addresses
+
+
+# --- the audit -------------------------------------------------------------------------------------------------------
+
+
+async def test_audit_tells_who_sent_again_called_off_and_tried_out(house: House, receiver: Receiver) -> None:
+    """Each once it was done, with the webhook; nothing of what was refused for its state, and nothing of reading."""
+    async with at_work(house) as client:
+        webhook = await register(client, url=receiver.url)
+        await tell(house, client, "exec_1")
+        [delivery] = await in_states(client, webhook, "delivered")
+        assert (await ask(client, delivery, "cancel"))[0] == 409
+        assert (await ask(client, delivery, "retry"))[0] == 202
+        assert (await client.post(f"/v1/webhooks/{webhook['id']}/test")).status_code == 200
+    async with client_of(house, allowed=LOOPBACK) as client:
+        replay = (await client.post(f"/v1/webhooks/{webhook['id']}/replay", json={"status": ["delivered"]})).json()
+        assert (await client.post(f"/v1/webhook-replays/{replay['id']}/cancel")).status_code == 200
+        await tell(house, client, "exec_2")
+        waiting = (await listed(client, webhook, status="pending"))[0]
+        assert (await ask(client, waiting, "cancel"))[0] == 200
+    found = await house.store.read(lambda reader: reader.audit(AuditQuery("acme"), 100))
+    told = [(it.action, it.object) for it in reversed(found) if not it.action.startswith("webhook.c")]
+    assert told == [
+        ("delivery.retry", delivery["id"]),
+        ("webhook.test", webhook["id"]),
+        ("replay.start", replay["id"]),
+        ("replay.cancel", replay["id"]),
+        ("delivery.cancel", waiting["id"]),
+    ]
+    assert all(it.detail.get("webhookId", webhook["id"]) == webhook["id"] for it in found)
