@@ -3,8 +3,9 @@
 Every question is a principal's and counts its team alone. Called by the native face and the command line's `stats`.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from heapq import nsmallest
+from typing import Final, NamedTuple, TypeVar
 
 from monitor.access.principal import Principal
 from monitor.events.position import Position
@@ -14,6 +15,11 @@ from monitor.projections.periods import Range
 from monitor.projections.tally import NodeRuns, Sum, Tally
 from monitor.store.base import Reader
 from monitor.store.counting import Sought
+
+T = TypeVar("T")
+
+Shares = Sequence[tuple[str, Mapping[str, Sum]]]
+"""Keys, and of each its sums by status."""
 
 MOST_ENTRIES: Final = 100
 """Workflows, errors and nodes that are told one by one, those with the most executions first."""
@@ -35,14 +41,19 @@ class Counted(NamedTuple):
     tally: Tally
     # By status; of all statuses, whatever was asked for.
     in_flight: Mapping[str, int]
+    # The largest of the tally's.
+    workflows: Shares
+    errors: Shares
     workflow_names: Mapping[str, str]
     error_kinds: Mapping[str, ErrorKind]
 
 
 class NodesCounted(NamedTuple):
-    """Nodes, and the words for their workflows."""
+    """The nodes that ran most often, and the words for their workflows."""
 
-    nodes: Sequence[NodeRuns]
+    busiest: Sequence[NodeRuns]
+    # How many others there are.
+    more: int
     workflow_names: Mapping[str, str]
 
 
@@ -52,38 +63,54 @@ class Statistics:
     def __init__(self, reads: Reads) -> None:
         self._reads = reads
 
-    async def counted(self, who: Principal, asked: Range, tests: Tests, at_least: Position | None) -> Reading[Counted]:
-        """What ended in the range."""
+    async def counted(
+        self, who: Principal, asked: Range, tests: Tests, at_least: Position | None, shown: Callable[[Counted], T]
+    ) -> Reading[T]:
+        """What `shown` makes of what ended in the range, on the store's thread: thousands of buckets are no work for
+        the loop.
+        """
         sought = _sought(who, asked, tests)
-
-        def work(reader: Reader) -> Counted:
-            tally = reader.counted(sought)
-            return Counted(
-                tally,
-                reader.in_flight(sought._replace(statuses=None)),
-                reader.workflow_names(who.team),
-                reader.error_kinds(who.team, [key for key, _ in largest(tally.errors)]),
-            )
-
-        return await self._reads.read(at_least, work)
+        return await self._reads.read(at_least, lambda reader: shown(_counted(reader, sought)))
 
     async def nodes(
-        self, who: Principal, asked: Range, tests: Tests, at_least: Position | None
-    ) -> Reading[NodesCounted]:
-        """The finished runs of each node in the range, which is of whole hours."""
+        self, who: Principal, asked: Range, tests: Tests, at_least: Position | None, shown: Callable[[NodesCounted], T]
+    ) -> Reading[T]:
+        """The same of the finished runs of each node in the range, which is of whole hours."""
         sought = _sought(who, asked, tests)
-        return await self._reads.read(
-            at_least, lambda reader: NodesCounted(reader.nodes_counted(sought), reader.workflow_names(who.team))
-        )
+        return await self._reads.read(at_least, lambda reader: shown(_nodes_counted(reader, sought)))
 
 
-def largest(sums: Mapping[tuple[str, str], Sum]) -> list[tuple[str, dict[str, Sum]]]:
+def _counted(reader: Reader, sought: Sought) -> Counted:
+    tally = reader.counted(sought)
+    workflows, errors = largest(tally.workflows), largest(tally.errors)
+    return Counted(
+        tally,
+        reader.in_flight(sought._replace(statuses=None)),
+        workflows,
+        errors,
+        reader.workflow_names(sought.team, [key for key, _ in workflows]),
+        reader.error_kinds(sought.team, [key for key, _ in errors]),
+    )
+
+
+def _nodes_counted(reader: Reader, sought: Sought) -> NodesCounted:
+    nodes = reader.nodes_counted(sought)
+    busiest = nsmallest(MOST_ENTRIES, nodes, key=_ease)
+    names = reader.workflow_names(sought.team, sorted({node.workflow_id for node in busiest}))
+    return NodesCounted(busiest, len(nodes) - len(busiest), names)
+
+
+def _ease(node: NodeRuns) -> tuple[int, str, str]:
+    """Smallest for the node that ran most often."""
+    return -sum(one.ended for one in node.by_status.values()), node.workflow_id, node.node_id
+
+
+def largest(sums: Mapping[tuple[str, str], Sum]) -> Shares:
     """Of sums by key and status: for each key its sums by status, those with the most executions first."""
     found: dict[str, dict[str, Sum]] = {}
     for (key, status), one in sums.items():
         found.setdefault(key, {})[status] = one
-    ordered = sorted(found.items(), key=lambda item: (-sum(one.ended for one in item[1].values()), item[0]))
-    return ordered[:MOST_ENTRIES]
+    return nsmallest(MOST_ENTRIES, found.items(), key=lambda it: (-sum(one.ended for one in it[1].values()), it[0]))
 
 
 def _sought(who: Principal, asked: Range, tests: Tests) -> Sought:

@@ -60,8 +60,8 @@ class Counts(Protocol):
         """Finished runs by workflow and node, in hours."""
         ...
 
-    def workflow_names(self, team: str) -> Mapping[str, str]:
-        """The name of each workflow, as it was said last."""
+    def workflow_names(self, team: str, workflow_ids: Sequence[str]) -> Mapping[str, str]:
+        """The names of these workflows, as they were said last; those without one are missing."""
         ...
 
     def error_kinds(self, team: str, fingerprints: Sequence[str]) -> Mapping[str, ErrorKind]:

@@ -77,8 +77,9 @@ class MemoryCounts:
                 found.append(NodeRuns(workflow_id, node_id, by_status, by_bucket(sums.durations)))
         return found
 
-    def workflow_names(self, team: str) -> Mapping[str, str]:
-        return {key[1]: name for key, (_, name) in self._counting.names.items() if key[0] == team}
+    def workflow_names(self, team: str, workflow_ids: Sequence[str]) -> Mapping[str, str]:
+        names = self._counting.names
+        return {it: names[team, it][1] for it in workflow_ids if (team, it) in names}
 
     def error_kinds(self, team: str, fingerprints: Sequence[str]) -> Mapping[str, ErrorKind]:
         kinds = self._counting.kinds

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from monitor.api import statistics
+from monitor.api import statistics_documents
 from monitor.events.codec import format_time, parse_time_us
 from monitor.store import MemoryStore, open_sqlite_store
 from tests.support.clocks import ManualClock
@@ -358,7 +358,7 @@ async def test_percentiles_are_made_for_those_nodes_alone_that_are_told(monkeypa
         made.append(durations)
         return {}
 
-    monkeypatch.setattr(statistics, "percentiles_us", counted)
+    monkeypatch.setattr(statistics_documents, "percentiles_us", counted)
     async with house.client() as client:
         asked = {"from": "2026-11-22T00:00:00Z", "to": "2026-11-23T00:00:00Z"}
         answer = await client.get("/v1/executions/statistics/nodes", params=asked)
