@@ -37,6 +37,8 @@ from monitor.api import (
     statistics,
     streams,
     tokens,
+    topics,
+    webhook_messages,
     webhooks,
 )
 from monitor.clock import Clock, SystemClock
@@ -88,9 +90,11 @@ from monitor.settings import Settings
 from monitor.store import Store, open_sqlite_store
 from monitor.streams.described import described_streams
 from monitor.streams.endpoint import Streams
+from monitor.streams.spoken import spoken_streams
 from monitor.telemetry.health import Health
 from monitor.telemetry.metrics import Metrics
 from monitor.web import native
+from monitor.web.async_contract import Channel, asyncapi
 from monitor.web.auth import Authenticate, Guard, anybody
 from monitor.web.contract import Described, described, openapi
 from monitor.web.loopback import LoopbackOnly
@@ -367,7 +371,7 @@ def open_addresses_of(parts: Parts) -> list[Open]:
     """Every address that tells of the service itself, and asks for no credentials."""
     return [
         *operations.addresses(health=parts.health, observe=parts.observe, metrics=parts.metrics),
-        *contract.addresses(openapi=lambda: openapi(described_of(parts))),
+        *contract.addresses(openapi=lambda: openapi(described_of(parts)), asyncapi=lambda: asyncapi(spoken())),
     ]
 
 
@@ -375,6 +379,11 @@ def described_of(parts: Parts) -> list[Described]:
     """The whole contract of the REST half."""
     declared: list[Operation | Open] = [*operations_of(parts), *open_addresses_of(parts)]
     return [*(described(it) for it in declared), *described_streams()]
+
+
+def spoken() -> list[Channel]:
+    """The whole contract of topics, streams and webhooks."""
+    return [*topics.spoken_topics(), *spoken_streams(), webhook_messages.spoken_webhooks()]
 
 
 def create_app(parts: Parts) -> ASGIApp:

@@ -1,4 +1,7 @@
-"""`/openapi.json`: what this service takes and answers, for programs. Made when it is first asked for, and kept."""
+"""`/openapi.json` and `/asyncapi.json`: what this service takes, answers and says, for programs.
+
+Each is made when it is first asked for, and kept.
+"""
 
 import zlib
 from collections.abc import Callable
@@ -16,10 +19,13 @@ Render = Callable[[], dict[str, Any]]
 """Makes a document."""
 
 
-def addresses(*, openapi: Render) -> list[Open]:
+def addresses(*, openapi: Render, asyncapi: Render) -> list[Open]:
     """The addresses of this file."""
     any_json = (Answer(dict[str, Any], headers=("etag",)), Answer(status=304, headers=("etag",)))
-    return [Open("/openapi.json", _OpenApi(openapi).document, answers=any_json)]
+    return [
+        Open("/openapi.json", _OpenApi(openapi).document, answers=any_json),
+        Open("/asyncapi.json", _AsyncApi(asyncapi).document, answers=any_json),
+    ]
 
 
 @dataclass(slots=True)
@@ -41,4 +47,10 @@ class _Document:
 class _OpenApi(_Document):
     async def document(self, request: Request) -> Response:
         """The REST half of the contract: OpenAPI 3.1."""
+        return self.reply(request)
+
+
+class _AsyncApi(_Document):
+    async def document(self, request: Request) -> Response:
+        """The other half: topics, streams and webhooks, in AsyncAPI 3.0."""
         return self.reply(request)

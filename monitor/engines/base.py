@@ -6,9 +6,11 @@ engine that answers `Submitted` has its answer appended itself, as `command.acce
 command's execution.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Literal, Protocol
+from typing import Any, ClassVar, Final, Literal, NotRequired, Protocol
+
+from typing_extensions import TypedDict
 
 UNKNOWN_EXECUTION: Final = "unknown_execution"
 """Code of a refusal: the engine does not run what is to be stopped. Such an execution is an orphan, to be forced."""
@@ -21,6 +23,30 @@ BUSY: Final = "busy"
 
 STOPPED: Final = "stopped"
 """Code of a refusal: the engine does not work (any more)."""
+
+
+class ExecuteArgs(TypedDict):
+    """Of an execution to begin."""
+
+    inputData: NotRequired[Any]
+    """What the workflow's trigger takes; absent: what the workflow makes up itself."""
+
+
+class CancelArgs(TypedDict):
+    """Of an execution to stop."""
+
+    reason: str
+
+
+class RetryArgs(ExecuteArgs):
+    """Of an execution to repeat."""
+
+    retryOf: str
+    """The execution that is repeated."""
+    startNodes: list[str]
+    """Nodes before these are not run again; none: all are."""
+    loadWorkflow: bool
+    """true: the workflow as it is now; false: as it was then, where the engine still has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +63,7 @@ class Execute:
     input_data: Any = None
 
     @property
-    def args(self) -> Mapping[str, Any]:
+    def args(self) -> ExecuteArgs:
         """What it says beside the ids, as it goes over a wire."""
         return {} if self.input_data is None else {"inputData": self.input_data}
 
@@ -55,7 +81,7 @@ class Cancel:
     reason: str = "manual"
 
     @property
-    def args(self) -> Mapping[str, Any]:
+    def args(self) -> CancelArgs:
         """What it says beside the ids, as it goes over a wire."""
         return {"reason": self.reason}
 
@@ -79,9 +105,13 @@ class Retry:
     load_workflow: bool = False
 
     @property
-    def args(self) -> Mapping[str, Any]:
+    def args(self) -> RetryArgs:
         """What it says beside the ids, as it goes over a wire."""
-        said = {"retryOf": self.retry_of, "startNodes": list(self.start_nodes), "loadWorkflow": self.load_workflow}
+        said: RetryArgs = {
+            "retryOf": self.retry_of,
+            "startNodes": list(self.start_nodes),
+            "loadWorkflow": self.load_workflow,
+        }
         return said if self.input_data is None else {**said, "inputData": self.input_data}
 
 

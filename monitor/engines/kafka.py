@@ -6,13 +6,13 @@ that a cancellation never overtakes what it cancels; its value is `command_docum
 """
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final, Literal
 
 import msgspec
+from typing_extensions import TypedDict
 
 from monitor.clock import Clock
-from monitor.engines.base import Command, Submitted
+from monitor.engines.base import CancelArgs, Command, ExecuteArgs, RetryArgs, Submitted
 from monitor.errors import StartupError
 from monitor.events.codec import format_time
 from monitor.events.model import Entry
@@ -50,7 +50,22 @@ class KafkaEngine:
         await self._producer.close()
 
 
-def command_document(command: Command, now_us: int) -> Mapping[str, Any]:
+class CommandDocument(TypedDict):
+    """A command, as runners read it."""
+
+    commandId: str
+    """By which they tell a repeat: a record may come twice."""
+    kind: Literal["execute", "cancel", "retry"]
+    executionId: str
+    """Made up by the monitor; the runner uses it as it is."""
+    workflowId: str
+    teamId: str
+    timestamp: str
+    """RFC 3339."""
+    args: ExecuteArgs | CancelArgs | RetryArgs
+
+
+def command_document(command: Command, now_us: int) -> CommandDocument:
     """What runners read: who is asked for what, with the execution's id, which the runner uses as it is."""
     return {
         "commandId": command.command_id,

@@ -6,11 +6,12 @@ as the journal has what it knows.
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Literal
 
 from monitor.errors import RetentionCut
 from monitor.events.position import Position
 from monitor.fanout.channels import Selection
+from monitor.fanout.controls import GapReason
 from monitor.fanout.feed import Feed
 from monitor.fanout.frames import Entry, frames_of
 from monitor.fanout.replay import PAGE_RECORDS, Replay
@@ -24,7 +25,7 @@ _SCANNED_ENTRIES: Final = 500
 class Lost(Exception):
     """There is no way without a loss. `reason`: retention, budget, or ahead (of the journal itself)."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: GapReason | Literal["ahead"]) -> None:
         super().__init__(reason)
         self.reason = reason
 

@@ -8,13 +8,14 @@ task wakes.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from monitor.access.positions import ended_token
 from monitor.errors import Unavailable
 from monitor.events.position import Position
 from monitor.fanout.approach import Approach, Lost
 from monitor.fanout.channels import ACTIVE, Selection, SnapshotWish, Subscription
+from monitor.fanout.controls import Drain, End, Gap, GapReason, Reset, ResetReason, Slow, SnapshotEnd
 from monitor.fanout.feed import Chunk, Feed, Group
 from monitor.fanout.replay import Replay
 from monitor.fanout.ring import Fallen
@@ -184,7 +185,7 @@ class Attachment:
         self.selection, self._on_loss = selection, on_loss
         self._is_resuming = start is not None
         if start is not None and not same_life(start, self._feed.position):
-            self._jump("stream.reset", "incarnation", None)
+            self.reset("incarnation")
         else:
             self._showing.keep(() if self._is_resuming else self._showing.due, selection.subscriptions, new)
             self.position = self._told = start or (self._feed.position if is_first else self.position)
@@ -203,9 +204,9 @@ class Attachment:
         self._outcome = status
         self.wake()
 
-    def reset(self, reason: str) -> None:
+    def reset(self, reason: ResetReason) -> None:
         """Tell the client that its position means nothing here, and go on from now."""
-        self._jump("stream.reset", reason, None)
+        self._jump("stream.reset", Reset(reason=reason), None)
 
     def say(self, name: str, members: Mapping[str, Any], *, at: Position | None = None) -> None:
         """Send a control frame before anything else; `at` is the position it tells."""
@@ -266,7 +267,7 @@ class Attachment:
         if self.ended != "drain" or self._retry_ms is None:
             return None
         # Who has subscribed to nothing yet may have a position of its own, which this one must not replace.
-        at, members = self._known_position if self.selection.subscriptions else None, {"retryMs": self._retry_ms}
+        at, members = self._known_position if self.selection.subscriptions else None, Drain(retryMs=self._retry_ms)
         self._retry_ms = None
         return self._chunk([self._wire.control("stream.drain", members, self._feed.seal(at) if at else None)])
 
@@ -374,8 +375,9 @@ class Attachment:
             if not due.stays:
                 self.position = rows.position if due.has is None else rows.position.merged(due.has)
             self._told = self.position
-            left_out = {"truncated": True, "href": rows.href} if rows.href else {}
-            members = {"count": len(rows.frames), **left_out}
+            members = SnapshotEnd(count=len(rows.frames))
+            if rows.href:
+                members["truncated"], members["href"] = True, rows.href
             frames.append(self._wire.control("stream.snapshot-end", members, self._feed.seal(self.position)))
             self._feed.tally.snapshots += 1
         return self._chunk(frames) if frames else None
@@ -408,13 +410,13 @@ class Attachment:
         self._told = self.position
         return [self._wire.checkpoint(self._feed.seal(self.position))]
 
-    def _give_up(self, reason: str) -> None:
+    def _give_up(self, reason: GapReason | Literal["ahead"]) -> None:
         if reason == "ahead":
             self.reset(reason)
         else:
-            self._jump("stream.gap", reason, self.position)
+            self._jump("stream.gap", Gap(reason=reason), self.position)
 
-    def _jump(self, name: str, reason: str, has: Position | None) -> None:
+    def _jump(self, name: str, loss: Gap | Reset, has: Position | None) -> None:
         """Announce a loss and go on from now: with a snapshot, whose cut then is the position, or right away.
 
         `has` is what the client has got for certain; None where its position means nothing here.
@@ -424,27 +426,28 @@ class Attachment:
         tally.resets += name == "stream.reset"
         self._is_resuming = False
         now = feed.position if has is None else has.merged(feed.position)
-        lost = {} if has is None else {"lost": {"from": feed.seal(has), "to": feed.seal(now)}}
+        if has is not None:
+            loss["lost"] = {"from": feed.seal(has), "to": feed.seal(now)}
         self._leave_group()
         self._showing.keep(())
         self.position = self._told = now
         if self._on_loss is None or not self.selection.subscriptions:
-            self.say(name, {"reason": reason, **lost}, at=now)
+            self.say(name, loss, at=now)
         else:
             self._showing.due.append(Due(self.selection.subscriptions, self._on_loss, has))
-            self.say(name, {"reason": reason, **lost})
+            self.say(name, loss)
 
     def _tell_slow(self, events: int, since_s: float) -> None:
         if not self._is_told_slow:
             self._is_told_slow = True
             self._feed.tally.slow += 1
             lag_ms = round((self._feed.clock.monotonic_s() - since_s) * 1000)
-            self.say("stream.slow", {"lagEvents": events, "lagMs": lag_ms})
+            self.say("stream.slow", Slow(lagEvents=events, lagMs=lag_ms))
 
     def _say_end(self, status: str) -> None:
         """The last frame. Who comes back with its token is told that nothing follows."""
         self._feed.tally.ends += 1
-        members = {"executionId": self._followed, "status": status}
+        members = End(executionId=self._followed or "", status=status)
         token = ended_token(self._feed.seal(self.position))
         self._replies.append(self._wire.control("stream.end", members, token))
         self.end("ended")

@@ -5,13 +5,14 @@ once to every group whose selection wants it. The feed decides and remembers; `h
 reads it for one client.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from monitor.clock import Clock
 from monitor.events.position import Position
 from monitor.fanout.channels import VALUES_OF, Dimension, Selection
+from monitor.fanout.controls import Stale
 from monitor.fanout.endings import Endings
 from monitor.fanout.frames import Cut, Entry, Seal
 from monitor.fanout.released import Released, in_pieces
@@ -148,7 +149,7 @@ class Feed:
         # Those that have something to read now; the hub wakes them.
         self.ready: list[Attachment] = []
         # What is told of a standstill of the service; None = it goes on.
-        self.stale: Mapping[str, Any] | None = None
+        self.stale: Stale | None = None
         self.tally = Tally()
         self._routes: dict[str, Routes] = {}
 

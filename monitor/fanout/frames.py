@@ -4,15 +4,53 @@ Every frame carries the token of the position behind it: whoever comes back with
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NotRequired
+
+from typing_extensions import TypedDict
 
 from monitor.events.payloads import without_payloads
 from monitor.events.position import Position
 from monitor.events.types import TYPES, Class
 from monitor.fanout.channels import Selection
+from monitor.fanout.controls import Gap, State
 from monitor.fanout.wires import Wire, encode
 from monitor.projections.execution import Progress
 from monitor.projections.fold import Release
+
+
+class Told(TypedDict):
+    """An event, with what it made of its execution."""
+
+    type: str
+    executionId: str
+    workflowId: str
+    timestamp: str
+    """RFC 3339, by the producer's clock."""
+    id: str
+    """Tells repeats."""
+    source: NotRequired[str]
+    """Who says it."""
+    sequence: NotRequired[int]
+    """Dense per source, execution and epoch."""
+    epoch: int
+    """Counts restarts in place; the highest wins."""
+    data: Mapping[str, Any]
+    """As the event has it, masked; without payloads for who may not see them."""
+    traceparent: NotRequired[str]
+    """W3C Trace Context."""
+    version: int
+    """Of the execution after this event: what has a lower one is older."""
+    state: State
+
+
+class EventFrame(Told):
+    """An event as it happened."""
+
+    coalesced: NotRequired[int]
+    """For how many events it stands, if they are several: progress that was outdone, or log lines."""
+    position: str
+    """Who comes back with it misses nothing that follows."""
+
 
 Seal = Callable[[Position], str]
 """Makes the token of a position."""
@@ -94,7 +132,7 @@ class Cut:
         return seal(self.position)
 
     def encoded_at(self, wire: Wire, token: str) -> bytes:
-        return wire.control("stream.gap", {"reason": "retention"}, token)
+        return wire.control("stream.gap", Gap(reason="retention"), token)
 
 
 Entry = Frame | Cut
@@ -126,27 +164,27 @@ def stream_class(name: str) -> Class:
 def encode_body(release: Release, data: Mapping[str, Any] | None = None) -> bytes:
     """The JSON object of a release, left open at its end; with `data` in place of the event's own."""
     event = release.event
-    document: dict[str, Any] = {
+    document: Told = {
         "type": event.type,
         "executionId": event.execution_id,
         "workflowId": release.workflow_id,
         "timestamp": event.timestamp,
         "id": event.id,
+        "epoch": event.epoch,
+        "data": event.data if data is None else data,
+        "version": release.version,
+        "state": state(release.status, release.progress),
     }
     if event.source:
         document["source"] = event.source
     if event.sequence:
         document["sequence"] = event.sequence
-    document["epoch"] = event.epoch
-    document["data"] = event.data if data is None else data
     if event.traceparent:
         document["traceparent"] = event.traceparent
-    document["version"] = release.version
-    document["state"] = state(release.status, release.progress)
     return encode(document)[:-1]
 
 
-def state(status: str, progress: Progress) -> dict[str, Any]:
+def state(status: str, progress: Progress) -> State:
     """The state of an execution, as frames show it."""
     return {
         "status": status,

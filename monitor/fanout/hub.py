@@ -19,6 +19,7 @@ from monitor.errors import InvalidPosition, Shed, TokenRevoked
 from monitor.events.position import Position
 from monitor.fanout.attachment import Attachment, Label, Outlet, same_life
 from monitor.fanout.channels import Selection
+from monitor.fanout.controls import Fresh, Problem, Stale
 from monitor.fanout.feed import Feed, Limits, Tally
 from monitor.fanout.flushing import SLICE, Flushing
 from monitor.fanout.replay import Replay
@@ -181,7 +182,7 @@ class Hub:
             if attachment.label.token_id == token_id:
                 _turn_out(attachment)
 
-    def stale(self, members: Mapping[str, Any]) -> None:
+    def stale(self, members: Stale) -> None:
         """Tell everybody, once, that the service stands still; newcomers too, until `freshen`."""
         if self._feed.stale is None:
             self._tell("stream.stale", members)
@@ -191,7 +192,7 @@ class Hub:
         """It goes on, if it stood still."""
         if self._feed.stale is not None:
             self._feed.stale = None
-            self._tell("stream.fresh", {})
+            self._tell("stream.fresh", Fresh())
 
     def _tell(self, name: str, members: Mapping[str, Any]) -> None:
         for attachment in tuple(self._attachments):
@@ -345,5 +346,5 @@ class Hub:
 
 
 def _turn_out(attachment: Attachment) -> None:
-    attachment.say("stream.error", {"code": TokenRevoked.code, "message": TokenRevoked().message})
+    attachment.say("stream.error", Problem(code=TokenRevoked.code, message=TokenRevoked().message))
     attachment.end("unauthorized")

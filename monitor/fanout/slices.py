@@ -15,6 +15,7 @@ from urllib.parse import quote
 from monitor.events.codec import format_time
 from monitor.events.model import Event
 from monitor.events.payloads import without_payloads
+from monitor.fanout.controls import LogGap
 from monitor.fanout.frames import Cut, Entry, Frame, encode_body
 from monitor.fanout.wires import Wire
 from monitor.projections.loglines import read_lines
@@ -75,7 +76,7 @@ class _Omitted:
     def encoded(self, wire: Wire) -> bytes:
         first, last = format_time(min(self.times_us)), format_time(max(self.times_us))
         href = f"/v1/executions/{quote(self.execution_id, safe='')}/logs?from={first}&to={last}&limit=1000"
-        members: dict[str, Any] = {
+        members: LogGap = {
             "executionId": self.execution_id,
             "count": len(self.times_us),
             "from": first,

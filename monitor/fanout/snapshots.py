@@ -14,6 +14,7 @@ from urllib.parse import quote
 from monitor.clock import Clock
 from monitor.events.position import Position
 from monitor.fanout.channels import ALL, MAX_ROWS, SnapshotWish, Subscription
+from monitor.fanout.controls import Row
 from monitor.fanout.frames import state
 from monitor.fanout.wires import Wire
 from monitor.projections.filter import MAX_VALUES, Condition, Filter, matches, to_json
@@ -199,7 +200,7 @@ def _narrowed(tests: Sequence[Condition], field: str, values: Collection[str]) -
 
 
 def _frame(summary: Summary, render: Callable[[Summary], Mapping[str, Any]], wire: Wire) -> bytes:
-    members = {
+    members: Row = {
         "executionId": summary.id,
         "workflowId": summary.workflow_id,
         "version": summary.version,

@@ -9,6 +9,7 @@ from typing import Final
 from monitor.clock import Clock
 from monitor.errors import Unavailable
 from monitor.events.codec import format_time
+from monitor.fanout.controls import Stale
 from monitor.fanout.hub import Hub
 
 STALE_S: Final = 5.0
@@ -39,7 +40,7 @@ class Standstill:
             self._since_s, self._since_us = self._clock.monotonic_s(), self._clock.now_us()
             self._hub.freshen()
         elif self._clock.monotonic_s() - self._since_s >= STALE_S:
-            self._hub.stale({"since": format_time(self._since_us), "lag": records})
+            self._hub.stale(Stale(since=format_time(self._since_us), lag=records))
 
     async def _behind(self) -> int | None:
         """How many records wait; None = the journal or the store does not answer."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from monitor.events.position import Position
 from monitor.fanout.attachment import Attachment, Label
+from monitor.fanout.controls import Hello, Limits
 from monitor.fanout.hub import Hub
 from monitor.fanout.wires import Wire
 from monitor.streams.session import MAX_CHANNELS, MAX_MESSAGE_CHARACTERS, MAX_SUBSCRIPTIONS, Select, Since, Start
@@ -29,12 +30,8 @@ class Opening:
 
 def begin(hub: Hub, attachment: Attachment, opening: Opening) -> None:
     """Say hello, which is always the first frame, and select what was asked for."""
-    limits = {
-        "subscriptions": MAX_SUBSCRIPTIONS,
-        "channels": MAX_CHANNELS,
-        "message_characters": MAX_MESSAGE_CHARACTERS,
-    }
-    members = {"sid": opening.label.sid, "heartbeat_ms": round(hub.limits.heartbeat_s * 1000), "limits": limits}
+    limits = Limits(subscriptions=MAX_SUBSCRIPTIONS, channels=MAX_CHANNELS, message_characters=MAX_MESSAGE_CHARACTERS)
+    members = Hello(sid=opening.label.sid, heartbeat_ms=round(hub.limits.heartbeat_s * 1000), limits=limits)
     attachment.say("stream.hello", members, at=_position_before(hub, opening))
     if opening.first is not None:
         select(attachment, opening.first, opening.start, is_readable=opening.is_readable)

@@ -11,6 +11,7 @@ import orjson
 
 from monitor.errors import InvalidRequest, MonitorError
 from monitor.fanout.channels import EVERYTHING, Subscription, channel, event_pattern
+from monitor.fanout.controls import Answered, Problem
 from monitor.projections.filter import Filter, parse_json
 
 MAX_PATTERNS: Final = 100
@@ -38,7 +39,7 @@ def read_document(message: str | bytes) -> Mapping[str, Any]:
     return document
 
 
-def read_echo(document: Mapping[str, Any]) -> dict[str, Any]:
+def read_echo(document: Mapping[str, Any]) -> Answered:
     """The `id` that the answer repeats; empty where there is none."""
     said = document.get("id")
     if said is None:
@@ -66,10 +67,14 @@ def altered(before: Subscription, document: Mapping[str, Any]) -> Subscription:
     return replace(before, **{name: read(document[name]) for name, read in _READERS.items() if name in document})
 
 
-def problem_members(error: MonitorError) -> dict[str, Any]:
+def problem_members(error: MonitorError) -> Problem:
     """The members of `stream.error`, without repeating all of a long message."""
-    members = {"code": error.code, "message": error.message, **error.details}
-    return {name: said[:MAX_ECHO_CHARACTERS] if isinstance(said, str) else said for name, said in members.items()}
+    details = {name: _bounded(said) for name, said in error.details.items()}
+    return {**details, "code": error.code, "message": _bounded(error.message)}  # type: ignore[typeddict-item]
+
+
+def _bounded(said: Any) -> Any:
+    return said[:MAX_ECHO_CHARACTERS] if isinstance(said, str) else said
 
 
 def _events(said: object) -> frozenset[str] | None:
@@ -106,6 +111,3 @@ _READERS: Final[Mapping[str, Callable[[object], Any]]] = {
     "filter": _filter,
     "logs": _logs,
 }
-
-SUBSCRIPTION_MEMBERS: Final = tuple(_READERS)
-"""What `altered` reads."""

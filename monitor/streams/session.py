@@ -14,9 +14,9 @@ from monitor.errors import ClientError, InvalidPosition, InvalidRequest, LimitRe
 from monitor.events.codec import parse_time_us
 from monitor.events.position import Position
 from monitor.fanout.channels import ACTIVE, MAX_ROWS, Selection, SnapshotWish, Subscription
+from monitor.fanout.controls import Answered, Subscribed, Unsubscribed
 from monitor.streams.messages import (
     NOTHING,
-    SUBSCRIPTION_MEMBERS,
     altered,
     problem_members,
     read_channels,
@@ -24,6 +24,7 @@ from monitor.streams.messages import (
     read_echo,
     read_name,
 )
+from monitor.streams.questions import QUESTIONS
 
 MAX_SUBSCRIPTIONS: Final = 100
 """Of one connection: more than any page shows at a time."""
@@ -33,17 +34,27 @@ MAX_CHANNELS: Final = 1000
 
 MAX_MESSAGE_CHARACTERS: Final = 64 * 1024
 
-CLOSE_CODES: Final = {
-    # The reasons for which a connection ends, and the codes (RFC 6455, 7.4) that tell the client what to do:
-    # 4000, 4008, 1012 and 1013 = come back with the last position; 1000 = done; others = not without a change.
-    "ended": 1000,
-    "drain": 4000,
-    "unauthorized": 4001,
-    "slow": 4008,
-    "protocol": 4400,
-    "too_large": 1009,
-    "unavailable": 1013,
+
+class Farewell(NamedTuple):
+    """How a WebSocket is closed (RFC 6455, 7.4)."""
+
+    code: int
+    # What it tells the client to do.
+    doc: str
+
+
+_COME_BACK: Final = "come back with the last position"
+
+FAREWELLS: Final[Mapping[str, Farewell]] = {
+    "ended": Farewell(1000, "The execution has ended, and its log is complete: nothing follows."),
+    "drain": Farewell(4000, f"The process ends: {_COME_BACK}."),
+    "unauthorized": Farewell(4001, "The token is good no more, or was none: not without another one."),
+    "slow": Farewell(4008, f"The client took nothing for long: {_COME_BACK}."),
+    "protocol": Farewell(4400, "What was asked for cannot be had: not without a change."),
+    "too_large": Farewell(1009, "A message of the client was too long: not without a change."),
+    "unavailable": Farewell(1013, f"Not now: {_COME_BACK}."),
 }
+"""By the reasons for which a connection ends."""
 
 
 class Since(NamedTuple):
@@ -92,7 +103,7 @@ class Select(NamedTuple):
 
 
 class Close(NamedTuple):
-    """End the connection for this reason (a key of CLOSE_CODES)."""
+    """End the connection for this reason (a key of FAREWELLS)."""
 
     reason: str
 
@@ -120,7 +131,7 @@ class Session:
         """What to do about a message; the selection is changed already when it says Select."""
         if len(message) > MAX_MESSAGE_CHARACTERS:
             return Close("too_large")
-        echo: dict[str, Any] = {}
+        echo: Answered = {}
         try:
             document = read_document(message)
             echo = read_echo(document)
@@ -135,7 +146,7 @@ class Session:
         showing: Showing = UNSAID,
         *,
         name: str | None = None,
-        echo: Mapping[str, Any] | None = None,
+        echo: Answered | None = None,
     ) -> Select:
         """Add a subscription, in the place of the one that has this name. Raises LimitReached."""
         # A snapshot is of now, and the stream goes on at its cut.
@@ -143,7 +154,11 @@ class Session:
         wanted = _Wanted(name, subscription, showing.after_loss)
         # Who asked for everything there is gets imported history as well, as long as the connection lives.
         self._keep([*self._wanted, wanted], backfill=self.selection.backfill or start == "earliest")
-        members = {"channels": sorted(subscription.channels), **({"name": name} if name else {}), **(echo or {})}
+        members = Subscribed(channels=sorted(subscription.channels))
+        if echo:
+            members["id"] = echo["id"]
+        if name:
+            members["name"] = name
         return Select(
             self.selection,
             start,
@@ -153,14 +168,14 @@ class Session:
             on_loss=self._after_loss(),
         )
 
-    def _obey(self, document: Mapping[str, Any], echo: Mapping[str, Any]) -> Decision:
+    def _obey(self, document: Mapping[str, Any], echo: Answered) -> Decision:
         kind = document.get("type")
         known = _MEMBERS.get(kind) if isinstance(kind, str) else None
         if known is None:
             raise InvalidRequest(f"unknown type; known are {', '.join(_MEMBERS)}", field="type")
-        if unknown := document.keys() - {"type", "id", *known}:
+        if unknown := document.keys() - {"type", *known}:
             member = min(unknown)
-            raise InvalidRequest(f"'{kind}' takes {', '.join(('id', *known))}, not '{member}'", field=member)
+            raise InvalidRequest(f"'{kind}' takes {', '.join(known)}, not '{member}'", field=member)
         if kind == "ping":
             return Reply("stream.pong", echo)
         if kind == "unsubscribe":
@@ -173,7 +188,7 @@ class Session:
             raise InvalidRequest("'channels' is missing", field="channels")
         return self.subscribe(subscription, self._start(document), showing, name=name, echo=echo)
 
-    def _change(self, document: Mapping[str, Any], echo: Mapping[str, Any]) -> Select:
+    def _change(self, document: Mapping[str, Any], echo: Answered) -> Select:
         """Alter the members that are given; the others stay, and without `snapshot` nothing is shown anew."""
         before = self._named(document)
         subscription = altered(before.subscription, document)
@@ -182,7 +197,7 @@ class Session:
             showing = read_showing(document["snapshot"])
         return self.subscribe(subscription, self._start(document), showing, name=before.name, echo=echo)
 
-    def _unsubscribe(self, document: Mapping[str, Any], echo: Mapping[str, Any]) -> Select:
+    def _unsubscribe(self, document: Mapping[str, Any], echo: Answered) -> Select:
         """Take channels, or all of them, out of one subscription or of each. Those without any left are gone."""
         named = self._named(document) if document.get("name") is not None else None
         said = document.get("channels")
@@ -190,7 +205,11 @@ class Session:
         affected = self._wanted if named is None else (named,)
         left = [_without(it, gone) if it in affected else it for it in self._wanted]
         self._keep([it for it in left if it.subscription.channels], backfill=self.selection.backfill)
-        members = {"channels": sorted(self.selection.channels), **({"name": named.name} if named else {}), **echo}
+        members = Unsubscribed(channels=sorted(self.selection.channels))
+        if echo:
+            members["id"] = echo["id"]
+        if named is not None and named.name:
+            members["name"] = named.name
         return Select(self.selection, None, Reply("stream.unsubscribed", members), on_loss=self._after_loss())
 
     def _keep(self, wanted: Iterable[_Wanted], *, backfill: bool) -> None:
@@ -263,9 +282,4 @@ def _without(wanted: _Wanted, gone: frozenset[str]) -> _Wanted:
     return wanted._replace(subscription=replace(subscription, channels=subscription.channels - gone))
 
 
-_MEMBERS: Final = {
-    "subscribe": (*SUBSCRIPTION_MEMBERS, "snapshot", "position", "name"),
-    "change": (*SUBSCRIPTION_MEMBERS, "snapshot", "position", "name"),
-    "unsubscribe": ("channels", "name"),
-    "ping": (),
-}
+_MEMBERS: Final = {name: tuple(question.__annotations__) for name, question in QUESTIONS.items()}

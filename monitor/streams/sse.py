@@ -9,6 +9,7 @@ from typing import Final
 from starlette.types import Receive, Scope, Send
 
 from monitor.errors import MonitorError, Shed
+from monitor.fanout.controls import Crowded
 from monitor.fanout.hub import Hub
 from monitor.fanout.wires import SSE
 from monitor.streams.conversation import Opening
@@ -28,6 +29,8 @@ async def serve_sse(scope: Scope, receive: Receive, send: Send, *, hub: Hub, ope
 async def refuse_sse(send: Send, error: MonitorError, retry_ms: int) -> None:
     """Tell a client what is wrong, without a status that would end it for good."""
     await send({"type": "http.response.start", "status": 200, "headers": headers(_CONTENT_TYPE)})
-    name, members = ("stream.shed", {}) if isinstance(error, Shed) else ("stream.error", problem_members(error))
-    frame = SSE.control(name, {**members, "retryMs": retry_ms})
+    if isinstance(error, Shed):
+        frame = SSE.control("stream.shed", Crowded(retryMs=retry_ms))
+    else:
+        frame = SSE.control("stream.error", {**problem_members(error), "retryMs": retry_ms})
     await send({"type": "http.response.body", "body": frame, "more_body": False})

@@ -13,12 +13,13 @@ from websockets.frames import Frame, Opcode
 
 from monitor.errors import MonitorError, Shed, Unavailable
 from monitor.fanout.attachment import Attachment
+from monitor.fanout.controls import Crowded
 from monitor.fanout.hub import Hub
 from monitor.fanout.wires import WEBSOCKET
 from monitor.streams.conversation import Opening, begin, resolve, select
 from monitor.streams.direct import LINGER_S, Outlet, outlet_of
 from monitor.streams.messages import problem_members
-from monitor.streams.session import CLOSE_CODES, Close, Decision, Reply, Select, Session
+from monitor.streams.session import FAREWELLS, Close, Decision, Reply, Select, Session
 
 
 async def serve_websocket(
@@ -46,7 +47,7 @@ async def refuse_websocket(receive: Receive, send: Send, error: MonitorError, re
     """Accept, say why not, and close: from a failed handshake a browser would not learn the reason."""
     await _accept(receive, send)
     if isinstance(error, Shed):
-        text = WEBSOCKET.control("stream.shed", {"retryMs": retry_ms})
+        text = WEBSOCKET.control("stream.shed", Crowded(retryMs=retry_ms))
     else:
         text = WEBSOCKET.control("stream.error", problem_members(error))
     try:
@@ -122,16 +123,16 @@ async def _obey(hub: Hub, attachment: Attachment, decision: Decision) -> None:
 
 
 async def _close(send: Send, outlet: Outlet | None, reason: str | None) -> None:
-    code = CLOSE_CODES.get(reason or "")
-    if code is None:
+    farewell = FAREWELLS.get(reason or "")
+    if farewell is None:
         return  # the client went away by itself
     if outlet is not None and outlet.buffered_bytes:
         # The reader is behind, perhaps for good: it is given a last chance to read why.
-        await outlet.expel(close_frame(code, reason or ""))
+        await outlet.expel(close_frame(farewell.code, reason or ""))
         return
     try:
         async with asyncio.timeout(LINGER_S):
-            await send({"type": "websocket.close", "code": code, "reason": reason})
+            await send({"type": "websocket.close", "code": farewell.code, "reason": reason})
     except (OSError, RuntimeError):
         # It takes nothing, or the server closed the connection meanwhile, which it says in either way.
         return

@@ -9,9 +9,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
-
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from typing import Final
 
 from monitor import __version__
 from monitor.access.roles import SCOPES, Scope
@@ -38,13 +36,11 @@ from monitor.errors import (
     Unavailable,
     UnsupportedMediaType,
 )
-from monitor.events.schema import PlainSchema
 from monitor.web.documents import Document
 from monitor.web.filters import filter_parameters
 from monitor.web.operations import Answer, Open, Operation
 from monitor.web.params import CURSOR, FILTERS, MIN_POSITION, Parameter
-
-Json = dict[str, Any]
+from monitor.web.schemas import Json, Mode, Schemas
 
 HEADERS: Final[Mapping[str, Json]] = {
     "monitor-position": {
@@ -67,8 +63,6 @@ HEADERS: Final[Mapping[str, Json]] = {
     "retry-after": {"description": "Seconds to wait before the next try.", "schema": {"type": "integer"}},
 }
 """Headers of answers that say something, by name."""
-
-_REF: Final = "#/components/schemas/{model}"
 
 _ERRORS_OF_PARAMETERS: Final[Mapping[int, Sequence[type[MonitorError]]]] = {
     id(FILTERS): (InvalidFilter,),
@@ -140,7 +134,7 @@ class Described:
 def described(operation: Operation | Open) -> Described:
     """A declaration, as the contract shows it."""
     handler = operation.handler
-    doc, room = _text(handler.__doc__), handler.__module__
+    doc, room = plain_text(handler.__doc__), handler.__module__
     if isinstance(operation, Open):
         return Described(
             method="GET",
@@ -171,7 +165,7 @@ def described(operation: Operation | Open) -> Described:
 def openapi(operations: Iterable[Described]) -> Json:
     """The document."""
     table = sorted(operations, key=lambda it: (it.path, it.method))
-    schemas = _Schemas(table)
+    schemas = Schemas(_documents(table))
     paths: dict[str, Json] = {}
     for it in table:
         paths.setdefault(it.path, {})[it.method.lower()] = _operation(it, table, schemas)
@@ -185,7 +179,7 @@ def openapi(operations: Iterable[Described]) -> Json:
         },
         "servers": [{"url": "/"}],
         "tags": [
-            {"name": tag, "description": _text(sys.modules[room].__doc__)}
+            {"name": tag, "description": plain_text(sys.modules[room].__doc__)}
             for tag, room in sorted({(it.tag, it.room) for it in table})
         ],
         "paths": paths,
@@ -240,7 +234,7 @@ def _camel(words: Sequence[str]) -> str:
 # --- one operation ---------------------------------------------------------------------------------------------------
 
 
-def _operation(it: Described, table: Sequence[Described], schemas: "_Schemas") -> Json:
+def _operation(it: Described, table: Sequence[Described], schemas: Schemas) -> Json:
     summary, _, _ = it.doc.partition("\n\n")
     shown: Json = {
         "operationId": it.id,
@@ -288,7 +282,7 @@ def _header_parameters(headers: Sequence[Parameter]) -> Iterator[Json]:
         yield {"name": it.name, "in": "header", "description": it.doc, "schema": it.schema()}
 
 
-def _answers(it: Described, table: Sequence[Described], schemas: "_Schemas") -> Json:
+def _answers(it: Described, table: Sequence[Described], schemas: Schemas) -> Json:
     answers: dict[str, Json] = {}
     for answer in it.answers:
         shown: Json = answers.setdefault(str(answer.status), {"description": _meaning(answer, schemas)})
@@ -314,7 +308,7 @@ _OF_RATES: Final = ("ratelimit-limit", "ratelimit-remaining", "ratelimit-reset")
 _TEXT: Final[Json] = {"type": "string"}
 
 
-def _meaning(answer: Answer, schemas: "_Schemas") -> str:
+def _meaning(answer: Answer, schemas: Schemas) -> str:
     if answer.status == 304:
         return "The version that If-None-Match names is the current one."
     if answer.document is None:
@@ -379,7 +373,7 @@ _NAMED_IDS: Final = {"executionId": "/v1/executions/{id}", "webhookId": "/v1/web
 """Where members of answers lead to that name something else than what the answer shows."""
 
 
-def _links(it: Described, answer: Answer, table: Sequence[Described], schemas: "_Schemas") -> Json:
+def _links(it: Described, answer: Answer, table: Sequence[Described], schemas: Schemas) -> Json:
     """What can be done next with the ids in an answer, by name of the operation."""
     if answer.document is None or it.method == "DELETE":
         return {}
@@ -403,7 +397,7 @@ def _link(other: Described, pointer: str) -> Json:
     return {"operationId": other.id, "parameters": {"id": f"$response.body#{pointer}"}}
 
 
-def _objects(document: Json, schemas: "_Schemas") -> Iterator[tuple[str, Json]]:
+def _objects(document: Json, schemas: Schemas) -> Iterator[tuple[str, Json]]:
     """The members of a document, and of the first in a page of them, each with the pointer to where they stand."""
     properties = document.get("properties", {})
     yield "", properties
@@ -412,49 +406,14 @@ def _objects(document: Json, schemas: "_Schemas") -> Iterator[tuple[str, Json]]:
         yield "/data/0", schemas.resolved(items).get("properties", {})
 
 
-# --- schemas ---------------------------------------------------------------------------------------------------------
+def _documents(table: Iterable[Described]) -> Iterator[tuple[object, Mode]]:
+    """Every document that is taken or answered."""
+    for it in table:
+        yield from ((body, "validation") for body in it.bodies.values())
+        yield from ((answer.document, "serialization") for answer in it.answers if answer.document is not None)
 
 
-_Mode = Literal["validation", "serialization"]
-
-
-class _Schemas:
-    """The schemas of every document in the table, each once."""
-
-    def __init__(self, table: Iterable[Described]) -> None:
-        wanted: dict[tuple[object, _Mode], None] = {}
-        for it in table:
-            wanted.update({(body, "validation"): None for body in it.bodies.values()})
-            wanted.update({(it.document, "serialization"): None for it in it.answers if it.document is not None})
-        self._refs, found = TypeAdapter.json_schemas(
-            [(kind, mode, _adapter(kind)) for kind, mode in wanted],
-            ref_template=_REF,
-            schema_generator=PlainSchema,
-        )
-        self.components: dict[str, Json] = {
-            name: {word: said for word, said in schema.items() if word != "title"}
-            for name, schema in found.get("$defs", {}).items()
-        }
-
-    def of(self, kind: object, mode: _Mode) -> Json:
-        """The schema of a document: a reference, or the schema itself where it has no name."""
-        schema: Json = self._refs[kind, mode]
-        return schema if isinstance(kind, type) and issubclass(kind, BaseModel) else schema["items"]
-
-    def resolved(self, schema: Json) -> Json:
-        """The schema that a reference names."""
-        name = schema.get("$ref", "").rpartition("/")[2]
-        return self.components[name] if name else schema
-
-
-def _adapter(kind: object) -> TypeAdapter[Any]:
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
-        return TypeAdapter(kind)
-    # Typed dictionaries take what their members mean from the text below each; only a list around them can say so.
-    return TypeAdapter(list[kind], config=ConfigDict(use_attribute_docstrings=True))  # type: ignore[valid-type]
-
-
-def _text(doc: str | None) -> str:
+def plain_text(doc: str | None) -> str:
     """A docstring without the indentation of its later lines; lines that only break a sentence are joined."""
     lines = [line.strip() for line in (doc or "").strip().splitlines()]
     return re.sub(r"(?<!\n)\n(?!\n)", " ", "\n".join(lines))

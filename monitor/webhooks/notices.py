@@ -1,35 +1,109 @@
 """Operator events: what webhooks say of themselves, to endpoints that asked for it by name. Pure.
 
 They are planned in the transaction that changes the state they tell of, and delivered like any other event. Troubles of
-an endpoint that hears such events cause none: two of them would keep each other busy for ever. MEMBERS says what each
+an endpoint that hears such events cause none: two of them would keep each other busy for ever. NOTICES says what each
 of them carries.
 """
 
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
+from typing_extensions import TypedDict
 
 from monitor.events.codec import format_time
 from monitor.webhooks.delivery import Planned
 from monitor.webhooks.endpoint import Endpoint, Ordering
 
-MEMBERS: Final[Mapping[str, tuple[str, ...]]] = {
-    # So much of the time after which an endpoint is disabled has passed without a success; disabled from then on.
-    "endpoint.failing": ("percent", "failures", "failingSince", "disabledFrom"),
-    # Why: see `Endpoint.reason`.
-    "endpoint.disabled": ("reason",),
-    # After at least one warning: how many attempts had failed, and since when.
-    "endpoint.recovered": ("failures", "failingSince"),
-    # The schedule is used up, the delivery too old, or it halts its queue: see `Outcome`.
-    "delivery.exhausted": ("deliveryId", "attempts", "reason", "statusCode", "error"),
-    # Somebody had it sent again, and it arrived.
-    "delivery.recovered": ("deliveryId", "attempts"),
-    # So many were set aside, for more than the limit waited.
-    "lane.backlog": ("held", "limit"),
+
+class About(TypedDict):
+    """A webhook."""
+
+    webhookId: str
+    name: str | None
+
+
+class Failing(About):
+    """Much of the time after which a webhook is disabled has passed without a success."""
+
+    percent: int
+    """How much of it."""
+    failures: int
+    failingSince: str
+    """RFC 3339, as every time."""
+    disabledFrom: str
+
+
+class Disabled(About):
+    """A webhook is disabled."""
+
+    reason: str
+    """As `GET /v1/webhooks/{id}` tells it."""
+
+
+class Recovered(About):
+    """A webhook works again, after at least one warning."""
+
+    failures: int
+    failingSince: str
+
+
+class Exhausted(About):
+    """A delivery is given up, or halts its queue."""
+
+    deliveryId: str
+    attempts: int
+    reason: Literal["exhausted", "expired", "halted"]
+    statusCode: int | None
+    """Of the last answer; null where none came."""
+    error: str | None
+    """Why none came."""
+
+
+class Arrived(About):
+    """A delivery that somebody had sent again has arrived."""
+
+    deliveryId: str
+    attempts: int
+
+
+class Backlog(About):
+    """More waited than the limit allows: some were set aside."""
+
+    held: int
+    """How many."""
+    limit: int
+
+
+NOTICES: Final[Mapping[str, type]] = {
+    "endpoint.failing": Failing,
+    "endpoint.disabled": Disabled,
+    "endpoint.recovered": Recovered,
+    "delivery.exhausted": Exhausted,
+    "delivery.recovered": Arrived,
+    "lane.backlog": Backlog,
 }
-"""Members of `data` beside `webhookId` and `name`, by type. Times are in RFC 3339, as everywhere."""
+"""The `data` of each, by type."""
+
+
+class Said(TypedDict):
+    """What webhooks say of themselves: the event, without an execution."""
+
+    event: str
+    """What `type` says, in the older spelling."""
+    timestamp: str
+    """RFC 3339."""
+    data: Mapping[str, Any]
+    id: str
+    type: str
+
+
+class Ping(Said):
+    """A test send, which somebody asked for."""
+
+    schemaVersion: int
+    """That of the bodies of events."""
 
 
 class Notice(NamedTuple):
@@ -37,7 +111,7 @@ class Notice(NamedTuple):
 
     type: str
     about: Endpoint
-    # MEMBERS of its type.
+    # The members of its type in NOTICES, beside those of every webhook.
     members: Mapping[str, Any]
 
 
@@ -60,7 +134,7 @@ def _planned(notice: Notice, hearer: Endpoint, now_us: int) -> Planned:
     data = {"webhookId": notice.about.id, "name": notice.about.name, **notice.members}
     # Whoever says the same at the same moment says it once.
     id_ = _hash("op", notice.type.encode(), b"%d" % now_us, _encode(data))
-    said = {"event": notice.type, "timestamp": format_time(now_us), "data": data, "id": id_, "type": notice.type}
+    said: Said = {"event": notice.type, "timestamp": format_time(now_us), "data": data, "id": id_, "type": notice.type}
     planned_id = _hash("msg", hearer.id.encode(), id_.encode())
     order_key = _order_keys(notice)[hearer.ordering]
     return Planned(planned_id, hearer.key, id_, notice.type, hearer.team, "", _encode(said), now_us, order_key)

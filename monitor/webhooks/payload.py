@@ -3,11 +3,11 @@
 Promises: the same bytes for every endpoint and attempt, and never beyond `MAX_BODY_BYTES`. The planner asks for it.
 """
 
-from typing import Any, Final
+from typing import Any, Final, NotRequired
 from urllib.parse import quote
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from typing_extensions import TypedDict
 
 from monitor.projections.fold import Release
 
@@ -18,24 +18,41 @@ SCHEMA_VERSION: Final = 1
 """Raised when a member goes or means something else; further members may appear without."""
 
 
-class _Payload(msgspec.Struct, rename="camel", gc=False):
-    """What receivers read. `event` says what `type` says: the former is the older spelling."""
+class Full(TypedDict):
+    """What the event carries."""
+
+    data: dict[str, Any]
+
+
+class Thin(TypedDict):
+    """A link to what its execution carried."""
+
+    dataUrl: str
+
+
+class Body(TypedDict):
+    """An event, with its place: full with `data`, or thin with `dataUrl`."""
 
     event: str
-    execution_id: str
-    workflow_id: str
-    workflow_name: str | None
+    """What `type` says, in the older spelling."""
+    executionId: str
+    workflowId: str
+    workflowName: str | None
     timestamp: str
-    # Either what the event carries, or in a thin body a link to what its execution carried.
-    data: dict[str, Any] | UnsetType
-    data_url: str | UnsetType
+    """RFC 3339, by the producer's clock."""
+    data: NotRequired[dict[str, Any]]
+    """As the event has it, masked."""
+    dataUrl: NotRequired[str]
+    """Where the data of the execution is, instead."""
     id: str
+    """Of the event."""
     type: str
-    # Dense per source and execution; None when the producer does not count.
     sequence: int | None
-    # Of the execution after this event: receivers keep the highest they saw.
+    """Dense per source and execution; null when the producer does not count."""
     version: int
-    schema_version: int = SCHEMA_VERSION
+    """Of the execution after this event: receivers keep the highest they saw."""
+    schemaVersion: int
+    """Raised when a member goes or means something else."""
 
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -52,28 +69,27 @@ class Bodies:
         """The body for an event, thin when that is asked for or a full one would be too large."""
         if thin:
             return self._thin(release)
-        body = _body(release, data=release.event.data)
+        body = _body(release, {"data": release.event.data})
         return body if len(body) <= MAX_BODY_BYTES else self._thin(release)
 
     def _thin(self, release: Release) -> bytes:
         path = f"/v1/executions/{quote(release.event.execution_id, safe='')}/data"
-        return _body(release, data_url=self._public_url + path)
+        return _body(release, {"dataUrl": self._public_url + path})
 
 
-def _body(release: Release, *, data: dict[str, Any] | UnsetType = UNSET, data_url: str | UnsetType = UNSET) -> bytes:
+def _body(release: Release, carried: Full | Thin) -> bytes:
     event = release.event
-    return _encode(
-        _Payload(
-            event=event.type,
-            execution_id=event.execution_id,
-            workflow_id=release.workflow_id,
-            workflow_name=release.workflow_name,
-            timestamp=event.timestamp,
-            data=data,
-            data_url=data_url,
-            id=event.id,
-            type=event.type,
-            sequence=event.sequence or None,
-            version=release.version,
-        )
-    )
+    body: Body = {
+        "event": event.type,
+        "executionId": event.execution_id,
+        "workflowId": release.workflow_id,
+        "workflowName": release.workflow_name,
+        "timestamp": event.timestamp,
+        **carried,
+        "id": event.id,
+        "type": event.type,
+        "sequence": event.sequence or None,
+        "version": release.version,
+        "schemaVersion": SCHEMA_VERSION,
+    }
+    return _encode(body)

@@ -8,7 +8,10 @@ import base64
 import binascii
 import hmac
 from collections.abc import Sequence
-from typing import Final
+from typing import Annotated, Final
+
+from pydantic import Field
+from typing_extensions import TypedDict
 
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - the mark of a secret is none
 
@@ -37,8 +40,27 @@ def key_of(secret: str) -> bytes:
     return key
 
 
+SignedHeaders = TypedDict(
+    "SignedHeaders",
+    {
+        "webhook-id": Annotated[str, Field(description="Of the delivery: the same on every attempt.")],
+        "webhook-timestamp": Annotated[
+            str, Field(pattern="^[0-9]+$", description="Of the attempt: seconds since 1970 in UTC.")
+        ],
+        "webhook-signature": Annotated[
+            str,
+            Field(
+                pattern=r"^v1,[A-Za-z0-9+/]{43}=( v1,[A-Za-z0-9+/]{43}=)*$",
+                description="HMAC-SHA256 of `id.timestamp.body` in base64, by each secret that is good now.",
+            ),
+        ],
+    },
+)
+"""What a receiver verifies: Standard Webhooks 1.0."""
+
+
 def signed_headers(delivery_id: str, timestamp_s: int, body: bytes, keys: Sequence[bytes]) -> dict[str, str]:
-    """The three headers of an attempt made at `timestamp_s` (Unix seconds), signed with each of `keys`."""
+    """The `SignedHeaders` of an attempt made at `timestamp_s` (Unix seconds), signed with each of `keys`."""
     content = b"%b.%d.%b" % (delivery_id.encode(), timestamp_s, body)
     return {
         "webhook-id": delivery_id,

@@ -33,14 +33,17 @@ PURE = (
     "monitor.webhooks.schedule",
     "monitor.webhooks.targets",
     "monitor.fanout.channels",
+    "monitor.fanout.controls",
     "monitor.fanout.frames",
     "monitor.fanout.released",
     "monitor.fanout.ring",
     "monitor.fanout.slices",
     "monitor.fanout.wires",
     "monitor.streams.messages",
+    "monitor.streams.questions",
     "monitor.streams.session",
     "monitor.sources",
+    "monitor.web.filters",
 )
 IMPURE_ROOTS = {
     *("asyncio", "threading", "multiprocessing", "concurrent", "subprocess", "signal", "select"),

@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from monitor.app import described_of, open_parts
+from monitor.app import described_of, open_parts, spoken
 from monitor.errors import ClientError, MonitorError, Unavailable
 from monitor.events.schema import event_schema
 from monitor.events.types import DERIVED, TYPES
 from monitor.settings import Settings, keys
 from monitor.telemetry.metrics import CATALOGUE
+from monitor.web.async_contract import asyncapi
 from monitor.web.contract import openapi
 
 FOLDER: Final = Path(__file__).parents[2] / "schemas"
@@ -74,6 +75,7 @@ def _event(name: str) -> Callable[[], Any]:
 
 
 GENERATED: Final[dict[str, Callable[[], Any]]] = {
+    "asyncapi.json": lambda: asyncapi(spoken()),
     "errors.json": errors,
     "metrics.json": metrics,
     "openapi.json": openapi_document,

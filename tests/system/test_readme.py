@@ -16,7 +16,7 @@ from monitor.api.webhook_documents import WebhookDocument
 from monitor.events.codec import decode
 from monitor.events.model import DEFAULT_TEAM, Event, Record
 from monitor.settings import Settings, keys
-from monitor.streams.session import CLOSE_CODES, Reply, Select, Session
+from monitor.streams.session import FAREWELLS, Reply, Select, Session
 from monitor.webhooks.endpoint import OPERATOR_TYPES, OPERATOR_WILDCARDS
 from monitor.webhooks.signing import secret_of, signed_headers
 from tests.support.service import Service
@@ -222,7 +222,7 @@ def test_messages_are_obeyed_one_after_the_other() -> None:
 def test_every_close_code_is_in_the_table() -> None:
     """With the one of the server itself, for clients that did not read their farewell."""
     rows = re.findall(r"^\| (`\d{4}`.*?) \|", README, re.MULTILINE)
-    assert set(map(int, re.findall(r"`(\d{4})`", " ".join(rows)))) == {*CLOSE_CODES.values(), 1012}
+    assert set(map(int, re.findall(r"`(\d{4})`", " ".join(rows)))) == {1012, *(it.code for it in FAREWELLS.values())}
 
 
 def test_every_setting_is_in_the_table_in_its_own_words() -> None:

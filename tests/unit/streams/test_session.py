@@ -12,7 +12,7 @@ from monitor.events.position import Position
 from monitor.fanout.channels import ACTIVE, MAX_ROWS, SnapshotWish, Subscription
 from monitor.projections.filter import parse_json
 from monitor.streams.session import (
-    CLOSE_CODES,
+    FAREWELLS,
     MAX_CHANNELS,
     MAX_MESSAGE_CHARACTERS,
     MAX_SUBSCRIPTIONS,
@@ -314,7 +314,7 @@ def test_a_message_too_large_is_not_even_read(session: Session) -> None:
     """One character more than is taken."""
     assert isinstance(session.receive("x" * MAX_MESSAGE_CHARACTERS), Reply)
     assert session.receive("x" * (MAX_MESSAGE_CHARACTERS + 1)) == Close("too_large")
-    assert "too_large" in CLOSE_CODES
+    assert "too_large" in FAREWELLS
 
 
 # --- other messages --------------------------------------------------------------------------------------------------

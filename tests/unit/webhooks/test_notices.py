@@ -8,7 +8,7 @@ import pytest
 from monitor.webhooks.delivery import Planned
 from monitor.webhooks.endpoint import OPERATOR_TYPES
 from monitor.webhooks.lane import Lane, after
-from monitor.webhooks.notices import MEMBERS, Notice, plan_notices
+from monitor.webhooks.notices import NOTICES, About, Notice, plan_notices
 from tests.support.webhooks import NOW_US, make_endpoint
 
 ABOUT = make_endpoint("wh_about", key=1, name="Billing")
@@ -88,9 +88,10 @@ def test_notices_keep_the_order_that_was_asked_for(ordering: str, order_key: str
 
 def test_every_type_has_its_members_written_down() -> None:
     """What lanes tell has these, and no others."""
-    assert tuple(MEMBERS) == OPERATOR_TYPES
+    assert tuple(NOTICES) == OPERATOR_TYPES
     failing = Lane(failures=30, failing_since_us=NOW_US - 3 * 86_400_000_000)
     warned = after(failing, ABOUT, "failed", 0, NOW_US)
     recovered = after(warned.lane, ABOUT, "ok", 0, NOW_US)
-    told = {notice.type: tuple(notice.members) for turn in (warned, recovered) for notice in turn.notices}
-    assert told == {type_: MEMBERS[type_] for type_ in ("endpoint.failing", "endpoint.recovered")}
+    notices = [*warned.notices, *recovered.notices]
+    told = {it.type: {*it.members, *About.__annotations__} for it in notices}
+    assert told == {type_: {*NOTICES[type_].__annotations__} for type_ in ("endpoint.failing", "endpoint.recovered")}
