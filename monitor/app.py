@@ -48,6 +48,7 @@ from monitor.engines.base import Engine
 from monitor.engines.demo import DemoEngine
 from monitor.engines.kafka import open_kafka_engine
 from monitor.engines.router import Router
+from monitor.eraser import Eraser
 from monitor.executions.audit import Audit
 from monitor.executions.bulk import Bulk
 from monitor.executions.changes import Changes
@@ -127,6 +128,7 @@ class Parts:
     replayer: Replayer
     janitor: Janitor
     expiry: Expiry
+    eraser: Eraser
     judge: Judge
     webhooks: Webhooks
     webhook_secrets: WebhookSecrets
@@ -154,6 +156,7 @@ class Parts:
             "replayer": self.replayer.run,
             "janitor": self.janitor.run,
             "expiry": self.expiry.run,
+            "eraser": self.eraser.run,
             "credentials": self.credentials.run,
             "judge": self.judge.run,
             "engines": self.engines.run,
@@ -269,6 +272,7 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
                 reached=hub.reached,
                 clock=clock,
             ),
+            eraser=Eraser(journal=journal, store=store, wipe_store=store.wipe, decoding=decoding, clock=clock),
             janitor=Janitor(
                 journal=journal,
                 store=store,

@@ -9,7 +9,6 @@ server.
 import gc
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from hashlib import blake2b
 from typing import Final, NamedTuple, Protocol
 
 import structlog
@@ -17,6 +16,7 @@ import structlog
 from monitor.access.decoding import Decoding
 from monitor.clock import Clock
 from monitor.errors import Fenced, JournalMismatch, JournalUnavailable, RetentionCut, StoreUnavailable
+from monitor.events.blanking import anchor_of
 from monitor.events.model import Event, Poison, Record
 from monitor.events.position import Position
 from monitor.journal.base import Bounds, Consumer, Journal
@@ -294,14 +294,6 @@ def relax_collector() -> None:
     """
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
-
-
-def anchor_of(record: Record) -> bytes:
-    """Eight bytes that recognise a record when the journal is opened again."""
-    mark = blake2b(digest_size=8, person=b"monitor-anchor")
-    mark.update(b"%d\0" % record.offset)
-    mark.update(record.value or b"")
-    return mark.digest()
 
 
 async def check_anchors(journal: Journal, store: Store) -> None:

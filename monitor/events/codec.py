@@ -216,7 +216,7 @@ def _event(record: Record, value: bytes, wire: _Wire, team_of: TeamOf) -> Event:
         wire.timestamp,
         event_id,
         digest_of(event_id),
-        zlib.crc32(value),
+        zlib.crc32(value) if record.original is None else record.original.checksum,
         source,
         wire.sequence or 0,
         wire.epoch,

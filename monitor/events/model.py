@@ -27,8 +27,17 @@ class Entry(NamedTuple):
     headers: tuple[tuple[str, bytes], ...] = ()
 
 
+class Original(NamedTuple):
+    """What is known of the bytes in whose place a blank stands."""
+
+    # CRC-32 of the producer's bytes.
+    checksum: int
+    # Of the record, as `blanking.anchor_of` makes it.
+    anchor: bytes
+
+
 class Record(NamedTuple):
-    """Event bytes at their place in the journal, exactly as the producer wrote them."""
+    """Event bytes at their place in the journal, exactly as the producer wrote them, unless they were blanked."""
 
     partition: int
     offset: int
@@ -37,6 +46,8 @@ class Record(NamedTuple):
     headers: tuple[tuple[str, bytes], ...]
     # When the journal took it (Kafka: the record's timestamp); microseconds.
     stored_us: int
+    # Of a blank, see `events/blanking`; only a journal that this service alone writes has any.
+    original: Original | None = None
 
 
 class Place(NamedTuple):

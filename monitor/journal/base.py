@@ -2,7 +2,8 @@
 
 Promises, held by one conformance suite over every driver:
 - `append` returns when the entries are durable; entries with one key keep their order and share a partition.
-- Offsets of a partition grow; they may have holes (transaction markers, compaction). A place never changes its bytes.
+- Offsets of a partition grow; they may have holes (transaction markers, compaction). A place never changes its bytes,
+  but for `blank`, which takes away what the events of a deleted execution told.
 - `incarnation` names one life of the log: it changes when the log is created anew, never otherwise.
 - Errors of the driver surface as JournalUnavailable (try again) or a JournalError (look at it), never as themselves.
 """
@@ -117,6 +118,27 @@ class Journal(Protocol):
 
     async def trim(self, partition: int, before: int) -> None:
         """Forget records below `before` (embedded logs; Kafka trims itself and does nothing here)."""
+        ...
+
+    async def find(self, partition: int, start: int, end: int, keys: Collection[bytes]) -> Sequence[int]:
+        """Offsets of the records with these keys, `start <= offset < end`, growing; none of a shared log.
+
+        It looks at every record in between: ask for some thousands at a time.
+        """
+        ...
+
+    async def blank(self, blanks: Sequence[Record]) -> None:
+        """Put blanks in the places that they name; a record that is gone stays gone. Durable when it returns.
+
+        A shared log is nobody's to change: nothing happens there. Raises JournalUnavailable: none or all are blanked.
+        """
+        ...
+
+    async def wipe(self) -> bool:
+        """Have no file of this journal hold bytes that were blanked or trimmed.
+
+        False when somebody reads what was there before: ask again later.
+        """
         ...
 
     async def close(self) -> None:

@@ -1,7 +1,7 @@
 """A journal in memory: the reference of the port's promises, and the log of tests. It survives nothing."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from monitor.clock import Clock
 from monitor.errors import JournalUnavailable, RetentionCut
@@ -64,6 +64,19 @@ class MemoryJournal:
         if gone > 0:
             del self._logs[partition][:gone]
             self._starts[partition] += gone
+
+    async def find(self, partition: int, start: int, end: int, keys: Collection[bytes]) -> Sequence[int]:
+        first = self._starts[partition]
+        found = self._logs[partition][max(0, start - first) : max(0, end - first)]
+        return [record.offset for record in found if record.key in keys]
+
+    async def blank(self, blanks: Sequence[Record]) -> None:
+        for blank in blanks:
+            if blank.offset >= (first := self._starts[blank.partition]):
+                self._logs[blank.partition][blank.offset - first] = blank
+
+    async def wipe(self) -> bool:
+        return True
 
     async def close(self) -> None:
         self._closed = True

@@ -6,7 +6,7 @@ the number of fsyncs follows the disk and not the number of callers. The file's 
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ from monitor.journal.backlog import Backlog
 from monitor.journal.base import Bounds, FindOffsets
 from monitor.journal.embedded import EmbeddedConsumer, Growth
 from monitor.sqlite_errors import may_pass
+from monitor.sqlite_traces import wipe
 
 _T = TypeVar("_T")
 
@@ -106,6 +107,17 @@ class SQLiteJournal:
         await self._writing(lambda writer: sqlite_file.raise_start(writer, partition, before))
         while await self._writing(lambda writer: sqlite_file.delete_some(writer, partition, _TRIM_RECORDS)):
             pass
+
+    async def find(self, partition: int, start: int, end: int, keys: Collection[bytes]) -> Sequence[int]:
+        return await self._reading(lambda reader: sqlite_file.find(reader, partition, start, end, keys))
+
+    async def blank(self, blanks: Sequence[Record]) -> None:
+        self._check_open()
+        await self._writing(lambda writer: sqlite_file.blank(writer, blanks))
+
+    async def wipe(self) -> bool:
+        self._check_open()
+        return await self._writing(wipe)
 
     async def close(self) -> None:
         if self._closed:

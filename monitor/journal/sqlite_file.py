@@ -7,7 +7,7 @@ a partition's range, reading scans it in order. The columns `partition` and `off
 import json
 import secrets
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -16,11 +16,12 @@ from typing import Final, NamedTuple
 import msgspec
 
 from monitor.errors import JournalMismatch, StartupError
-from monitor.events.model import Entry, Place, Record
+from monitor.events.model import Entry, Original, Place, Record
 from monitor.events.position import INCARNATION_BYTES
 from monitor.journal.base import Bounds
 from monitor.journal.partitioner import partition_for
 from monitor.sqlite_errors import unusable
+from monitor.sqlite_traces import leave_none
 
 SCHEMA_VERSION: Final = 1
 
@@ -44,6 +45,10 @@ CREATE TABLE records (
     stored_us INTEGER NOT NULL
 );
 """
+
+# Header of a blank: the checksum (four bytes) and the anchor of the record in whose place it stands. Entries cannot
+# bring it in: their headers are the team and attributes of a CloudEvent.
+_ORIGINAL: Final = "monitor-original"
 
 _decode_headers = msgspec.msgpack.Decoder(tuple[tuple[str, bytes], ...]).decode
 
@@ -93,6 +98,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     # Each connection is used by one thread at a time, though not always by the same one.
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
     connection.execute("PRAGMA cache_size = -8192")  # 8 MiB: appends and tail reads touch few pages
+    leave_none(connection)
     return connection
 
 
@@ -165,6 +171,21 @@ def delete_some(connection: sqlite3.Connection, partition: int, max_records: int
         ).rowcount
 
 
+def blank(connection: sqlite3.Connection, blanks: Iterable[Record]) -> None:
+    """Write blanks over the records at their places, all or none."""
+    with _transaction(connection):
+        connection.executemany(
+            "UPDATE records SET value = ?, headers = ? WHERE place = ?",
+            ((blank.value, _packed_blank(blank), _place(blank.partition, blank.offset)) for blank in blanks),
+        )
+
+
+def _packed_blank(blank: Record) -> bytes:
+    assert blank.original is not None
+    original = blank.original.checksum.to_bytes(4) + blank.original.anchor
+    return msgspec.msgpack.encode((*blank.headers, (_ORIGINAL, original)))
+
+
 def _rows(
     places: Iterable[Place], entries: Iterable[Entry], stored_us: int
 ) -> Iterator[tuple[int, bytes, bytes, bytes | None, int]]:
@@ -211,17 +232,33 @@ def pick(connection: sqlite3.Connection, partition: int, offsets: Sequence[int])
     return _records(partition, rows)
 
 
+def find(connection: sqlite3.Connection, partition: int, start: int, end: int, keys: Collection[bytes]) -> list[int]:
+    """Offsets of the records with these keys, `start <= offset < end`."""
+    wanted = ", ".join("?" * len(keys))
+    found = connection.execute(
+        f"SELECT place FROM records WHERE place >= ? AND place < ? AND key IN ({wanted}) ORDER BY place",  # noqa: S608
+        (_place(partition, start), _place(partition, end), *keys),
+    )
+    return [place & _OFFSET_MASK for (place,) in found]
+
+
 def _records(partition: int, rows: Iterable[tuple[int, bytes, bytes, bytes | None, int]]) -> list[Record]:
     """The first of these rows, up to `_READ_BYTES`."""
     records = []
     size_bytes = 0
     for place, key, value, headers, stored_us in rows:
         unpacked = _decode_headers(headers) if headers else ()
-        records.append(Record(partition, place & _OFFSET_MASK, key, value, unpacked, stored_us))
+        record = Record(partition, place & _OFFSET_MASK, key, value, unpacked, stored_us)
+        records.append(_unpacked_blank(record) if unpacked and unpacked[-1][0] == _ORIGINAL else record)
         size_bytes += len(value)
         if size_bytes >= _READ_BYTES:
             break
     return records
+
+
+def _unpacked_blank(record: Record) -> Record:
+    *headers, (_, original) = record.headers
+    return record._replace(headers=tuple(headers), original=Original(int.from_bytes(original[:4]), original[4:]))
 
 
 def bounds(connection: sqlite3.Connection, partitions: int) -> dict[int, Bounds]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from monitor.events.model import Event, Poison
+from monitor.events.model import Event, Poison, Record
 from monitor.projections.commands import Command
 from monitor.projections.execution import Details, Execution, NodeKey, Progress, RunContribution
 from monitor.projections.fingerprint import ErrorKind
@@ -134,3 +134,13 @@ class Changes(msgspec.Struct):
     # Kinds of errors that were counted, by team and fingerprint.
     error_kinds: dict[tuple[str, str], ErrorKind] = {}
     duplicates: int = 0
+    # Deleted executions that this batch told of, and from which offset to which the journal holds bytes of them; from
+    # 0: all that it ever took.
+    erasures: dict[ExecutionId, tuple[Execution, int, int]] = {}
+
+    def erase(self, execution: Execution, record: Record, *, all_before: bool) -> None:
+        """Have what the journal holds of a deleted execution blanked: this record, or all up to it."""
+        id_ = (execution.team, execution.id)
+        first = 0 if all_before else record.offset
+        held = self.erasures.get(id_)
+        self.erasures[id_] = (execution, first if held is None else min(held[1], first), record.offset)

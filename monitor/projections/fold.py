@@ -56,11 +56,15 @@ def fold(events: Iterable[Event | Poison], executions: Mapping[ExecutionId, Exec
         execution = executions[id_]
         if event.digest in execution.seen:
             _take_repeat(changes, execution, event)
+            if execution.registers.deleted:
+                changes.erase(execution, event.record, all_before=False)
             continue
         touched = changes.touched.get(id_)
         if touched is None:
             touched = changes.touched[id_] = Touched(execution)
         _fold_one(changes.releases, touched, event)
+        if execution.registers.deleted:
+            changes.erase(execution, event.record, all_before=touched.deleted)
     for touched in changes.touched.values():
         count(changes, touched)
     return changes

@@ -523,6 +523,11 @@ def cut_away(partition: int, first: int, next_offset: int) -> Poison:
     return Poison(record, "retention_cut", None, message)
 
 
+def blanked_release(release: StoredRelease) -> StoredRelease:
+    """What history keeps of it once its execution is deleted: no words of the producer's own."""
+    return msgspec.structs.replace(release, current=None, message=None, tags=[])
+
+
 def stored_release(release: Release, derived: bool) -> StoredRelease:
     """What history keeps of a release."""
     event, progress = release.event, release.progress

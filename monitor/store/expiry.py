@@ -1,7 +1,19 @@
 """The part of the store port that forgets executions: which have been kept long enough, and what is left of them."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+
+class Erasure(NamedTuple):
+    """A deleted execution of which the journal may still hold bytes."""
+
+    key: int
+    team: str
+    id: str
+    partition: int
+    # Offsets of its records, the ones in between included.
+    first: int
+    last: int
 
 
 class ExpiryReader(Protocol):
@@ -17,6 +29,10 @@ class ExpiryReader(Protocol):
         """
         ...
 
+    def erasures(self, limit: int) -> Sequence[Erasure]:
+        """Deleted executions whose records are still to be blanked, those that came first."""
+        ...
+
 
 class ExpiryWriter(Protocol):
     """Changes to what is left of deleted executions."""
@@ -25,4 +41,14 @@ class ExpiryWriter(Protocol):
         """Remove deleted executions whose records all stand below the journal's `starts`, of the first `limit` behind
         `after_key`. Statistics stay. Returns how many, and the key up to which it looked; 0 = to the end.
         """
+        ...
+
+    def blank_releases(self, partition: int, offsets: Sequence[int]) -> None:
+        """Take what the records at these offsets told out of what history keeps of them. Some tens at a time: the
+        release of a whole batch is written anew for each.
+        """
+        ...
+
+    def erased(self, erasures: Sequence[Erasure]) -> None:
+        """Records of these up to `last` are blanked; of what came since, more is to be."""
         ...

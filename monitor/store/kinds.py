@@ -31,6 +31,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "log_lines": "executions",
     "commands": "executions",
     "watches": "executions",
+    "erasures": "executions",
     "error_texts": "executions",
     "statistics": "sums",
     "rollups": "sums",

@@ -59,6 +59,8 @@ class _Tables:
     commands: dict[int, Mapping[str, Command]] = field(default_factory=dict)
     # When to look at an execution next, by key.
     watches: dict[int, int] = field(default_factory=dict)
+    # First and last offset of what is still to be blanked, by key.
+    erasures: dict[int, tuple[int, int]] = field(default_factory=dict)
     # (partition, first, next) of a batch -> its releases
     releases: dict[tuple[int, int, int], Sequence[StoredRelease]] = field(default_factory=dict)
     quarantine: dict[int, QuarantineRow] = field(default_factory=dict)
@@ -109,7 +111,8 @@ class _Session(MemoryLedger, MemoryExpiry, MemoryAccess, MemoryCounts, MemoryOrd
         self._tables, self._access, self._orders = tables, tables.access, tables.orders
         self._counting, self._counted_executions = tables.counting, tables.executions
         self._held, self._held_places = tables.executions, tables.places
-        self._of_key = (tables.places, tables.payloads, tables.log_lines, tables.watches)
+        self._of_key = (tables.places, tables.payloads, tables.log_lines, tables.watches, tables.erasures)
+        self._erasures, self._held_releases = tables.erasures, tables.releases
 
     # Reading
 
@@ -233,6 +236,9 @@ class _Session(MemoryLedger, MemoryExpiry, MemoryAccess, MemoryCounts, MemoryOrd
         for id_, touched in commit.changes.touched.items():
             self._check_version(id_, touched.execution)
             self._store(id_, touched)
+        for execution, first, last in commit.changes.erasures.values():
+            held = self._erasures.get(execution.key, (first, last))
+            self._erasures[execution.key] = (min(first, held[0]), max(last, held[1]))
         self._tables.counting.add(commit.changes)
         self._add_releases(commit.changes, commit.moved)
         self._add_quarantine(commit.changes.poison)

@@ -8,6 +8,8 @@ from monitor.events.model import Place
 from monitor.projections.execution import Execution
 from monitor.projections.fold import ExecutionId
 from monitor.projections.view import summary
+from monitor.store.base import StoredRelease, blanked_release
+from monitor.store.expiry import Erasure
 
 
 class MemoryExpiry:
@@ -15,6 +17,8 @@ class MemoryExpiry:
 
     _held: MutableMapping[ExecutionId, Execution]
     _held_places: Mapping[int, Sequence[Place]]
+    _held_releases: MutableMapping[tuple[int, int, int], Sequence[StoredRelease]]
+    _erasures: MutableMapping[int, tuple[int, int]]
     # What is kept of executions by their keys.
     _of_key: Sequence[MutableMapping[int, Any]]
 
@@ -45,6 +49,27 @@ class MemoryExpiry:
             for kept in self._of_key:
                 kept.pop(key, None)
         return len(old), looked[-1][0] if len(looked) == limit else 0
+
+    def erasures(self, limit: int) -> Sequence[Erasure]:
+        of = {it.key: it for it in self._held.values()}
+        found = sorted(self._erasures.items())[:limit]
+        firsts = {key: self._held_places[key][0] for key, _ in found}
+        return [
+            Erasure(key, of[key].team, of[key].id, firsts[key].partition, max(first, firsts[key].offset), last)
+            for key, (first, last) in found
+        ]
+
+    def blank_releases(self, partition: int, offsets: Sequence[int]) -> None:
+        for place, batch in self._held_releases.items():
+            if place[0] == partition:
+                blanked = [blanked_release(it) if it.offset in offsets else it for it in batch]
+                self._held_releases[place] = blanked
+
+    def erased(self, erasures: Sequence[Erasure]) -> None:
+        for done in erasures:
+            first, last = self._erasures.pop(done.key)
+            if last > done.last:
+                self._erasures[done.key] = (max(first, done.last + 1), last)
 
     def _shown(self) -> list[Execution]:
         return [it for it in self._held.values() if not it.registers.deleted]

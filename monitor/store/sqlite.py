@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from monitor.errors import MonitorError, StartupError, StoreUnavailable
 from monitor.projections.fold import FOLD_VERSION
 from monitor.sqlite_errors import may_pass, unusable
+from monitor.sqlite_traces import leave_none, wipe
 from monitor.store.base import Reader, Writer
 from monitor.store.queries import Queries
 from monitor.store.searching import NodeNames
@@ -57,6 +58,13 @@ class SQLiteStore:
     async def read(self, work: Callable[[Reader], T]) -> T:
         return await self._run(self._read_threads, self._read, work)
 
+    async def wipe(self) -> bool:
+        """Have neither the file nor its log hold what was deleted. Raises StoreUnavailable.
+
+        False when somebody reads what was there before: ask again later.
+        """
+        return await self._run(self._write_thread, self._wipe)
+
     async def close(self) -> None:
         if self._closed:
             return
@@ -80,6 +88,10 @@ class SQLiteStore:
     def _read(self, work: Callable[[Reader], T]) -> T:
         with _translated(), self._readers.begin() as connection:
             return work(Queries(connection))
+
+    def _wipe(self) -> bool:
+        with _translated():
+            return wipe(self._driver)
 
     def _release(self) -> None:
         self._write_thread.shutdown()
@@ -129,6 +141,7 @@ def connect(path: Path, cache_kib: int) -> sqlite3.Connection:
     driver = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY_TIMEOUT_S)
     driver.execute(f"PRAGMA cache_size = -{cache_kib}")
     driver.execute("PRAGMA temp_store = MEMORY")
+    leave_none(driver)
     return driver
 
 

@@ -4,18 +4,30 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import ColumnElement, Connection, and_, func, select
 
+from monitor.projections.fold import Changes
 from monitor.store import rows, tables
+from monitor.store.base import blanked_release
+from monitor.store.expiry import Erasure
 from monitor.store.kinds import tables_of
 
 _E: Final = tables.executions.c
 _T: Final = tables.totals.c
+_X: Final = tables.erasures.c
 
 _TOMBSTONES: Final = """
 SELECT e.key, p.tail, p.version FROM executions AS e CROSS JOIN progress AS p ON p.key = e.key
 WHERE e.deleted = 1 AND e.key > ? ORDER BY e.key LIMIT ?
 """
+
+
+_ERASE: Final = """
+INSERT INTO erasures (key, first, last) VALUES (?, ?, ?)
+ON CONFLICT DO UPDATE SET first = min(first, excluded.first), last = max(last, excluded.last)
+"""
+_RELEASE: Final = "SELECT key, next, body FROM releases WHERE partition = ? AND next > ? ORDER BY next LIMIT 1"
+_FIRST_CHUNK: Final = tables.seen.c.chunk == 0
 
 
 class ExpiryReads:
@@ -39,6 +51,18 @@ class ExpiryReads:
             .limit(limit)
         )
         return list(self._connection.scalars(wanted))
+
+    def erasures(self, limit: int) -> Sequence[Erasure]:
+        joined = tables.erasures.join(tables.executions, _X.key == _E.key)
+        joined = joined.join(tables.progress, _X.key == tables.progress.c.key)
+        joined = joined.outerjoin(tables.seen, and_(_X.key == tables.seen.c.key, _FIRST_CHUNK))
+        wanted = select(_X.key, _E.team, _E.id, _X.first, _X.last, tables.seen.c.entries, tables.progress.c.tail)
+        found = self._connection.execute(wanted.select_from(joined).order_by(_X.key).limit(limit))
+        return [
+            Erasure(key, team, id_, begins.partition, max(first, begins.offset), last)
+            for key, team, id_, first, last, chunk, tail in found
+            for begins in rows.unpack_places([chunk or tail])[:1]
+        ]
 
 
 def _ended_us() -> ColumnElement[int]:
@@ -65,6 +89,24 @@ class ExpiryWrites:
         for name in reversed(tables_of("executions")):
             self._driver.executemany(f"DELETE FROM {name} WHERE key = ?", [(key,) for key in old])  # noqa: S608 - a table
         return len(old), found[-1][0] if len(found) == limit else 0
+
+    def blank_releases(self, partition: int, offsets: Sequence[int]) -> None:
+        blanked, reached = set(offsets), -1
+        for offset in sorted(blanked):
+            found = self._driver.execute(_RELEASE, (partition, offset)).fetchone() if offset >= reached else None
+            if found is not None:
+                key, reached, body = found
+                releases = [blanked_release(it) if it.offset in blanked else it for it in rows.unpack_releases(body)]
+                self._driver.execute("UPDATE releases SET body = ? WHERE key = ?", (rows.pack_stored(releases), key))
+
+    def erased(self, erasures: Sequence[Erasure]) -> None:
+        done = [(it.last, it.key) for it in erasures]
+        self._driver.executemany("DELETE FROM erasures WHERE last <= ? AND key = ?", done)
+        self._driver.executemany("UPDATE erasures SET first = max(first, ? + 1) WHERE key = ?", done)
+
+    def _add_erasures(self, changes: Changes) -> None:
+        erasures = [(execution.key, first, last) for execution, first, last in changes.erasures.values()]
+        self._driver.executemany(_ERASE, erasures)
 
     def _is_gone(self, key: int, tail: bytes, starts: Mapping[int, int]) -> bool:
         chunks = self._driver.execute("SELECT entries FROM seen WHERE key = ? ORDER BY chunk", (key,))

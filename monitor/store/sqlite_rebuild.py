@@ -199,8 +199,10 @@ class SQLiteRebuild:
             self._copy("offsets")
             # When engines were heard of is no matter of records.
             self._driver.execute(_KEEP_HEARD)
-            self._driver.execute("DELETE FROM watches")
-            self._copy("watches")
+            # What is to be looked at, and what is still to be blanked, is so however it is folded.
+            for name in ("watches", "erasures"):
+                self._driver.execute(f"DELETE FROM {name}")  # noqa: S608 - constants
+                self._copy(name)
 
     def keep_versions(self) -> None:
         """Versions never go back: whoever has seen one takes only newer ones. After the comparison, which sees them."""

@@ -162,6 +162,8 @@ class SQLiteWriter(SQLiteLedger, ExpiryWrites, AccessWrites, OrderWrites, WatchW
             self._move(partition, moved)
         changes = commit.changes
         self._write_executions(rows.pack(changes, self._new_keys(changes), self._names))
+        if changes.erasures:
+            self._add_erasures(changes)
         self._add_statistics(changes)
         self._add_releases(changes.releases, commit.moved)
         self._add_quarantine(changes.poison)

@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.schema import CreateIndex, CreateTable, SchemaItem
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 
 SEEN_CHUNK: Final = 64
 """Entries of a full chunk of `seen`: a long execution rewrites at most this many with an event."""
@@ -162,6 +162,9 @@ progress = _table(
 # Executions that promised something, and when to look whether they keep it. A row is moved by whoever looks.
 watches = _keyed("watches", _int("key", key=True), _int("due_us"))
 Index("watches_by_due", watches.c.due_us)
+
+# Deleted executions of which the journal may still hold bytes: those of their records from `first` to `last`.
+erasures = _keyed("erasures", _int("key", key=True), _int("first"), _int("last"))
 
 seen = _keyed("seen", _int("key", key=True), _int("chunk", key=True), _bytes("entries"))
 

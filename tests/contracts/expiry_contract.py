@@ -59,6 +59,51 @@ class ExpiryContract:
         assert await store.read(lambda reader: reader.ended_before(of, changed_us, "keep", 9)) == []
         assert list(await store.read(lambda reader: reader.ended_before(of, changed_us + 1, "keep", 9))) == ["a"]
 
+    async def test_erasures_are_what_is_to_be_blanked_of_deleted_ones(self, store: Store) -> None:
+        """From the first record of an execution, or the first that came once it was deleted, to its last one."""
+        feed = Feed(store, partition=1)
+        await feed.send(event("execution.started", "b"), event("execution.started", "a", id="1"))
+        await feed.send(event("execution.completed", "a"), event("execution.completed", "b"))
+
+        async def erasures() -> list[tuple[str, int, int]]:
+            found = await store.read(lambda reader: reader.erasures(10))
+            assert {(it.team, it.partition) for it in found} <= {("default", 1)}
+            return [(it.id, it.first - STARTS[1], it.last - STARTS[1]) for it in found]
+
+        assert await erasures() == []
+        await feed.send(event("execution.deleted", "a"), event("log.none", "b"), event("log.none", "a"))
+        assert await erasures() == [("a", 1, 6)]
+        known = await store.read(lambda reader: reader.erasures(10))
+        await feed.send(event("log.none", "a", id="2"), event("execution.started", "a", id="1"))
+        assert await erasures() == [("a", 1, 8)]
+        await store.write(lambda writer: writer.erased(known))
+        assert await erasures() == [("a", 7, 8)]
+        known = await store.read(lambda reader: reader.erasures(10))
+        await store.write(lambda writer: writer.erased(known))
+        assert await erasures() == []
+        await feed.send(event("execution.started", "a", id="1", data={"other": "bytes"}))
+        assert await erasures() == [("a", 9, 9)]
+
+    async def test_history_forgets_the_words_of_what_is_blanked(self, store: Store) -> None:
+        """Tags and messages go; what else a release says stays, and so do all others."""
+        feed = Feed(store)
+        said = {"message": "half of it", "current": "step 2"}
+        for id_ in ("a", "b"):
+            started = event("execution.started", id_, data={"tags": [f"of {id_}"]})
+            await feed.send(started, event("execution.progress", id_, data=said))
+        before = await store.read(lambda reader: reader.releases(0, 0, 9))
+        assert [(it.tags, it.message, it.current) for it in before[1::2]] == [
+            (["of a"], "half of it", "step 2"),
+            (["of b"], "half of it", "step 2"),
+        ]
+        await store.write(lambda writer: writer.blank_releases(0, [1, 2]))
+        after = await store.read(lambda reader: reader.releases(0, 0, 9))
+        assert [after[0], after[3]] == [before[0], before[3]]
+        assert [(it.tags, it.message, it.current) for it in after[1:3]] == [([], None, None)] * 2
+        assert [(it.offset, it.version, it.status) for it in after] == [
+            (it.offset, it.version, it.status) for it in before
+        ]
+
     async def test_tombstones_go_with_their_records(self, store: Store) -> None:
         """Not before the last of them; what is not deleted stays; a new one under the same id begins anew."""
         feed = Feed(store)

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 import pytest
 
 from monitor.errors import JournalUnavailable, RetentionCut
-from monitor.events.model import Entry, Record
+from monitor.events.model import Entry, Original, Record
 from monitor.journal import Bounds, Consumer, Journal, Place
 from monitor.journal.partitioner import partition_for
 
@@ -116,6 +116,34 @@ class JournalContract:
             portions += 1
         assert values == [entry.value for entry in large]
         assert portions < 24
+
+    # Blanking
+
+    async def test_a_blank_takes_the_place_of_a_record(self, journal: Journal) -> None:
+        """Of a log that is this service's own: what is read there is the blank; its neighbours are as they were."""
+        await journal.append([*numbered(30, key=b"exec_1"), *numbered(30)])
+        partition = partition_for(b"exec_1", journal.partitions)
+        before = await journal.pick(partition, range(60))
+        found = list(await journal.find(partition, 3, 9, {b"exec_1", b"exec_none"}))
+        assert found == ([3, 4, 5, 6, 7, 8] if journal.exclusive else [])
+        blanks = [before[at]._replace(value=b"{}", original=Original(at, b"8 bytes.")) for at in (3, 5)]
+        await journal.blank(blanks)
+        await journal.blank([])
+        assert await journal.wipe() is True
+        after = [*before]
+        if journal.exclusive:
+            after[3], after[5] = blanks
+        assert list(await journal.pick(partition, range(60))) == after
+        assert list(await journal.read(partition, 0, 60, 60)) == after
+
+    async def test_a_record_that_is_gone_is_not_blanked(self, journal: Journal, forget: Forget) -> None:
+        """Whoever looked for it was overtaken by retention."""
+        await journal.append(numbered(10, key=b"exec_1"))
+        partition = partition_for(b"exec_1", journal.partitions)
+        [record] = await journal.pick(partition, [3])
+        await forget(partition, 5)
+        await journal.blank([record._replace(value=b"{}", original=Original(0, b"8 bytes."))])
+        assert await journal.pick(partition, [3]) == []
 
     # Appending
 

@@ -1,7 +1,7 @@
 """The journal on a Kafka topic: the port's verbs, each handed to the part that does it."""
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 from weakref import WeakSet
 
@@ -77,6 +77,17 @@ class KafkaJournal:
 
     async def trim(self, partition: int, before: int) -> None:
         """Nothing: the topic's retention decides."""
+
+    async def find(self, partition: int, start: int, end: int, keys: Collection[bytes]) -> Sequence[int]:  # noqa: ARG002 - as ever
+        """None: what is found could not be blanked."""
+        return ()
+
+    async def blank(self, blanks: Sequence[Record]) -> None:
+        """Nothing: what a topic holds goes by its retention, or with a tombstone where it is compacted."""
+
+    async def wipe(self) -> bool:
+        """Nothing to do."""
+        return True
 
     async def close(self) -> None:
         for consumer in list(self._consumers):
