@@ -14,6 +14,7 @@ from monitor.executions.changes import Changes
 from monitor.executions.reads import Found
 from monitor.web import native
 from monitor.web.documents import Document, read_document
+from monitor.web.native_answers import Execution
 from monitor.web.operations import Answer, Operation
 from monitor.web.params import Flag
 from monitor.web.replies import json_reply
@@ -65,7 +66,7 @@ def operations(*, changes: Changes) -> list[Operation]:
             face.annotate,
             "executions:write",
             body=AnnotationRequest,
-            answers=(Answer(dict[str, Any]),),
+            answers=(Answer(Execution, headers=("etag",)),),
             errors=(ExecutionNotFound, PositionNotReached),
         ),
     ]

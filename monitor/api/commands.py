@@ -36,6 +36,7 @@ from monitor.store.command_port import CommandRow
 from monitor.web import native
 from monitor.web.documents import MAX_BODY_BYTES, Document, read_document
 from monitor.web.idempotent import IDEMPOTENCY_KEY, once
+from monitor.web.native_answers import Execution
 from monitor.web.operations import Answer, Operation
 from monitor.web.paths import quoted
 from monitor.web.prefer import PREFER, applied, wanted_wait_s, while_there
@@ -176,7 +177,7 @@ def operations(*, commands: Commands, reads: Reads, idempotency: Idempotency) ->
             body_optional=True,
             answers=(
                 Answer(ExecutionRequested, 202, headers=("location", "preference-applied", _REPLAYED)),
-                Answer(dict[str, Any], headers=("preference-applied", _REPLAYED)),
+                Answer(Execution, headers=("preference-applied", _REPLAYED)),
             ),
             errors=(WorkflowNotFound, InvalidEvent, *_STARTS),
         ),

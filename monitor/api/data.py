@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NotRequired
+from typing import Final, NotRequired
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,9 +21,10 @@ from monitor.projections.loglines import LEVELS, Spot
 from monitor.web import native
 from monitor.web.cursors import TwoWayPagination, open_line_turn, turn_token
 from monitor.web.data_csv import data_csv, too_large
+from monitor.web.native_answers import LogEntry, NodeData, NodePayloads
 from monitor.web.operations import Answer, Operation
 from monitor.web.params import CURSOR, MIN_POSITION, REVEAL, Limit, Number, Phrase, Text, Time, Word, Words
-from monitor.web.replies import POSITION_HEADER, Timestamp, read_reply
+from monitor.web.replies import POSITION_HEADER, read_reply
 from monitor.web.revealing import reveals_refused
 
 _NODE: Final = Text("nodeId", "Of this node alone.")
@@ -46,15 +47,6 @@ _LOG_QUERY: Final = (_LEVEL, _NODE, _FROM, _TO, _TEXT, _ORDER, _LIMIT, CURSOR, M
 _MISSING: Final = (ExecutionNotFound, NotFound)
 
 
-class NodePayloads(TypedDict):
-    """What went into a node and came out of it in its latest run."""
-
-    input: NotRequired[Any]
-    """A list of items. With `format=raw` what the engine told, absent where it told nothing."""
-    output: NotRequired[Any]
-    """As `input`."""
-
-
 class ExecutionData(TypedDict):
     """Input and output of the nodes of an execution."""
 
@@ -63,45 +55,6 @@ class ExecutionData(TypedDict):
     """By id of the node."""
     moreNodes: NotRequired[int]
     """How many were left out, since they were too large; each has an address of its own."""
-
-
-class NodeRunEntry(TypedDict):
-    """One run of a node."""
-
-    iteration: int
-    """Which turn of a loop, from 0."""
-    attempt: int
-    """Which try, from 1."""
-    status: str
-    startedAt: Timestamp | None
-    stoppedAt: NotRequired[Timestamp]
-    duration: NotRequired[float]
-
-
-class NodeData(TypedDict):
-    """Input and output of a node in one of its runs, and which runs there are."""
-
-    nodeId: str
-    nodeName: str
-    input: list[Any]
-    output: list[Any]
-    iteration: int
-    """Of the run that is shown, as `attempt`."""
-    attempt: int
-    runs: list[NodeRunEntry]
-    """By iteration and attempt."""
-    earlierRuns: NotRequired[int]
-    """How many before these were left out."""
-
-
-class LogEntry(TypedDict):
-    """A line of a log."""
-
-    timestamp: Timestamp
-    level: str
-    nodeId: NotRequired[str]
-    message: str
-    data: NotRequired[Any]
 
 
 class ExecutionLog(TypedDict):
@@ -177,8 +130,10 @@ class _Face:
             return await self._csv(runs, more_nodes, position)
         payloads = native.raw_payloads if format_ == "raw" else native.node_payloads
         nodes = {run.key[0]: payloads(run) for run in runs}
-        left_out = {"moreNodes": more_nodes} if more_nodes else {}
-        return self._reply({"executionId": execution_id, "nodes": nodes, **left_out}, position, secret=reveal)
+        document: ExecutionData = {"executionId": execution_id, "nodes": nodes}
+        if more_nodes:
+            document["moreNodes"] = more_nodes
+        return self._reply(document, position, secret=reveal)
 
     async def node_data(self, request: Request, who: Principal) -> Response:
         """Input and output of one node in its latest run, or in the one that is asked for; and a list of its runs."""
@@ -235,13 +190,17 @@ class _Face:
             "nextCursor": self._turn(question, page.after, backwards=False),
             "previousCursor": self._turn(question, page.before, backwards=True),
         }
-        shown = [native.log_line(line) for line in page.lines]
-        return self._reply({"executionId": execution_id, "logs": shown, "pagination": pagination}, position)
+        document: ExecutionLog = {
+            "executionId": execution_id,
+            "logs": [native.log_line(line) for line in page.lines],
+            "pagination": pagination,
+        }
+        return self._reply(document, position)
 
     def _turn(self, question: Sequence[str], spot: Spot | None, *, backwards: bool) -> str | None:
         return None if spot is None else turn_token(self.sealer, question, spot, backwards=backwards)
 
-    def _reply(self, document: dict[str, Any], position: Position, *, secret: bool = False) -> Response:
+    def _reply(self, document: object, position: Position, *, secret: bool = False) -> Response:
         return read_reply(document, position_token(self.sealer, position), secret=secret)
 
 

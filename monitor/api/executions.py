@@ -6,7 +6,7 @@ that it was read at, and `minPosition` asks for one that is at least as new.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, get_args
+from typing import Final, get_args
 
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
@@ -33,10 +33,11 @@ from monitor.projections.filter import parse_query
 from monitor.store.base import Sort
 from monitor.web import native
 from monitor.web.auth import permit
-from monitor.web.cursors import After, open_turn, turn_token
-from monitor.web.operations import Operation
+from monitor.web.cursors import After, FullPagination, open_turn, turn_token
+from monitor.web.native_answers import Execution, ExecutionList
+from monitor.web.operations import Answer, Operation
 from monitor.web.params import CURSOR, FILTERS, MIN_POSITION, Limit, Phrase, Word, Words
-from monitor.web.replies import read_reply, versioned_reply
+from monitor.web.replies import IF_NONE_MATCH, read_reply, versioned_reply
 
 _SORTS: Final[Sequence[Sort]] = get_args(Sort)
 _LIMIT: Final = Limit(default=20, most=100)
@@ -64,8 +65,8 @@ def operations(*, reads: Reads, history: History, sealer: Sealer, clock: Clock) 
             face.listing,
             "executions:read",
             query=_LIST_PARAMETERS,
+            answers=(Answer(ExecutionList),),
             errors=(InvalidCursor, InvalidFilter),
-            name="listExecutions",
         ),
         Operation(
             "GET",
@@ -73,6 +74,8 @@ def operations(*, reads: Reads, history: History, sealer: Sealer, clock: Clock) 
             face.single,
             "executions:read",
             query=_GET_PARAMETERS,
+            headers=(IF_NONE_MATCH,),
+            answers=(Answer(Execution, headers=("etag",)), Answer(status=304, headers=("etag",))),
             errors=(ExecutionNotFound, HistoryGone, TooLarge),
         ),
     ]
@@ -103,7 +106,7 @@ class _Face:
             text=text,
         )
         listed, position = await self.reads.listed(who, asked, MIN_POSITION.take(query, self.sealer))
-        document = {
+        document: ExecutionList = {
             "data": [native.execution(row) for row in listed.rows],
             "pagination": self._pagination(listed, asked.limit, question),
         }
@@ -142,16 +145,17 @@ class _Face:
     def _turn(self, question: Sequence[str], after: After | None, *, backwards: bool) -> str | None:
         return None if after is None else turn_token(self.sealer, question, after, backwards=backwards)
 
-    def _pagination(self, listed: Listed, limit: int, question: Sequence[str]) -> dict[str, Any]:
-        """`totalIsLowerBound` stands there only where counting was given up."""
-        return {
+    def _pagination(self, listed: Listed, limit: int, question: Sequence[str]) -> FullPagination:
+        shown: FullPagination = {
             "limit": limit,
             "hasMore": listed.after is not None,
             "nextCursor": self._turn(question, listed.after, backwards=False),
             "previousCursor": self._turn(question, listed.before, backwards=True),
             "total": listed.total,
-            **({"totalIsLowerBound": True} if listed.total_is_lower_bound else {}),
         }
+        if listed.total_is_lower_bound:
+            shown["totalIsLowerBound"] = True
+        return shown
 
 
 def _take_include(query: QueryParams, include: Words, who: Principal) -> frozenset[str]:

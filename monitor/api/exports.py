@@ -25,6 +25,7 @@ from monitor.store.base import Sort
 from monitor.web import native
 from monitor.web.auth import permit
 from monitor.web.csv_cells import csv_line
+from monitor.web.native_answers import ExecutionExport
 from monitor.web.operations import Answer, Operation
 from monitor.web.params import FILTERS, MIN_POSITION, Text, Word, Words, nearest
 from monitor.web.replies import POSITION_HEADER
@@ -70,7 +71,8 @@ COLUMNS: Final[Mapping[str, Callable[[Document], Any]]] = {
 def operations(*, exports: Exports, sealer: Sealer, clock: Clock) -> list[Operation]:
     """The operations of this file."""
     face = _Face(exports, sealer, clock)
-    answer = Answer(None, media_types=tuple(said.partition(";")[0] for said in MEDIA_TYPES.values()))
+    headers = ("monitor-total", "content-disposition")
+    lines = tuple(said.partition(";")[0] for name, said in MEDIA_TYPES.items() if name != "json")
     return [
         Operation(
             "GET",
@@ -78,7 +80,7 @@ def operations(*, exports: Exports, sealer: Sealer, clock: Clock) -> list[Operat
             face.export,
             "executions:read",
             query=_QUERY,
-            answers=(answer,),
+            answers=(Answer(media_types=lines, headers=headers), Answer(ExecutionExport, headers=headers)),
             errors=(PositionNotReached,),
         )
     ]

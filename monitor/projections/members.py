@@ -24,6 +24,11 @@ def whole(said: object) -> int | None:
     return said if type(said) is int and 0 <= said < 1 << 53 else None
 
 
+def number(said: object) -> int | float | None:
+    """The member if it is a number."""
+    return said if isinstance(said, int | float) and not isinstance(said, bool) else None
+
+
 def duration_us(said: Any) -> int | None:
     """Microseconds of a duration on the wire, which is in seconds; None for what is no duration (also below zero)."""
     if type(said) not in (int, float) or not 0 <= said < 1e10:

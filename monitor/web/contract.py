@@ -15,6 +15,7 @@ from monitor import __version__
 from monitor.access.roles import SCOPES, Scope
 from monitor.errors import (
     AddressNotAllowed,
+    CsrfTokenMissing,
     ForeignOrigin,
     InsufficientPermissions,
     InvalidCursor,
@@ -25,7 +26,9 @@ from monitor.errors import (
     MonitorError,
     PositionNotReached,
     RateLimited,
+    SessionInvalid,
     StoreUnavailable,
+    TicketInvalid,
     TokenExpired,
     TokenInUrl,
     TokenInvalid,
@@ -44,14 +47,22 @@ from monitor.web.schemas import Json, Mode, Schemas
 
 HEADERS: Final[Mapping[str, Json]] = {
     "monitor-position": {
+        "required": True,
         "description": "How far the state was folded that the answer shows; fit for minPosition and for a stream.",
         "schema": {"type": "string"},
     },
     "etag": {
+        "required": True,
         "description": "The version of what is shown, for If-None-Match.",
         "schema": {"type": "string"},
     },
-    "location": {"description": "The address of what was made.", "schema": {"type": "string"}},
+    "monitor-total": {
+        "required": True,
+        "description": "How many executions there were when it began; with + where there were more.",
+        "schema": {"type": "string"},
+    },
+    "content-disposition": {"description": "A name for the file.", "schema": {"type": "string"}},
+    "location": {"required": True, "description": "The address of what was made.", "schema": {"type": "string"}},
     "preference-applied": {"description": "Which preference was honoured.", "schema": {"type": "string"}},
     "idempotency-replayed": {
         "description": "true: the answer to an earlier request with the same Idempotency-Key.",
@@ -75,7 +86,7 @@ _OF_ALL: Final = (InvalidRequest, MisdirectedRequest, ForeignOrigin, Unavailable
 
 _OF_CREDENTIALS: Final = (
     *(Unauthenticated, TokenMalformed, TokenInvalid, TokenExpired, TokenRevoked, RateLimited),
-    *(TokenInUrl, AddressNotAllowed, InsufficientPermissions),
+    *(TicketInvalid, SessionInvalid, TokenInUrl, AddressNotAllowed, InsufficientPermissions),
 )
 
 _OF_BODIES: Final = (UnsupportedMediaType, TooLarge)
@@ -124,6 +135,7 @@ class Described:
         """Every error that it may answer with, by status and code."""
         kinds: set[type[MonitorError]] = {*_OF_ALL, *self.errors}
         kinds.update(_OF_CREDENTIALS if self.scope else ())
+        kinds.update({CsrfTokenMissing} if self.scope and self.method != "GET" else ())
         kinds.update(error for it in self.query for error in _ERRORS_OF_PARAMETERS.get(id(it), ()))
         if self.bodies:
             kinds.update(_OF_BODIES)

@@ -12,11 +12,17 @@ from pydantic import WithJsonSchema
 from starlette.requests import Request
 from starlette.responses import Response
 
+from monitor.web.params import Text
+
 Timestamp = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
 """A time in an answer: RFC 3339 in UTC."""
 
 POSITION_HEADER: Final = "monitor-position"
 """How far the state was folded that an answer shows; fit for `minPosition` and for starting a stream."""
+
+
+IF_NONE_MATCH: Final = Text("If-None-Match", "An ETag: answer with 304 while the version is still that one.")
+"""Makes a read conditional."""
 
 
 def json_reply(content: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

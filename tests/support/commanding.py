@@ -31,6 +31,7 @@ from monitor.executions.waiting import Waiting
 from monitor.store.base import Store
 from monitor.web.operations import routed
 from monitor.web.problems import exception_handlers
+from tests.support.contract.checked import CHECKED
 from tests.support.house import SEALER, House, open_house
 from tests.support.service import eventually
 
@@ -118,7 +119,9 @@ class CommandHouse:
         """An HTTP client; `team`, `name` and `role` say whose."""
         transport = httpx.ASGITransport(self.application)
         asking = {f"x-{name}": value for name, value in headers.items()}
-        async with httpx.AsyncClient(transport=transport, base_url="http://monitor", headers=asking) as client:
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://monitor", headers=asking, event_hooks=CHECKED
+        ) as client:
             yield client
 
     async def tell(self, *events: Mapping[str, Any], team: str = "acme") -> None:

@@ -35,6 +35,7 @@ from monitor.web import native
 from monitor.web.operations import open_routes, routed
 from monitor.web.problems import exception_handlers
 from monitor.web.traffic import CountRequests
+from tests.support.contract.checked import CHECKED
 from tests.support.decoding import usual
 from tests.support.webhooks import BODIES
 
@@ -104,7 +105,9 @@ class House:
         """An HTTP client of a team."""
         transport = httpx.ASGITransport(self.application)
         headers = {TEAM_HEADER.decode(): team}
-        async with httpx.AsyncClient(transport=transport, base_url="http://monitor", headers=headers) as client:
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://monitor", headers=headers, event_hooks=CHECKED
+        ) as client:
             yield client
 
 

@@ -6,44 +6,19 @@
 import asyncio
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 from monitor.app import described_of, open_parts, spoken
-from monitor.errors import ClientError, MonitorError, Unavailable
 from monitor.events.schema import event_schema
 from monitor.events.types import DERIVED, TYPES
 from monitor.settings import Settings, keys
-from monitor.telemetry.metrics import CATALOGUE
 from monitor.web.async_contract import asyncapi
+from monitor.web.catalogues import errors, metrics
 from monitor.web.contract import openapi
 
 FOLDER: Final = Path(__file__).parents[2] / "schemas"
-
-
-def errors() -> list[dict[str, Any]]:
-    """Every error that a client can meet, by code."""
-    kinds: list[type[MonitorError]] = [MonitorError, *_family(ClientError), *_family(Unavailable)]
-    rows = [
-        {
-            "code": kind.code,
-            "status": kind.status,
-            "retryable": kind.retryable,
-            "name": kind.__name__,
-            "message": (kind.__doc__ or "").partition("\n")[0],
-        }
-        for kind in kinds
-    ]
-    return sorted(rows, key=lambda row: (row["code"], row["name"]))
-
-
-def metrics() -> list[dict[str, Any]]:
-    """Every metric of `/metrics`, by name."""
-    rows = [
-        {"name": row.name, "kind": row.kind, "labels": list(row.labels), "meaning": row.meaning} for row in CATALOGUE
-    ]
-    return sorted(rows, key=lambda row: str(row["name"]))
 
 
 def settings() -> dict[str, Any]:
@@ -61,13 +36,6 @@ def openapi_document() -> dict[str, Any]:
                 return openapi(described_of(parts))
 
     return asyncio.run(made())
-
-
-def _family(kind: type[MonitorError]) -> Iterator[type[MonitorError]]:
-    yield kind
-    for child in kind.__subclasses__():
-        if child.__module__ == MonitorError.__module__:
-            yield from _family(child)
 
 
 def _event(name: str) -> Callable[[], Any]:

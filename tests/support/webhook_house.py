@@ -27,6 +27,7 @@ from monitor.web.problems import exception_handlers
 from monitor.webhooks.posting import Poster
 from monitor.webhooks.sender import open_sender
 from monitor.webhooks.targets import Targets
+from tests.support.contract.checked import CHECKED
 from tests.support.decoding import usual
 from tests.support.house import SEALER, TEAM_HEADER, House, principal
 from tests.support.receiver import LOOPBACK
@@ -92,7 +93,9 @@ async def client_of(
         ]
         application = Starlette(routes=routed(operations, principal), exception_handlers=exception_handlers(clock))
         transport, headers = httpx.ASGITransport(application), {TEAM_HEADER.decode(): team}
-        async with httpx.AsyncClient(transport=transport, base_url="http://monitor", headers=headers) as opened:
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://monitor", headers=headers, event_hooks=CHECKED
+        ) as opened:
             yield opened
 
 

@@ -17,6 +17,7 @@ from monitor.events.model import Entry
 from monitor.executions.wishes import Wish
 from monitor.settings import Settings, read_settings
 from monitor.store.base import DeliveryQuery
+from tests.support.contract.checked import CHECKED
 
 
 @pytest.fixture
@@ -129,6 +130,6 @@ async def test_every_address_answers_in_the_same_envelope(
     """Those that are none, too."""
     async with open_parts(settings) as parts:
         transport = httpx.ASGITransport(create_app(parts))
-        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", event_hooks=CHECKED) as client:
             answer = await client.request(method, path)
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)

@@ -9,6 +9,7 @@ import pytest
 
 from monitor.app import Parts, create_app, open_parts
 from monitor.settings import read_settings
+from tests.support.contract.checked import CHECKED
 from tests.support.tokens import add_token, bearer, make_token
 
 
@@ -24,7 +25,9 @@ async def client(parts: Parts) -> AsyncIterator[httpx.AsyncClient]:
     """A client with the token of an administrator, at 192.0.2.7."""
     headers = bearer(await add_token(parts.store, "ada"))
     transport = httpx.ASGITransport(create_app(parts), client=("192.0.2.7", 1))
-    async with httpx.AsyncClient(transport=transport, base_url="http://monitor", headers=headers) as client:
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://monitor", headers=headers, event_hooks=CHECKED
+    ) as client:
         yield client
 
 

@@ -11,6 +11,7 @@ import msgspec
 
 from monitor.app import create_app, open_parts
 from monitor.settings import read_settings
+from tests.support.contract.checked import CHECKED
 from tests.support.secret_corpus import secrets
 from tests.support.tokens import add_token, bearer
 
@@ -75,7 +76,9 @@ async def service(data: Path, **settings: str) -> AsyncIterator[tuple[httpx.Asyn
         found = await parts.store.read(lambda reader: reader.execution("acme", "exec_1"))
         headers = bearer(await add_token(parts.store, "ada" if found is None else "bob"))
         transport = httpx.ASGITransport(create_app(parts))
-        async with httpx.AsyncClient(transport=transport, base_url="http://monitor", headers=headers) as client:
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://monitor", headers=headers, event_hooks=CHECKED
+        ) as client:
             yield client, parts
 
 

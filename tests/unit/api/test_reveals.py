@@ -11,6 +11,7 @@ from monitor.app import Parts, create_app, open_parts
 from monitor.errors import StoreUnavailable
 from monitor.executions.audit import Audit
 from monitor.settings import read_settings
+from tests.support.contract.checked import CHECKED
 from tests.support.tokens import add_token, bearer
 
 ONE = "/v1/executions/exec_1"
@@ -52,7 +53,9 @@ async def client(parts: Parts) -> AsyncIterator[httpx.AsyncClient]:
     """A client of an administrator, of a service that was told the story."""
     headers = bearer(await add_token(parts.store, "ada"))
     transport = httpx.ASGITransport(create_app(parts))
-    async with httpx.AsyncClient(transport=transport, base_url="http://monitor", headers=headers) as client:
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://monitor", headers=headers, event_hooks=CHECKED
+    ) as client:
         await client.post("/v1/events", json=list(STORY))
         await parts.pipeline.catch_up()
         yield client

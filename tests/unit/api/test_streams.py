@@ -20,6 +20,7 @@ from monitor.fanout.wires import SSE, WEBSOCKET
 from monitor.projections.filter import parse_json
 from monitor.web.operations import routed
 from monitor.web.problems import exception_handlers
+from tests.support.contract.checked import CHECKED
 from tests.support.released import SEALER, World
 
 EVERYTHING = frozenset({Subscription(frozenset({"executions"}))})
@@ -64,7 +65,9 @@ async def client(hub: Hub, world: World) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the route."""
     routes = routed(streams.operations(hub=hub, sealer=SEALER), principal)
     application = Starlette(routes=routes, exception_handlers=exception_handlers(world.clock))
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(application), base_url="http://monitor") as opened:
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(application), base_url="http://monitor", event_hooks=CHECKED
+    ) as opened:
         yield opened
 
 

@@ -10,6 +10,7 @@ import pytest
 from monitor.access.audit import AuditQuery
 from monitor.app import Parts, create_app, open_parts
 from monitor.settings import read_settings
+from tests.support.contract.checked import CHECKED
 from tests.support.tokens import SECRET, add_token, bearer
 
 UNKNOWN = b"Bearer mon_%b_%b" % (b"0" * 16, b"0" * 64)
@@ -27,7 +28,7 @@ async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
 async def client(parts: Parts) -> AsyncIterator[httpx.AsyncClient]:
     """A client without credentials, at 192.0.2.7."""
     transport = httpx.ASGITransport(create_app(parts), client=("192.0.2.7", 1))
-    async with httpx.AsyncClient(transport=transport, base_url="http://monitor") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://monitor", event_hooks=CHECKED) as client:
         yield client
 
 
@@ -136,7 +137,7 @@ async def test_ipv4_is_itself_on_a_socket_for_both(parts: Parts) -> None:
     token = bearer(await add_token(parts.store, "ci", networks=("192.0.2.0/24",)))
     for address, status in (("::ffff:192.0.2.7", 200), ("::ffff:192.0.3.7", 403), ("testclient", 403), ("", 403)):
         transport = httpx.ASGITransport(create_app(parts), client=(address, 1))
-        async with httpx.AsyncClient(transport=transport, base_url="http://monitor") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://monitor", event_hooks=CHECKED) as client:
             assert (await client.get("/v1/executions", headers=token)).status_code == status
 
 

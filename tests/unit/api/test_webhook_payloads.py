@@ -5,6 +5,7 @@ from pathlib import Path
 import httpx
 
 from monitor.app import create_app
+from tests.support.contract.checked import CHECKED
 from tests.support.folders import told
 from tests.support.tokens import add_token, bearer
 from tests.unit.test_expiry import LaterClock, folding
@@ -20,7 +21,9 @@ async def test_a_token_without_the_scope_gets_no_payload_by_webhook(tmp_path: Pa
         scopes = ("webhooks:read", "webhooks:write")
         narrow = bearer(await add_token(parts.store, "narrow", role="builder", scopes=scopes))
         transport = httpx.ASGITransport(create_app(parts))
-        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080") as client:
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://127.0.0.1:8080", event_hooks=CHECKED
+        ) as client:
             for address in ("/v1/webhooks", "/v1/webhooks?dryRun=true"):
                 refused = await client.post(address, json=HOOK, headers=narrow)
                 assert (refused.status_code, refused.json()["error"]["requiredPermission"]) == (403, "executions:data")

@@ -14,6 +14,7 @@ from monitor.errors import TicketInvalid
 from monitor.settings import read_settings
 from monitor.web.auth import COOKIE
 from tests.support.clocks import NOON_US, ManualClock
+from tests.support.contract.checked import CHECKED
 from tests.support.openings import TRANSPORTS, Transport, opened
 from tests.support.server import Address, listening, until
 from tests.support.tokens import add_token, bearer
@@ -51,7 +52,13 @@ async def token(parts: Parts) -> str:
 @pytest.fixture
 async def client(address: Address) -> AsyncIterator[httpx.AsyncClient]:
     """A browser: it keeps cookies."""
-    async with httpx.AsyncClient(base_url=address.http, trust_env=False, verify=False, timeout=60) as client:  # noqa: S501
+    async with httpx.AsyncClient(
+        base_url=address.http,
+        trust_env=False,
+        verify=False,  # noqa: S501
+        timeout=60,
+        event_hooks=CHECKED,
+    ) as client:
         yield client
 
 
