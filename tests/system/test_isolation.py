@@ -117,19 +117,27 @@ async def everything(teams: Teams, team: Team) -> dict[str, tuple[int, str]]:
 
 
 async def test_cursor_of_theirs_is_none_of_ours(teams: Teams) -> None:
-    """Not even in the list of the same name, under the same question."""
+    """Not even in the list of the same name, under the same question; neither forwards nor back."""
     tried = [it for it in teams.operations if any(parameter is CURSOR for parameter in it.query)]
     assert len(tried) >= 4
-    wrong = []
+    wrong, backwards = [], 0
     for operation in tried:
         theirs = await teams.ask(operation, teams.theirs.ids, teams.theirs.headers, limit="1")
         cursor = theirs.json()["pagination"]["nextCursor"]
         assert cursor, f"{operation.path}: two_teams makes no two rows of it"
-        again = await teams.ask(operation, teams.theirs.ids, teams.theirs.headers, limit="1", cursor=cursor)
-        answer = await teams.ask(operation, teams.ours.ids, teams.ours.headers, limit="1", cursor=cursor)
-        if again.status_code != 200 or (answer.status_code, answer.json()["error"]["code"]) != (400, "INVALID_CURSOR"):
-            wrong.append(f"{operation.path}: {again.status_code} {answer.text}")
+        second = await teams.ask(operation, teams.theirs.ids, teams.theirs.headers, limit="1", cursor=cursor)
+        cursors = [cursor]
+        if "previousCursor" in second.json()["pagination"]:
+            backwards += 1
+            cursors.append(second.json()["pagination"]["previousCursor"])
+        for cursor in cursors:
+            again = await teams.ask(operation, teams.theirs.ids, teams.theirs.headers, limit="1", cursor=cursor)
+            answer = await teams.ask(operation, teams.ours.ids, teams.ours.headers, limit="1", cursor=cursor)
+            told = (answer.status_code, answer.json()["error"]["code"])
+            if again.status_code != 200 or told != (400, "INVALID_CURSOR"):
+                wrong.append(f"{operation.path}: {again.status_code} {answer.text}")
     assert wrong == []
+    assert backwards >= 3
 
 
 async def test_every_operation_refuses_who_may_not(teams: Teams) -> None:
