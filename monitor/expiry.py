@@ -19,12 +19,16 @@ from monitor.events.types import MONITOR_SOURCE
 from monitor.intake import Intake
 from monitor.journal.base import Bounds, Journal
 from monitor.retention import KEEP_TAG, Retention, by_list
-from monitor.store.base import Store, Writer
+from monitor.store.base import Reader, Store, Writer
+from monitor.store.expiry import Sweep
 
 ROUND_S: Final = 60.0
 
 PORTION: Final = 50
 """Executions that one batch deletes, with their nodes, payloads and logs: a few milliseconds."""
+
+LOOKED_AT: Final = 2_000
+"""Executions that one question looks at: those that are tagged to be kept may be many."""
 
 REST_S: Final = 0.005
 """Between two portions: about as long as one takes, so that half of the time is everybody else's."""
@@ -67,18 +71,14 @@ class Expiry:
     async def _expire(self, of: tuple[str, str, str], before_us: int) -> bool:
         """Delete what ended before, portion by portion; False when the pipeline does not keep up."""
         deleted = 0
-        before: Sequence[str] = ()
-        while ids := await self._store.read(
-            lambda reader: reader.ended_before(of, before_us, without_tag=KEEP_TAG, limit=PORTION)
-        ):
-            if ids[0] in before:
-                self._log.warning("executions are still there once they are deleted", team=of[0], first=ids[0])
-                break
-            before = ids
-            receipt = await self._intake.publish(_deletions(ids, of[0], self._clock.now_us()), team=of[0])
-            if not await self._reached(receipt.position, _FOLDED_WITHIN_S):
-                return False
-            deleted += len(ids)
+        page: Sweep | None = Sweep(PORTION, LOOKED_AT)
+        while page is not None:
+            ids, page = await self._store.read(partial(_ended_before, of, before_us, page))
+            if ids:
+                receipt = await self._intake.publish(_deletions(ids, of[0], self._clock.now_us()), team=of[0])
+                if not await self._reached(receipt.position, _FOLDED_WITHIN_S):
+                    return False
+                deleted += len(ids)
             await self._clock.sleep(REST_S)
         if deleted:
             self._log.info("removed old executions", team=of[0], workflow=of[1], status=of[2], executions=deleted)
@@ -95,6 +95,12 @@ class Expiry:
             await self._clock.sleep(REST_S)
         if forgotten:
             self._log.info("forgot deleted executions", executions=forgotten)
+
+
+def _ended_before(
+    of: tuple[str, str, str], before_us: int, page: Sweep, reader: Reader
+) -> tuple[Sequence[str], Sweep | None]:
+    return reader.ended_before(of, before_us, KEEP_TAG, page)
 
 
 def _deletions(ids: Sequence[str], team: str, now_us: int) -> list[Mapping[str, Any]]:

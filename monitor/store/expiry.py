@@ -16,6 +16,16 @@ class Erasure(NamedTuple):
     last: int
 
 
+class Sweep(NamedTuple):
+    """A part of looking through the executions of a list, in the order in which they began."""
+
+    # Executions that are found at most, and that are looked at.
+    most: int
+    looked_at: int
+    # Behind this one, by when it began and its key.
+    after: tuple[int, int] = (-1, 0)
+
+
 class ExpiryReader(Protocol):
     """Questions about executions that have ended."""
 
@@ -23,9 +33,13 @@ class ExpiryReader(Protocol):
         """How many executions there are by team, workflow and status, without deleted ones."""
         ...
 
-    def ended_before(self, of: tuple[str, str, str], before_us: int, without_tag: str, limit: int) -> Sequence[str]:
+    def ended_before(
+        self, of: tuple[str, str, str], before_us: int, without_tag: str, page: Sweep
+    ) -> tuple[Sequence[str], Sweep | None]:
         """Ids of executions of a team, workflow and final status that ended before, those that began first; a crash
         that is only presumed ended when it was changed last. Those with the tag are left out.
+
+        Also says where to go on, so that nothing is looked at twice; None = that was all.
         """
         ...
 

@@ -9,7 +9,7 @@ from monitor.projections.execution import Execution
 from monitor.projections.fold import ExecutionId
 from monitor.projections.view import summary
 from monitor.store.base import StoredRelease, blanked_release
-from monitor.store.expiry import Erasure
+from monitor.store.expiry import Erasure, Sweep
 
 
 class MemoryExpiry:
@@ -25,16 +25,20 @@ class MemoryExpiry:
     def lists(self) -> Mapping[tuple[str, str, str], int]:
         return Counter((it.team, it.workflow_id, it.status) for it in self._shown())
 
-    def ended_before(self, of: tuple[str, str, str], before_us: int, without_tag: str, limit: int) -> Sequence[str]:
-        found = [
-            it
-            for it in self._shown()
-            if (it.team, it.workflow_id, it.status) == of
-            and summary(it).at_us < before_us
-            and (it.updated_us if it.ended_us is None else it.ended_us) < before_us
-            and without_tag not in it.tags
-        ]
-        return [it.id for it in sorted(found, key=lambda it: summary(it).at_us)[:limit]]
+    def ended_before(
+        self, of: tuple[str, str, str], before_us: int, without_tag: str, page: Sweep
+    ) -> tuple[Sequence[str], Sweep | None]:
+        ids: list[str] = []
+        listed = [it for it in self._shown() if (it.team, it.workflow_id, it.status) == of]
+        spots = sorted(((summary(it).at_us, it.key), it) for it in listed)
+        ahead = [(spot, it) for spot, it in spots if spot > page.after and spot[0] < before_us]
+        for looked_at, (spot, it) in enumerate(ahead, 1):
+            ended_us = it.updated_us if it.ended_us is None else it.ended_us
+            if ended_us < before_us and without_tag not in it.tags:
+                ids.append(it.id)
+            if len(ids) == page.most or looked_at == page.looked_at:
+                return ids, page._replace(after=spot)
+        return ids, None
 
     def forget_tombstones(self, starts: Mapping[int, int], after_key: int, limit: int) -> tuple[int, int]:
         deleted = sorted((it.key, id_) for id_, it in self._held.items() if it.registers.deleted and it.key > after_key)

@@ -4,12 +4,12 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, and_, func, select
+from sqlalchemy import ColumnElement, Connection, and_, func, select, tuple_
 
 from monitor.projections.fold import Changes
 from monitor.store import rows, tables
 from monitor.store.base import blanked_release
-from monitor.store.expiry import Erasure
+from monitor.store.expiry import Erasure, Sweep
 from monitor.store.kinds import tables_of
 
 _E: Final = tables.executions.c
@@ -39,18 +39,27 @@ class ExpiryReads:
         found = self._connection.execute(select(_T.team, _T.workflow_id, _T.status, _T.count).where(_T.count > 0))
         return {(row.team, row.workflow_id, row.status): int(row[3]) for row in found}
 
-    def ended_before(self, of: tuple[str, str, str], before_us: int, without_tag: str, limit: int) -> Sequence[str]:
+    def ended_before(
+        self, of: tuple[str, str, str], before_us: int, without_tag: str, page: Sweep
+    ) -> tuple[Sequence[str], Sweep | None]:
         team, workflow_id, status = of
+        is_kept = select(tables.tags.c.key).where(tables.tags.c.key == _E.key, _is_tag(without_tag)).exists()
         wanted = (
-            select(_E.id)
+            select(_E.id, _E.at_us, _E.key, and_(_ended_us() < before_us, ~is_kept))
             .where(_E.team == team, _E.workflow_id == workflow_id, _E.status == status, tables.LISTED)
             # Whatever ended before also began before, which the index knows.
-            .where(_E.at_us < before_us, _ended_us() < before_us)
-            .where(_E.key.not_in(select(tables.tags.c.key).where(tables.tags.c.key == _E.key, _is_tag(without_tag))))
-            .order_by(_E.at_us)
-            .limit(limit)
+            .where(_E.at_us < before_us, tuple_(_E.at_us, _E.key) > page.after)
+            .order_by(_E.at_us, _E.key)
+            .limit(page.looked_at)
         )
-        return list(self._connection.scalars(wanted))
+        ids: list[str] = []
+        looked_at = 0
+        for looked_at, (id_, at_us, key, is_old) in enumerate(self._connection.execute(wanted), 1):
+            if is_old:
+                ids.append(id_)
+            if len(ids) == page.most or looked_at == page.looked_at:
+                return ids, page._replace(after=(at_us, key))
+        return ids, None
 
     def erasures(self, limit: int) -> Sequence[Erasure]:
         joined = tables.erasures.join(tables.executions, _X.key == _E.key)

@@ -1,10 +1,20 @@
 """What the store port promises about executions that are forgotten, as tests that every driver has to pass."""
 
-from monitor.store import Store
+from collections.abc import Sequence
+from functools import partial
+
+import pytest
+
+from monitor.store import Reader, Store
+from monitor.store.expiry import Sweep
 from tests.contracts.ledger_contract import NOW_US, SECOND_US
 from tests.contracts.store_contract import STARTS, Feed, event
 
 OF = ("default", "wf_1", "success")
+
+
+def _ended(page: Sweep, reader: Reader) -> tuple[Sequence[str], Sweep | None]:
+    return reader.ended_before(OF, NOW_US + 2 * SECOND_US, "keep", page)
 
 
 class ExpiryContract:
@@ -40,7 +50,10 @@ class ExpiryContract:
 
         async def ended(at_s: int, limit: int = 10) -> list[str]:
             before_us = NOW_US + at_s * SECOND_US
-            return list(await store.read(lambda reader: reader.ended_before(OF, before_us, "keep", limit)))
+            page = Sweep(limit, 10)
+            ids, rest = await store.read(lambda reader: reader.ended_before(OF, before_us, "keep", page))
+            assert (rest is not None) == (len(ids) == limit)
+            return list(ids)
 
         assert await ended(10) == []
         assert await ended(11) == ["soon"]
@@ -56,8 +69,28 @@ class ExpiryContract:
         await feed.send(event("execution.failed", "a", 60, source="monitor", data=said))
         of = ("default", "wf_1", "crashed")
         changed_us = NOW_US + feed.offset - 1
-        assert await store.read(lambda reader: reader.ended_before(of, changed_us, "keep", 9)) == []
-        assert list(await store.read(lambda reader: reader.ended_before(of, changed_us + 1, "keep", 9))) == ["a"]
+        page = Sweep(9, 9)
+        assert await store.read(lambda reader: reader.ended_before(of, changed_us, "keep", page)) == ([], None)
+        assert await store.read(lambda reader: reader.ended_before(of, changed_us + 1, "keep", page)) == (["a"], None)
+
+    @pytest.mark.parametrize(("most", "looked_at"), [(2, 100), (100, 2), (1, 3), (3, 1)])
+    async def test_a_sweep_looks_at_each_once(self, store: Store, most: int, looked_at: int) -> None:
+        """However many are kept in between, and though all of them began at once."""
+        feed = Feed(store)
+        for number in range(12):
+            kept = {"tags": ["keep"]} if number % 3 else {}
+            await feed.send(event("execution.started", f"e{number}", data=kept))
+            await feed.send(event("execution.completed", f"e{number}", 1))
+        found: list[str] = []
+        page: Sweep | None = Sweep(most, looked_at)
+        questions = 0
+        while page is not None:
+            ids, page = await store.read(partial(_ended, page))
+            assert len(ids) <= most
+            found += ids
+            questions += 1
+        assert found == ["e0", "e3", "e6", "e9"]
+        assert questions <= 13
 
     async def test_erasures_are_what_is_to_be_blanked_of_deleted_ones(self, store: Store) -> None:
         """From the first record of an execution, or the first that came once it was deleted, to its last one."""

@@ -169,7 +169,7 @@ async def test_a_round_ends_where_deleting_does_not_help(tmp_path: Path, clock: 
         assert await ids(parts) == {"stays"}
 
 
-@pytest.mark.parametrize("count", [1_000, pytest.param(100_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [1_000, pytest.param(100_000, marks=[pytest.mark.long, pytest.mark.timeout(3600)])])
 async def test_writers_hardly_notice(tmp_path: Path, clock: LaterClock, count: int) -> None:
     """However many go: each portion holds the store for some milliseconds only."""
     data = tmp_path / "data"
