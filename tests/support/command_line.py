@@ -32,5 +32,5 @@ def monitor_reading(stdin: str, *arguments: str | Path, **settings: str | Path) 
     environment = INHERITED | {f"MONITOR_{name.upper()}": str(value) for name, value in settings.items()}
     command = [sys.executable, "-m", "monitor", *map(str, arguments)]
     return Answer(
-        subprocess.run(command, input=stdin, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        subprocess.run(command, input=stdin, env=environment, capture_output=True, text=True, timeout=120, check=False)
     )

@@ -188,7 +188,7 @@ class Followers:
                     yield {"now": "closed"}
 
     async def _websockets(self, position: str | None) -> Lines:
-        async with connect(self._ws_url, proxy=None, max_size=None) as client:
+        async with connect(self._ws_url, proxy=None, open_timeout=60, max_size=None) as client:
             if self._message is not None:
                 resumed = {} if position is None else {"position": position}
                 await client.send(json.dumps({"type": "subscribe", **self._message, **resumed}))

@@ -65,7 +65,9 @@ async def opened(base: str, path: str, transport: Transport, **headers: str) -> 
     """Ask for a stream of the service at `base` (http://...); header names have underscores."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     if transport == "websocket":
-        async with connect(base.replace("http", "ws", 1) + path, proxy=None, additional_headers=named) as socket:
+        async with connect(
+            base.replace("http", "ws", 1) + path, proxy=None, open_timeout=60, additional_headers=named
+        ) as socket:
             stream = Stream(_messages(socket))
             stream.socket = socket
             yield stream

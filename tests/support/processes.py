@@ -7,25 +7,28 @@ import socket
 import tempfile
 import threading
 from collections import deque
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 # Below the ephemeral range (from 32768), so that no outgoing connection takes a port between choice and bind.
 PORTS = range(20_000, 32_000)
 
+# Whoever was given one may listen on it only later, and again after a while without.
+_given: set[int] = set()
+
 
 def free_ports(count: int) -> list[int]:
-    """Different ports of the loopback address that nobody listens on right now."""
-    with ExitStack() as held:  # until all are chosen, so that none is chosen twice
-        ports: list[int] = []
-        while len(ports) < count:
-            probe = held.enter_context(socket.socket())
-            port = random.choice(PORTS)
-            with suppress(OSError):
-                probe.bind(("127.0.0.1", port))
+    """Ports of the loopback address that nobody listens on right now, and that nobody else here was given."""
+    ports: list[int] = []
+    while len(ports) < count:
+        port = random.choice(PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            if port not in _given:
+                _given.add(port)
                 ports.append(port)
-        return ports
+    return ports
 
 
 def dying_with_us(command: list[str]) -> list[str]:

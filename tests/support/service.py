@@ -16,6 +16,10 @@ from tests.support.processes import dying_with_us, free_ports
 
 READY_WITHIN_S = 60.0
 ENDED_WITHIN_S = 60.0
+ANSWERED_WITHIN_S = 60.0
+
+LATE_S = 10.0
+"""By how much a busy machine may be late with what has a time of its own."""
 
 
 class Service:
@@ -60,7 +64,7 @@ class Service:
     def client(self) -> httpx.AsyncClient:
         """A client of its API."""
         # Loading the system's certificates takes longer than starting the service's router, and nothing here is TLS.
-        return httpx.AsyncClient(base_url=self.url, trust_env=False, verify=False)  # noqa: S501
+        return httpx.AsyncClient(base_url=self.url, trust_env=False, verify=False, timeout=ANSWERED_WITHIN_S)  # noqa: S501
 
     async def ready(self) -> None:
         """Return when it is ready; fails with its log when it ends or takes too long."""
@@ -84,7 +88,7 @@ class Service:
             return []
         return [float(line.split()[-1]) for line in metrics.splitlines() if line.startswith("monitor_lag_records{")]
 
-    async def caught_up(self, within_s: float = 30.0) -> None:
+    async def caught_up(self, within_s: float = 60.0) -> None:
         """Return when everything that is in its journal is folded, whoever kills it meanwhile."""
         lag: list[float] = []
 

@@ -49,7 +49,7 @@ class WebSocketSubscriber:
         self._url = f"ws://127.0.0.1:{service.port}{STREAM}"
 
     async def connect(self, position: str | None) -> "WebSocketConnection":
-        client = await connect(self._url, proxy=None, compression=None, max_queue=None)
+        client = await connect(self._url, proxy=None, open_timeout=60, compression=None, max_queue=None)
         start = {} if position is None else {"position": position}
         await client.send(json.dumps({"type": "subscribe", "channels": CHANNELS, **start}))
         return WebSocketConnection(client)

@@ -48,6 +48,7 @@ async def test_first_start_prints_a_token_once_and_it_opens_everything(service: 
     assert cured(monitor_reading(LINES, "send", "-", "--url", service.url))
     sent = monitor_reading(LINES, "send", "-", "--url", service.url, "--json", token=token)
     assert (sent.code, sent.document["accepted"]) == (0, 2)
+    await service.caught_up()
     assert cured(monitor("follow", "e1", "--url", service.url, token=token[:-1] + "g"))
     assert monitor("follow", "e1", "--url", service.url, "--token-file", file).code == 0
     assert cured(monitor("tail", "--url", service.url))

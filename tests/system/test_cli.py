@@ -52,7 +52,7 @@ async def statuses(url: str) -> dict[str, str]:
     """The status of every execution in the list."""
     found: dict[str, str] = {}
     params = {"limit": "100"}
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
         while True:
             page = (await client.get(f"{url}/v1/executions", params=params)).json()
             found |= {row["id"]: row["status"] for row in page["data"]}
@@ -228,7 +228,7 @@ def monitor_on_a_terminal(*arguments: str | Path) -> tuple[str, str]:
     environment = INHERITED | {"TERM": "xterm"}
     try:
         done = subprocess.run(
-            command, env=environment, stdout=subprocess.PIPE, stderr=theirs, text=True, timeout=60, check=True
+            command, env=environment, stdout=subprocess.PIPE, stderr=theirs, text=True, timeout=120, check=True
         )
         return done.stdout, os.read(ours, 10_000).decode()
     finally:

@@ -30,6 +30,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         asyncio.run(service.ready())
         lines = [json.dumps(event(number, **members)) for number, members in enumerate(EVENTS)]
         assert "251 accepted" in monitor(service, "send", "-", stdin="\n".join(lines)).stdout
+        asyncio.run(service.caught_up())
         yield service
     finally:
         service.close()

@@ -67,7 +67,7 @@ async def test_demo_runs_until_it_is_told_to_stop(tmp_path: Path) -> None:
             seen += line.decode()
         assert f"curl -N http://127.0.0.1:{port}/v1/executions/stream" in seen
         assert f'new WebSocket("ws://127.0.0.1:{port}/v1/executions/stream")' in seen
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
             assert (await client.get(f"http://127.0.0.1:{port}/")).status_code == 200
         process.send_signal(signal.SIGTERM)
         await process.communicate()

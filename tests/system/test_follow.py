@@ -123,6 +123,12 @@ async def send(service: Service, *events: Event) -> None:
     assert [result["verdict"] for result in answer.json()["results"]] == ["accepted"] * len(events)
 
 
+async def tell(service: Service, *events: Event) -> None:
+    """Send events; whoever asks for their executions afterwards finds them."""
+    await send(service, *events)
+    await service.caught_up()
+
+
 def ending(execution_id: str, status: str, second: int = 9) -> Event:
     """The event that ends it with this status."""
     kind = {"success": "completed", "cancelled": "cancelled"}.get(status, "failed")
@@ -136,7 +142,7 @@ async def test_exit_code_is_the_outcome_whoever_kills_the_service(service: Servi
     """Each of five ends, each thing told once: before the kill, while the service is away, and after."""
     await service.ready()
     for status in EXIT_CODES:
-        await send(service, event(status, 0, "execution.started"), log(status, 1, "before anybody looked"))
+        await tell(service, event(status, 0, "execution.started"), log(status, 1, "before anybody looked"))
     async with AsyncExitStack() as running:
         commands = {
             status: await running.enter_async_context(monitor("follow", status, "--url", service.url))
@@ -172,7 +178,7 @@ async def test_exit_code_is_the_outcome_whoever_kills_the_service(service: Servi
 async def test_end_while_nobody_served_is_found(service: Service) -> None:
     """What came in between two lives of the service is told after both; a follower that starts then tells the same."""
     await service.ready()
-    await send(service, event("e", 0, "execution.started"))
+    await tell(service, event("e", 0, "execution.started"))
     async with monitor("follow", "e", "--url", service.url, "--json") as command:
         await command.line_with("stream.snapshot")
         await send(service, log("e", 1, "first"))
@@ -237,7 +243,7 @@ async def test_log_that_is_too_much_for_the_stream_is_told_whole(shared: Service
     """Lines that the stream leaves out for a reader who stood still are fetched; each of 9,000 is told once."""
     said = [talk(second, number) for second in range(6) for number in range(500)]
     await shared.ready()
-    await send(shared, event("talkative", 0, "execution.started"))
+    await tell(shared, event("talkative", 0, "execution.started"))
     async with monitor("follow", "talkative", "--url", shared.url, "--json") as command:
         await command.line_with("stream.snapshot")
         await watched(shared, "execution:talkative")
@@ -294,7 +300,7 @@ async def test_nobody_there_is_one_line_with_the_cure(arguments: Sequence[str]) 
 async def test_service_that_stays_away_is_given_up(service: Service) -> None:
     """Exit code 2 after as long as the command line allows, although there is no outcome."""
     await service.ready()
-    await send(service, event("e", 0, "execution.started"))
+    await tell(service, event("e", 0, "execution.started"))
     async with monitor("follow", "e", "--url", service.url, "--patience", "0.5") as command:
         await command.line_with("under way")
         service.kill()
@@ -307,7 +313,7 @@ async def test_service_that_stays_away_is_given_up(service: Service) -> None:
 async def test_ctrl_c_ends_it_quietly(shared: Service, arguments: Sequence[str]) -> None:
     """Exit code 130, as a shell expects it; nothing on stderr."""
     await shared.ready()
-    await send(shared, event(f"quiet {arguments[0]}", 0, "execution.started"))
+    await tell(shared, event(f"quiet {arguments[0]}", 0, "execution.started"))
     async with monitor(*arguments, "--url", shared.url) as command:
         await command.line_with("running")
         command.process.send_signal(signal.SIGINT)
@@ -343,7 +349,7 @@ async def test_terminal_shows_colours_and_a_bar_and_no_tricks(shared: Service) -
     """The bar is gone at the end and the cursor is back; what strangers wrote does not steer the terminal."""
     await shared.ready()
     hostile = "\x1b]0;owned\x07\x9b2J"
-    await send(shared, event("drawn", 0, "execution.started"))
+    await tell(shared, event("drawn", 0, "execution.started"))
     ours, theirs = pty.openpty()
     try:
         async with monitor("follow", "drawn", "--url", shared.url, stdout=theirs) as command:
@@ -470,7 +476,7 @@ async def test_tail_begins_with_the_latest_executions(shared: Service) -> None:
     """As they stand, then live; a line each."""
     await shared.ready()
     late = {"workflowId": "late"}
-    await send(shared, *(event(f"late {number}", number, "execution.started") | late for number in range(4)))
+    await tell(shared, *(event(f"late {number}", number, "execution.started") | late for number in range(4)))
     arguments = ("--workflow", "late", "--recent", "3", "--limit", "1", "--url", shared.url)
     async with monitor("tail", *arguments) as command:
         await command.line_with("snapshot")

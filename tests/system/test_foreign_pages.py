@@ -36,5 +36,10 @@ async def assert_refused(service: Service, headers: Mapping[str, str], status: i
         answer = await client.post("/v1/events", headers=sent, content=json.dumps(EVENT))
         assert answer.status_code == status
     with pytest.raises(InvalidStatus) as refused:
-        await connect(f"ws://127.0.0.1:{service.port}/v1/executions/stream", proxy=None, additional_headers=headers)
+        await connect(
+            f"ws://127.0.0.1:{service.port}/v1/executions/stream",
+            proxy=None,
+            open_timeout=60,
+            additional_headers=headers,
+        )
     assert refused.value.response.status_code == status

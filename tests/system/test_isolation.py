@@ -248,7 +248,9 @@ async def listen_by_websocket(teams: Teams, params: Mapping[str, str], has_all: 
     wish: dict[str, Any] = {**params, "channels": params["channels"].split(",")}
     wish |= {"events": [params["events"]]} if "events" in params else {}
     wish |= {"logs": True} if "logs" in params else {}
-    async with connect(address, additional_headers=teams.ours.headers, proxy=None, close_timeout=1) as socket:
+    async with connect(
+        address, additional_headers=teams.ours.headers, proxy=None, open_timeout=60, close_timeout=1
+    ) as socket:
         await socket.send(json.dumps({"type": "subscribe", **wish}))
         async for message in socket:
             heard += str(message) + "\n"
@@ -317,7 +319,9 @@ async def test_streams_refuse_who_may_not(teams: Teams) -> None:
 
 async def is_refused(teams: Teams, path: str, headers: Mapping[str, str]) -> bool:
     """Whether a WebSocket is closed with nothing told but why."""
-    async with connect(teams.url.replace("http", "ws") + path, additional_headers=headers, proxy=None) as socket:
+    async with connect(
+        teams.url.replace("http", "ws") + path, additional_headers=headers, proxy=None, open_timeout=60
+    ) as socket:
         heard = [json.loads(await socket.recv())["type"]]
         with pytest.raises(ConnectionClosedError, match="unauthorized"):
             heard.append(await socket.recv())

@@ -294,7 +294,7 @@ async def grows(things: Any, *, by: int) -> None:
     async def has_grown() -> bool:
         return len(things) >= reached
 
-    await eventually(has_grown, within_s=40, what=lambda: f"{len(things)} of {reached}")
+    await eventually(has_grown, what=lambda: f"{len(things)} of {reached}")
 
 
 async def position(store: Store) -> Position:
@@ -325,7 +325,7 @@ async def folded(journal: Journal, store: Store) -> None:
         ends = [held.end for _, held in sorted((await journal.bounds()).items())]
         return list((await position(store)).offsets) == ends
 
-    await eventually(is_folded, within_s=40, what=lambda: "the store does not reach the end of the topic")
+    await eventually(is_folded, what=lambda: "the store does not reach the end of the topic")
 
 
 async def check_again(kafka: Kafka, topic: str, folder: Path, acknowledged: set[Fact], heard: Heard) -> None:

@@ -35,8 +35,8 @@ async def serve(folder: Path, **settings: str) -> None:
 
 async def refusal(folder: Path, **settings: str) -> str:
     """What it says when it ends by itself, with the exit code of one that could not start."""
+    (folder / "data.log").write_text("")
     async with launched(folder, **settings) as service:
-        service.log.write_text("")
         assert await service.ended() == 2
         return service.log.read_text()
 

@@ -107,7 +107,7 @@ def _post(client: httpx.AsyncClient, acknowledged: Acknowledged) -> Callable[[li
                 return None
             return answer if answer.status_code == 200 else None
 
-        answer = await eventually(is_answered, within_s=30)
+        answer = await eventually(is_answered)
         for entry, result in zip(batch, answer.json()["results"], strict=True):
             if result["verdict"] != "rejected":
                 acknowledged.add((orjson.loads(entry.value)["executionId"], result["id"]))

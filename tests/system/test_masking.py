@@ -197,7 +197,7 @@ async def read_ws(service: Service, position: str) -> bytes:
         "position": position,
     }
     got = b""
-    async with asyncio.timeout(WITHIN_S), connect(url, proxy=None, max_size=None) as socket:
+    async with asyncio.timeout(WITHIN_S), connect(url, proxy=None, open_timeout=60, max_size=None) as socket:
         await socket.send(json.dumps({"type": "subscribe", **start}))
         while b'"execution.failed"' not in got:
             message = await socket.recv()

@@ -476,7 +476,9 @@ async def test_page_asks_for_a_token_once(guarded: Service, browser: Browser) ->
     await sign_in(page, token)
     await expect(page.locator("#chip")).to_have_text("Live")
     await expect(page.locator("#door")).to_be_hidden()
-    async with httpx.AsyncClient(base_url=service.url, headers={"authorization": f"Bearer {token}"}) as client:
+    async with httpx.AsyncClient(
+        base_url=service.url, headers={"authorization": f"Bearer {token}"}, timeout=60
+    ) as client:
         assert (await client.post("/v1/events", json=[event("execution.started", "behind-a-door")])).is_success
         await expect(row(page, "behind-a-door")).to_be_visible()
         await page.reload()

@@ -144,7 +144,7 @@ async def first_byte_s(url: str) -> float:
     for form in ("text/event-stream", "application/x-ndjson"):
         began_s = time.monotonic()
         async with (
-            httpx.AsyncClient(trust_env=False, verify=False) as client,  # noqa: S501 - nothing here is TLS
+            httpx.AsyncClient(trust_env=False, verify=False, timeout=60) as client,  # noqa: S501 - nothing here is TLS
             client.stream("GET", f"{url}{STREAM}", headers={"accept": form}) as response,
         ):
             assert await anext(response.aiter_raw(1))

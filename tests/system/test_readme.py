@@ -19,7 +19,7 @@ from monitor.settings import Settings, keys
 from monitor.streams.session import FAREWELLS, Reply, Select, Session
 from monitor.webhooks.endpoint import OPERATOR_TYPES, OPERATOR_WILDCARDS
 from monitor.webhooks.signing import secret_of, signed_headers
-from tests.support.service import Service
+from tests.support.service import Service, eventually
 
 TOP = Path(__file__).parents[2]
 README = (TOP / "README.md").read_text()
@@ -149,9 +149,12 @@ async def test_stream_shows_what_is_sent(service: Service) -> None:
 
 async def visible(service: Service, position: str) -> None:
     """Return when reads show what was taken in up to `position`: nobody pastes as fast as a test does."""
-    async with httpx.AsyncClient(trust_env=False) as client:
-        answer = await client.get(f"{service.url}/v1/executions", params={"minPosition": position})
-    assert answer.status_code == 200
+    async with service.client() as client:
+
+        async def is_visible() -> bool:
+            return (await client.get("/v1/executions", params={"minPosition": position})).status_code == 200
+
+        await eventually(is_visible)
 
 
 async def line_with(stream: asyncio.StreamReader, text: str) -> str:
@@ -164,7 +167,7 @@ async def line_with(stream: asyncio.StreamReader, text: str) -> str:
 
 async def send_minimal_event(service: Service) -> None:
     """Post the README's smallest event."""
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
         answer = await client.post(
             f"{service.url}/v1/events", content=blocks("json")[0], headers={"content-type": "application/json"}
         )

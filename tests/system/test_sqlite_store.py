@@ -131,11 +131,11 @@ async def test_long_reader_does_not_hold_up_the_writer(store: Store) -> None:
     def look(reader: Reader) -> list[int]:
         offsets = [reader.offsets()[0].next]
         looking.set()
-        assert go_on.wait(20)
+        assert go_on.wait(60)
         return [*offsets, reader.offsets()[0].next]
 
     reading = asyncio.create_task(store.read(look))
-    await asyncio.to_thread(looking.wait, 20)
+    await asyncio.to_thread(looking.wait, 60)
     assert [await store.write(lambda writer: append(writer, 50)) for _ in range(5)] == [150, 200, 250, 300, 350]
     go_on.set()
     assert await reading == [100, 100]

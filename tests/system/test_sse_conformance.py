@@ -140,7 +140,7 @@ async def test_recorded_stream_says_what_a_websocket_shows(tmp_path: Path) -> No
     try:
         await service.ready()
         async with (
-            connect(f"ws://127.0.0.1:{service.port}{target}", proxy=None) as websocket,
+            connect(f"ws://127.0.0.1:{service.port}{target}", proxy=None, open_timeout=60) as websocket,
             service.client() as client,
         ):
             plain, named = [await recording(service.port, each) for each in (target, f"{target}&named=1")]

@@ -34,7 +34,11 @@ async def tell(service: Service, execution_id: str, *events: dict[str, Any]) -> 
     async with service.client() as client:
         answer = await client.post("/v1/events", json=[common | event for event in events])
         position: str = answer.json()["position"]
-        assert (await client.get(f"/v1/executions?minPosition={position}")).status_code == 200
+
+        async def is_reached() -> bool:
+            return (await client.get(f"/v1/executions?minPosition={position}")).status_code == 200
+
+        await eventually(is_reached)
     return position
 
 

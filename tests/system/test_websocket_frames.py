@@ -304,7 +304,7 @@ async def gone(service: Service, channel: str) -> None:
             listed = (await client.get("/v1/streams")).json()["data"]
             return all(channel not in stream["channels"] for stream in listed)
 
-        await eventually(is_gone, within_s=30)
+        await eventually(is_gone)
 
 
 # --- handshakes ------------------------------------------------------------------------------------------------------

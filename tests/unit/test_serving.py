@@ -119,7 +119,7 @@ async def test_reader_that_takes_nothing_does_not_hold_up_the_end(
                 stuck.connect(("127.0.0.1", int(base_url.rpartition(":")[2])))
                 stuck.sendall(request_bytes)
                 await until(lambda: parts.hub.statistics().groups)
-                async with httpx.AsyncClient(trust_env=False) as client:
+                async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
                     await client.post(f"{base_url}/v1/events", json=[event(number) for number in range(100)])
                 await until(lambda: parts.hub.statistics().full)
                 began_s = loop.time()

@@ -49,7 +49,7 @@ class Dialer:
         """A conversation by `websockets`."""
         url = f"ws://127.0.0.1:{self._port}{STREAM}"
         try:
-            socket_ = await connect(url, proxy=None, compression=None, max_size=None, open_timeout=20)
+            socket_ = await connect(url, proxy=None, compression=None, max_size=None, open_timeout=60)
         except WebSocketException as error:
             raise ConnectionError(error) from None
         LibraryConversation(client, socket_)

@@ -280,7 +280,7 @@ async def test_a_body_without_length_is_cut_off_at_the_limit(house: House) -> No
 
 async def test_a_body_of_the_largest_size_is_read(house: House) -> None:
     """Ten mebibytes of white space around an event are an event."""
-    async with listening(house.application) as address, httpx.AsyncClient(trust_env=False) as client:
+    async with listening(house.application) as address, httpx.AsyncClient(trust_env=False, timeout=60) as client:
         body = item().ljust(MAX_BODY_BYTES)
         answer = await client.post(f"http://127.0.0.1:{address.port}/v1/events", content=body, headers=JSON)
         over = await client.post(f"http://127.0.0.1:{address.port}/v1/events", content=body + " ", headers=JSON)
@@ -289,7 +289,7 @@ async def test_a_body_of_the_largest_size_is_read(house: House) -> None:
 
 async def test_a_cut_off_body_changes_nothing(house: House) -> None:
     """The client goes away in the middle: nothing is stored and the service goes on."""
-    async with listening(house.application) as address, httpx.AsyncClient(trust_env=False) as client:
+    async with listening(house.application) as address, httpx.AsyncClient(trust_env=False, timeout=60) as client:
         _, writer = await asyncio.open_connection("127.0.0.1", address.port)
         writer.write(f"{HEAD}content-length: 1000\r\n\r\n[{item()},".encode())
         await writer.drain()

@@ -237,7 +237,7 @@ async def test_agreed_compression_leaves_only_asgi() -> None:
 
     async with listening(answer, ws_per_message_deflate=True) as address:
         for compression in ("deflate", None):
-            async with connect(f"{address.ws}/", proxy=None, compression=compression) as client:
+            async with connect(f"{address.ws}/", proxy=None, open_timeout=60, compression=compression) as client:
                 await client.wait_closed()
     assert [outlet is None for outlet in seen] == [True, False]
 
@@ -565,7 +565,7 @@ async def exchanged(address: Address, request: bytes) -> tuple[bytes, bytes]:
 
 def opened(address: Address) -> connect:
     """A WebSocket client without compression."""
-    return connect(f"{address.ws}/", proxy=None, compression=None)
+    return connect(f"{address.ws}/", proxy=None, open_timeout=60, compression=None)
 
 
 @asynccontextmanager

@@ -67,7 +67,7 @@ async def test_the_bytes_are_those_of_the_protocol(address: Address, world: Worl
 async def test_both_transports_show_the_same_frames(address: Address, world: World, hub: Hub) -> None:
     """Greeting, answer and events, apart from the name of the connection."""
     async with (
-        connect(f"{address.ws}{STREAM}", proxy=None, compression=None) as client,
+        connect(f"{address.ws}{STREAM}", proxy=None, open_timeout=60, compression=None) as client,
         get(address.port, f"{STREAM}?channels=executions,workflow:wf_123") as response,
     ):
         await client.send('{"type":"subscribe","channels":["executions","workflow:wf_123"]}')

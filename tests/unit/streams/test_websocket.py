@@ -48,7 +48,7 @@ async def address(hub: Hub, world: World) -> AsyncIterator[Address]:
 @pytest.fixture
 async def client(address: Address) -> AsyncIterator[ClientConnection]:
     """A client that has been greeted and has subscribed to nothing yet."""
-    async with connect(f"{address.ws}/v1/executions/stream", proxy=None, compression=None) as client:
+    async with connect(f"{address.ws}/v1/executions/stream", proxy=None, open_timeout=60, compression=None) as client:
         assert (await frame(client))["type"] == "stream.hello"
         yield client
 
@@ -110,7 +110,9 @@ async def test_a_client_resumes_where_it_was(address: Address, world: World, hub
     seen: list[str] = []
     position = "now"
     for _ in range(50):
-        async with connect(f"{address.ws}/v1/executions/stream", proxy=None, compression=None) as client:
+        async with connect(
+            f"{address.ws}/v1/executions/stream", proxy=None, open_timeout=60, compression=None
+        ) as client:
             await frame(client)
             reply = await ask(client, {"type": "subscribe", "channels": ["executions"], "position": position})
             position = reply["position"]
@@ -250,7 +252,7 @@ async def test_draining_tells_everybody_where_they_stand(client: ClientConnectio
 async def test_clients_that_break_off_leave_nothing_behind(address: Address, hub: Hub) -> None:
     """Also when the connection is cut without a goodbye."""
     for _ in range(5):
-        client = await connect(f"{address.ws}/v1/executions/stream", proxy=None, compression=None)
+        client = await connect(f"{address.ws}/v1/executions/stream", proxy=None, open_timeout=60, compression=None)
         await ask(client, SEED_MESSAGE)
         client.transport.abort()
     await until(lambda: hub.statistics().subscribers == 0)
@@ -267,7 +269,7 @@ async def test_two_teams_never_mix(world: World, hub: Hub) -> None:
     async with streaming(hub, world, by_header) as address:
         url = f"{address.ws}/v1/executions/stream"
         clients = {
-            team: await connect(url, proxy=None, compression=None, additional_headers={"x-team": team})
+            team: await connect(url, proxy=None, open_timeout=60, compression=None, additional_headers={"x-team": team})
             for team in ("red", "blue")
         }
         for client in clients.values():
@@ -295,7 +297,7 @@ async def test_nobody_gets_in_without_being_somebody(world: World, hub: Hub) -> 
 
     async with (
         streaming(hub, world, nobody) as address,
-        connect(f"{address.ws}/v1/executions/stream", proxy=None) as client,
+        connect(f"{address.ws}/v1/executions/stream", proxy=None, open_timeout=60) as client,
     ):
         assert (await frame(client))["message"] == "Who are you?"
         with pytest.raises(ConnectionClosed):
@@ -306,7 +308,7 @@ async def test_nobody_gets_in_without_being_somebody(world: World, hub: Hub) -> 
 async def test_the_address_of_one_execution_is_subscribed_at_once(address: Address, world: World, hub: Hub) -> None:
     """Its id may hold whatever ids hold."""
     url = f"{address.ws}/v1/executions/n8n%3Ap%2F1/stream"
-    async with connect(url, proxy=None, compression=None) as client:
+    async with connect(url, proxy=None, open_timeout=60, compression=None) as client:
         await frame(client)
         assert (await frame(client))["channels"] == ["execution:n8n:p/1"]
         assert (await frame(client))["type"] == "stream.snapshot-end"
@@ -325,8 +327,8 @@ async def test_a_stalled_reader_costs_bounded_memory_and_catches_up(world: World
             small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
             small.connect(("127.0.0.1", address.port))
             small.setblocking(False)
-            stalled = await connect(url, sock=small, proxy=None, compression=None, max_queue=1)
-            reading = await connect(url, proxy=None, compression=None)
+            stalled = await connect(url, sock=small, proxy=None, open_timeout=60, compression=None, max_queue=1)
+            reading = await connect(url, proxy=None, open_timeout=60, compression=None)
             for client in (stalled, reading):
                 await frame(client)
                 await ask(client, {"type": "subscribe", "channels": ["executions"]})
@@ -358,12 +360,12 @@ async def test_a_client_that_asks_without_reading_stops_only_itself(world: World
             small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
             small.connect(("127.0.0.1", address.port))
             small.setblocking(False)
-            asking = await connect(url, sock=small, proxy=None, compression=None, max_queue=1)
+            asking = await connect(url, sock=small, proxy=None, open_timeout=60, compression=None, max_queue=1)
             assert (await frame(asking))["type"] == "stream.hello"
             [attachment] = hub._attachments
             sending = asyncio.create_task(send_pings(asking, asked))
             await until(lambda: len(attachment._replies) >= MAX_REPLIES)
-            async with connect(url, proxy=None, compression=None) as reading:
+            async with connect(url, proxy=None, open_timeout=60, compression=None) as reading:
                 await frame(reading)
                 await ask(reading, SEED_MESSAGE)
                 await world.append()

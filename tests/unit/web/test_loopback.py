@@ -58,7 +58,7 @@ ELSEWHERE = (
 @pytest.mark.parametrize("host", HERE)
 async def test_names_of_this_machine_are_answered(address: Address, host: str) -> None:
     """With any port: a tunnel or a container may show the service under another one."""
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
         answer = await client.get(address.http, headers={"host": host, "origin": f"http://{host}"})
     assert (answer.status_code, answer.text) == (200, "secret")
 
@@ -66,7 +66,7 @@ async def test_names_of_this_machine_are_answered(address: Address, host: str) -
 @pytest.mark.parametrize("host", ELSEWHERE)
 async def test_every_other_name_is_refused_with_the_cure(address: Address, host: str) -> None:
     """A name that somebody pointed at 127.0.0.1 stays somebody's."""
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
         answer = await client.get(address.http, headers={"host": host})
     error = answer.json()["error"]
     assert (answer.status_code, error["code"]) == (421, "MISDIRECTED_REQUEST")
@@ -76,7 +76,7 @@ async def test_every_other_name_is_refused_with_the_cure(address: Address, host:
 @pytest.mark.parametrize("origin", ["null", "https://evil.example", "http://localhost.evil.example:8080", "file://"])
 async def test_a_page_from_elsewhere_may_neither_read_nor_write(address: Address, origin: str) -> None:
     """It knows the right name, but a browser tells where it is from."""
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
         for method in ("GET", "POST"):
             answer = await client.request(method, address.http, headers={"origin": origin})
             assert (answer.status_code, answer.json()["error"]["code"]) == (403, "FOREIGN_ORIGIN")
@@ -109,14 +109,14 @@ async def test_programs_that_name_no_host_are_no_browsers(address: Address) -> N
 async def test_a_websocket_is_refused_before_it_opens(address: Address, headers: dict[str, str], status: int) -> None:
     """No rule of the browser would keep a page from opening one."""
     with pytest.raises(InvalidStatus) as refused:
-        await connect(address.ws, proxy=None, additional_headers=headers)
+        await connect(address.ws, proxy=None, open_timeout=60, additional_headers=headers)
     assert refused.value.response.status_code == status
 
 
 async def test_a_websocket_of_this_machine_opens(address: Address) -> None:
     """From a page of this machine as well as from a program."""
     for headers in ({}, {"origin": "http://localhost:3000"}):
-        async with connect(address.ws, proxy=None, additional_headers=headers) as client:
+        async with connect(address.ws, proxy=None, open_timeout=60, additional_headers=headers) as client:
             assert await client.recv() == "secret"
 
 
@@ -125,7 +125,7 @@ async def test_origins_that_were_named_are_welcome() -> None:
     inside = Starlette(routes=[Route("/", page)])
     async with (
         listening(LoopbackOnly(inside, SystemClock(), ["https://dashboard.example.com"])) as address,
-        httpx.AsyncClient(trust_env=False) as client,
+        httpx.AsyncClient(trust_env=False, timeout=60) as client,
     ):
         for origin, status in (("https://Dashboard.example.com", 200), ("https://evil.example", 403)):
             assert (await client.get(address.http, headers={"origin": origin})).status_code == status

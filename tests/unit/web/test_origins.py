@@ -36,7 +36,7 @@ async def address() -> AsyncIterator[Address]:
 
 async def asked(address: Address, method: str = "GET", **headers: str) -> httpx.Response:
     """An answer to a browser."""
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return await client.request(method, f"{address.http}/v1/things", headers=named)
 
