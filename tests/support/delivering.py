@@ -93,7 +93,7 @@ async def recorded(
 
     async def are_so() -> bool:
         if passing is not None:
-            await passing.advance(5)
+            await let_pass(passing, 5)
         found[:] = await rows(store, endpoint)
         return [row.state for row, _ in found] == list(states)
 
@@ -105,11 +105,23 @@ async def passing_until(clock: ManualClock, is_so: Callable[[], Awaitable[bool]]
     """Let time pass, second by second, until it is so."""
 
     async def step() -> bool:
-        await clock.advance(1)
+        await let_pass(clock, 1)
         answer = is_so()
         return answer if isinstance(answer, bool) else await answer
 
     await eventually(step)
+
+
+async def let_pass(clock: ManualClock, for_s: float) -> None:
+    """Let time pass, unless the deliverer is at work: what it does takes none by its clock."""
+    await settle()
+    if rests(clock):
+        await clock.advance(for_s)
+
+
+def rests(clock: ManualClock) -> bool:
+    """Whether the deliverer, alone on its clock, waits for time to pass."""
+    return any(not sleeper.done() for *_, sleeper in clock._sleepers)
 
 
 async def pass_time(clock: ManualClock, deliverer: Deliverer, for_s: float, step_s: float) -> None:
@@ -134,7 +146,7 @@ async def idle(clock: ManualClock, deliverer: Deliverer) -> None:
 
     async def is_so() -> bool:
         await settle()
-        return deliverer.statistics()[:2] == (0, 0) and any(not sleeper.done() for *_, sleeper in clock._sleepers)
+        return deliverer.statistics()[:2] == (0, 0) and rests(clock)
 
     await eventually(is_so, what=lambda: str(deliverer.statistics()))
 

@@ -65,7 +65,7 @@ class Receiver:
         async def alone() -> bool:
             return not self._writers
 
-        await eventually(alone, within_s=3.0, what=lambda: f"{len(self._writers)} connections are open")
+        await eventually(alone, within_s=4.5, what=lambda: f"{len(self._writers)} connections are open")
 
     def hang_up(self) -> None:
         """Close every connection, also idle ones."""

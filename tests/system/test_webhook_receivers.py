@@ -37,7 +37,7 @@ PATIENT_S = 15.0
 HASTY_S = 0.5
 """Long enough for a connection on a busy machine, short enough to wait for the end of it."""
 
-BUSY_S = 2.0
+BUSY_S = 10.0
 """By how much a busy machine may be late."""
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -83,11 +83,18 @@ async def test_case_19_answer_counts_until_the_deadline_of_its_own_send(sender: 
 async def test_case_19_deadline_is_not_rounded(sender: Sender, receiver: Receiver) -> None:
     """Neither up to a full second, as timers often are, nor down."""
     receiver.behave(hanging)
-    # An end shortly after a full second of the loop's clock, which rounding up would put off by most of another.
-    total_s = 5.0 + (0.05 - asyncio.get_running_loop().time()) % 1
-    started_s = time.monotonic()
-    assert bare(await post(sender, receiver, total_s)) == Answer(None, "timeout")
-    assert total_s <= time.monotonic() - started_s < total_s + 0.8
+    late_s = 1.0
+    # A busy machine is late now and then, and rounding always.
+    for _ in range(5):
+        # An end shortly after a full second of the loop's clock, which rounding up would put off by most of another.
+        total_s = 5.0 + (0.05 - asyncio.get_running_loop().time()) % 1
+        started_s = time.monotonic()
+        assert bare(await post(sender, receiver, total_s)) == Answer(None, "timeout")
+        late_s = time.monotonic() - started_s - total_s
+        assert late_s >= 0
+        if late_s < 0.8:
+            break
+    assert late_s < 0.8
 
 
 async def test_case_19_connection_has_a_shorter_deadline(
@@ -105,10 +112,10 @@ async def test_case_19_connection_has_a_shorter_deadline(
 async def test_case_20_trickling_body_is_cut_at_the_deadline(sender: Sender, receiver: Receiver) -> None:
     """The status was said in time: it counts, and so does the body as far as it came."""
     receiver.behave(trickling(OK + b"content-length: 1000\r\n\r\n", b"x", 0.02))
-    answer = await post(sender, receiver, 1.0)
+    answer = await post(sender, receiver, 3.0)
     assert bare(answer) == Answer(200, body=b"x" * len(answer.body), is_truncated=True)
-    assert 1 < len(answer.body) < 100
-    assert 1_000_000 <= answer.phases_us["total"] < (1.0 + BUSY_S) * 1_000_000
+    assert 1 < len(answer.body) < 200
+    assert 3_000_000 <= answer.phases_us["total"] < (3.0 + BUSY_S) * 1_000_000
     await receiver.left()
 
 
@@ -218,7 +225,7 @@ async def test_case_22_every_2xx_is_an_answer(sender: Sender, receiver: Receiver
 async def test_case_22_announcement_alone_is_a_timeout(sender: Sender, receiver: Receiver) -> None:
     """100 says that an answer follows; it is none itself."""
     receiver.behave(saying_then_hanging(b"HTTP/1.1 100 Continue\r\n\r\n"))
-    answer = await post(sender, receiver, HASTY_S)
+    answer = await post(sender, receiver, 3.0)
     assert bare(answer) == Answer(None, "timeout")
     assert list(answer.phases_us) == ["dns", "connect", "first_byte", "total"]
 
@@ -315,13 +322,13 @@ async def test_case_28_resend_has_the_rest_of_the_deadline(sender: Sender, recei
     receiver.behave(answering(200), _cutting_late, hanging)
     await post(sender, receiver)
     started_s = time.monotonic()
-    assert bare(await post(sender, receiver, 2.0)) == Answer(None, "timeout")
+    assert bare(await post(sender, receiver, 5.0)) == Answer(None, "timeout")
     assert len(receiver.requests) == 3
-    assert 2.0 <= time.monotonic() - started_s < 2.9
+    assert 5.0 <= time.monotonic() - started_s < 7.9
 
 
 async def _cutting_late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await asyncio.sleep(1.0)  # slowness itself, not a wait for something to have happened
+    await asyncio.sleep(3.0)  # slowness itself, not a wait for something to have happened
     await cutting(reader, writer)
 
 
@@ -449,5 +456,5 @@ async def test_case_36_proxies_of_the_environment_are_ignored(
         async with open_sender(Targets(LOOPBACK)) as sender:
             assert bare(await post(sender, receiver)) == Answer(200)
             secure = receiver.url.replace("http:", "https:")
-            assert (await sender.send(secure, {}, b"{}", HASTY_S)).failure in {"tls", "timeout"}
+            assert (await sender.send(secure, {}, b"{}", 3.0)).failure in {"tls", "timeout"}
         assert (proxy.connections, receiver.connections) == (0, 2)

@@ -68,7 +68,7 @@ async def test_case_25_retry_after_is_obeyed(
         await pass_time(clock, deliverer, after_s - 1, (after_s - 1) / 4)
         assert len(receiver.requests) == 1
         await clock.advance(2)
-        await recorded(store, endpoint, "delivered", "delivered")
+        await recorded(store, endpoint, "delivered", "delivered", passing=clock)
 
 
 async def test_case_26_unavailable_receiver_is_asked_on_schedule(

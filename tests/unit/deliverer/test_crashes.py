@@ -7,7 +7,6 @@ from monitor.store.base import Store
 from monitor.webhooks.endpoint import MAX_IN_FLIGHT
 from tests.support.clocks import ManualClock
 from tests.support.delivering import (
-    HASTY_S,
     AdjustableClock,
     FailingStore,
     claim_as,
@@ -21,10 +20,21 @@ from tests.support.delivering import (
     register,
     rows,
 )
-from tests.support.receiver import Receiver, accepting_after, answering, hanging, receiving
+from tests.support.receiver import Behaviour, Receiver, accepting_after, answering, hanging, receiving
 from tests.support.service import eventually
 
 HOUR_S = 3600
+
+
+def refusing_after(told: asyncio.Event) -> Behaviour:
+    """500, once the test says so."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await told.wait()
+        await answering(500)(reader, writer)
+
+    return refuse
+
 
 # --- crashes ---------------------------------------------------------------------------------------------------------
 
@@ -57,40 +67,41 @@ async def test_deliverer_that_returns_goes_on_at_once(store: Store, receiver: Re
 
 async def test_case_06_late_end_changes_nothing(store: Store, receiver: Receiver, clock: ManualClock) -> None:
     """Case 6: a send that outlives its lease is recorded, but the delivery is the new owner's."""
-    endpoint = await register(store, receiver.url, timeout_s=HASTY_S)
+    endpoint = await register(store, receiver.url)
     await owe(store, clock, [endpoint], "ev_1")
-    receiver.behave(hanging)
+    told = asyncio.Event()
+    receiver.behave(refusing_after(told))
     async with delivering(store, clock):
         await receiver.received(1)
         after_the_lease = ManualClock(clock.now_us() + round(LEASE_S * 1_000_000) + 1)
         await store.write(claim_as("elsewhere", after_the_lease))
+        told.set()
 
         async def first_has_ended() -> bool:
-            return (await rows(store, endpoint))[0][1][0].error == "timeout"
+            return (await rows(store, endpoint))[0][1][0].error == "status"
 
         await eventually(first_has_ended)
         ((row, attempts),) = await rows(store, endpoint)
     assert row.state == "leased"
-    assert [(one.n, one.error) for one in attempts] == [(1, "timeout"), (2, None)]
+    assert [(one.n, one.error) for one in attempts] == [(1, "status"), (2, None)]
 
 
 async def test_case_45_removed_endpoint_ends_without_effect(
     store: Store, receiver: Receiver, clock: ManualClock
 ) -> None:
     """Case 45: what is under way may end, what is owed is cancelled, the loop goes on."""
-    endpoint, other = (
-        await register(store, receiver.url, timeout_s=HASTY_S),
-        await register(store, receiver.url, "wh_2"),
-    )
+    endpoint, other = await register(store, receiver.url), await register(store, receiver.url, "wh_2")
     await owe(store, clock, [endpoint], "ev_1")
-    receiver.behave(hanging, answering(200))
+    told = asyncio.Event()
+    receiver.behave(accepting_after(told), answering(200))
     async with delivering(store, clock) as deliverer:
         await receiver.received(1)
         await store.write(lambda writer: writer.remove_endpoint(endpoint.team, endpoint.id))
         await owe(store, clock, [other], "ev_2")
         deliverer.wake()
         await recorded(store, other, "delivered")
-        await passing_until(clock, lambda: deliverer.statistics()[:2] == (0, 0))
+        told.set()
+        await idle(clock, deliverer)
     assert [row.state for row, _ in await rows(store, endpoint)] == ["cancelled"]
 
 
@@ -128,7 +139,7 @@ async def test_case_11_stop_in_the_middle_of_hundreds_leaves_no_lease(
             in_time = lanes // 2 * MAX_IN_FLIGHT
             await receiver.received(in_time)
             await slow.received(200 - in_time)
-            stopping = asyncio.create_task(deliverer.stop(grace_s=1.0))
+            stopping = asyncio.create_task(deliverer.stop(grace_s=4.0))
             await asyncio.sleep(0)
             told.set()
             await stopping
@@ -169,8 +180,13 @@ async def test_case_07_outage_of_the_store_loses_no_attempt(
         await receiver.received(1)
         failing.fails = True
         told.set()
+
+        async def is_unrecorded() -> bool:
+            return deliverer.statistics()[:2] == (0, 1)
+
+        await eventually(is_unrecorded)
         await passing_until(clock, lambda: failing.failures > 2)
-        assert deliverer.statistics()[:2] == (0, 1)
+        assert await is_unrecorded()
         failing.fails = False
         ((_, attempts),) = await recorded(store, endpoint, "delivered", passing=clock)
     assert ([one.status for one in attempts], len(receiver.requests)) == ([200], 1)
@@ -183,12 +199,7 @@ async def test_case_06_late_end_counts_for_nobody(store: Store, receiver: Receiv
     async with receiving() as slow:
         endpoint = await register(store, slow.url, retry_delays_s=())
         told = asyncio.Event()
-
-        async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await told.wait()
-            await answering(500)(reader, writer)
-
-        slow.behave(refuse)
+        slow.behave(refusing_after(told))
         await owe(store, clock, [endpoint], "ev_1")
         async with delivering(failing, clock) as deliverer:
             await slow.received(1)

@@ -93,8 +93,8 @@ async def test_hundreds_that_hang_delay_others_by_moments(store: Store, receiver
             assert (receiver.requests, deliverer.statistics().in_flight) == ([], CONCURRENCY)
             owed_us = clock.now_us()
             await passing_until(clock, lambda: bool(receiver.requests))
-            assert clock.now_us() - owed_us <= (PATIENCE_S + 2 * RECHECK_S) * 1_000_000
-            await recorded(store, healthy, "delivered")
+            ((_, (attempt,)),) = await recorded(store, healthy, "delivered")
+            assert attempt.started_us - owed_us <= (PATIENCE_S + 2 * RECHECK_S) * 1_000_000
             # All others hang too by now: no bound was lifted, only moved.
             await slow.received(lanes * MAX_IN_FLIGHT)
             assert lanes * MAX_IN_FLIGHT == deliverer.statistics().in_flight < MOST_IN_FLIGHT
@@ -120,9 +120,8 @@ async def test_case_12_slow_receivers_never_take_all_room(
             healthy = await register(store, receiver.url, "wh_healthy")
             await owe(store, clock, [healthy], *map(str, range(20)))
             deliverer.wake()
-            owed_us = clock.now_us()
-            await recorded(store, healthy, *["delivered"] * 20, passing=clock)
-            assert clock.now_us() - owed_us < 30_000_000
+            # Before any of those that hang is given up: no time passes.
+            await recorded(store, healthy, *["delivered"] * 20)
 
 
 async def test_case_18_cap_holds_for_what_somebody_wants_again(
