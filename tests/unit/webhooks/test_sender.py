@@ -18,7 +18,7 @@ from monitor.webhooks.targets import Targets
 from tests.support.receiver import LOOPBACK, Receiver, accepting_after, answering, hanging, receiving, saying
 
 PATIENT_S = 10.0
-HASTY_S = 0.5
+HASTY_S = 3.0
 """Long enough for a connection on a busy machine, short enough to wait for the lack of an answer."""
 
 
