@@ -19,9 +19,9 @@ from monitor.webhooks.endpoint import MAX_IN_FLIGHT
 from tests.support.receiver import LOOPBACK, Receiver, answering, hanging, receiving
 from tests.support.service import Service, eventually
 
-MANY: Final = 10_000
+MANY: Final = 4_000
 LIVE: Final = 500
-WITHIN_S: Final = 120.0
+WITHIN_S: Final = 240.0
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ async def in_states(client: httpx.AsyncClient, webhook: str, *states: str) -> li
 
 
 async def seeded(service: Service, url: str) -> str:
-    """Ten thousand deliveries that were set aside: the address of their webhook."""
+    """Thousands of deliveries that were set aside: the address of their webhook."""
     async with service.client() as client:
         webhook = await register(client, url)
     assert await service.stop() == 0
