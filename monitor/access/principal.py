@@ -20,6 +20,8 @@ class Principal:
     address: str | None = None
     # Requests in a second; None = as many as the service grants to each token.
     rate: int | None = None
+    # Of a browser that came in by a cookie.
+    session_id: str | None = None
 
     def may(self, scope: Scope) -> bool:
         """Whether it has `scope`: by its role, and by its token."""

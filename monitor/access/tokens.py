@@ -48,10 +48,10 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     # When it was used last, to the minute; kept beside the rest of the row.
     last_used_us: int | None = None
 
-    def principal(self, address: str | None = None) -> Principal:
-        """Who asks with it, from `address`."""
+    def principal(self, address: str | None = None, session_id: str | None = None) -> Principal:
+        """Who asks with it, from `address`, in a browser's session where it is not None."""
         scopes = None if self.scopes is None else frozenset(self.scopes)
-        return Principal(self.team, self.name, self.role, scopes, self.id, address, self.rate)
+        return Principal(self.team, self.name, self.role, scopes, self.id, address, self.rate, session_id)
 
 
 class Shown(NamedTuple):

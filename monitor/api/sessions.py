@@ -80,8 +80,10 @@ class _Face:
         cookie = request.cookies.get(COOKIE)
         return json_reply(_session(who, self.sessions.csrf(cookie) if cookie else None), headers=_NOT_KEPT)
 
-    async def end(self, request: Request, _who: Principal) -> Response:
-        """The browser forgets its cookie."""
+    async def end(self, request: Request, who: Principal) -> Response:
+        """The browser forgets its cookie, which is good no more wherever it was copied to; its streams end."""
+        if who.session_id is not None:
+            await self.sessions.leave(request.cookies[COOKIE])
         response = Response(status_code=204, headers=_NOT_KEPT)
         _set_cookie(response, request, "", 0)
         return response

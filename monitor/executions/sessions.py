@@ -1,11 +1,12 @@
 """Browsers: a ticket to come in with, once and within seconds, and a session that then stands for the token.
 
 Neither is the token: a ticket may stand in the address of a stream, where a browser can send no header, and a session
-in a cookie that no script reads. Both end with the token at once.
+in a cookie that no script reads. Both end with the token at once; a session that is left is good no more wherever its
+cookie was copied to, and its streams end.
 """
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Final, NamedTuple
 
@@ -15,9 +16,9 @@ from monitor.access.principal import Principal
 from monitor.access.sealing import Sealer, Unopenable
 from monitor.access.tokens import Token
 from monitor.clock import Clock
-from monitor.errors import SessionInvalid, TicketInvalid
+from monitor.errors import RateLimited, SessionInvalid, TicketInvalid
 from monitor.executions.credentials import Credentials
-from monitor.store.access import Ticket
+from monitor.store.access import EndedSession, Ticket
 from monitor.store.base import Store, Writer
 
 TICKET_S: Final = 30
@@ -25,6 +26,9 @@ TICKET_S: Final = 30
 
 SESSION_S: Final = 12 * 3600
 """A working day."""
+
+MOST_LEFT: Final = 1_000
+"""Sessions of one token that were left within `SESSION_S`: each is remembered until it would have ended by itself."""
 
 _TICKET_BYTES: Final = 24
 _MARK_BYTES: Final = 8
@@ -48,6 +52,13 @@ class Session(NamedTuple):
     csrf: str
     # Microseconds.
     expires_us: int
+
+
+class Came(NamedTuple):
+    """Whose session a browser came with, and which one it is."""
+
+    token: Token
+    session_id: str
 
 
 class _Sealed(msgspec.Struct, array_like=True, frozen=True):
@@ -89,7 +100,7 @@ class Sessions:
         await self._store.write(keep)
         return ShownTicket(text, row.expires_us)
 
-    async def redeemed(self, text: str) -> Token:
+    async def redeemed(self, text: str, address: str | None = None) -> Token:
         """Whose ticket that is; it is void from now on.
 
         Raises TicketInvalid for one that was never made, was shown before or is too old, and what `Credentials.held`
@@ -101,7 +112,7 @@ class Sessions:
         row = await self._store.write(lambda writer: writer.take_ticket(digest))
         if row is None or row.expires_us <= self._clock.now_us() or not row.token_id:
             raise TicketInvalid
-        return await self._credentials.held(row.token_id)
+        return await self._credentials.held(row.token_id, address)
 
     def _ticket_text(self, secret: bytes) -> str:
         """The secret and a mark that only we can make: what strangers make up never reaches the store's writer."""
@@ -123,15 +134,36 @@ class Sessions:
         cookie = self._sealer.token(_PURPOSE, msgspec.msgpack.encode(sealed))
         return Session(cookie, self.csrf(cookie), expires_us)
 
-    async def holder(self, cookie: str) -> Token:
+    async def holder(self, cookie: str, address: str | None = None) -> Came:
         """Whose session that is. Raises SessionInvalid, and what `Credentials.held` does."""
+        sealed = self._opened(cookie)
+        session_id = _id(cookie)
+        if session_id in await self._credentials.ended():
+            raise SessionInvalid
+        return Came(await self._credentials.held(sealed.token_id, address), session_id)
+
+    async def leave(self, cookie: str) -> None:
+        """End the session in this process once this returns, in every other within a second; its streams with it.
+
+        Raises SessionInvalid, StoreUnavailable, and RateLimited where that token has left `MOST_LEFT` of them.
+        """
+        sealed = self._opened(cookie)
+        left = EndedSession(_id(cookie), sealed.token_id, sealed.expires_us)
+        others = [it for it in (await self._credentials.ended()).values() if it.token_id == left.token_id]
+        if len(others) >= MOST_LEFT:
+            message = f"this token has left {MOST_LEFT} sessions; revoke it, which ends them all"
+            raise RateLimited(message, retry_after_s=_left_s(others, self._clock.now_us()))
+        await self._store.write(lambda writer: writer.end_session(left), durable=True)
+        await self._credentials.refresh()
+
+    def _opened(self, cookie: str) -> _Sealed:
         try:
             sealed = _decode(self._sealer.untoken(_PURPOSE, cookie))
         except Unopenable:
             raise SessionInvalid from None
         if sealed.expires_us <= self._clock.now_us():
             raise SessionInvalid
-        return await self._credentials.held(sealed.token_id)
+        return sealed
 
     def csrf(self, cookie: str) -> str:
         """What scripts of our own page show beside the cookie: others can send that, but not read this."""
@@ -140,6 +172,16 @@ class Sessions:
     def is_csrf_of(self, cookie: str, said: str) -> bool:
         """Whether `said` is that."""
         return hmac.compare_digest(self.csrf(cookie).encode(), said.encode())
+
+
+def _id(cookie: str) -> str:
+    """Names the session without opening it: nobody comes in with this."""
+    return sha256(cookie.encode()).digest()[:16].hex()
+
+
+def _left_s(sessions: Sequence[EndedSession], now_us: int) -> int:
+    """Until the first of them is forgotten."""
+    return max(1, (min(it.expires_us for it in sessions) - now_us) // 1_000_000)
 
 
 def _digest(ticket: str) -> bytes:

@@ -72,7 +72,10 @@ class Tokens:
         self._clock, self._random_bytes = clock, random_bytes
 
     async def create(self, who: Principal, wish: TokenWish) -> Made:
-        """A new token of the team. Raises InsufficientPermissions for one that may do more than `who`, InvalidToken."""
+        """A new token of the team, good from now on.
+
+        Raises InsufficientPermissions for one that may do more than `who`, InvalidToken.
+        """
         team = reach(who, wish.team)
         if above := excess(who, wish.role, wish.scopes):
             raise InsufficientPermissions(
@@ -88,7 +91,9 @@ class Tokens:
             self._note(writer, who, "token.create", made.token)
             return writer.add_token(made.token)
 
-        return made._replace(token=await self._store.write(work, durable=True))
+        token = await self._store.write(work, durable=True)
+        await self._credentials.refresh()
+        return made._replace(token=token)
 
     async def first(self) -> Made | None:
         """A token for an administrator of the whole service, if there never was any; None ever after."""

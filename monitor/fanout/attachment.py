@@ -76,6 +76,8 @@ class Label(NamedTuple):
     client: str
     # Of the token that the connection was opened with; None where nobody was asked.
     token_id: str | None = None
+    # Of the browser's session that it was opened in; None outside of any.
+    session_id: str | None = None
 
 
 class Attachment:

@@ -15,11 +15,12 @@ from typing import Any, Final, NamedTuple
 from monitor.access.positions import position_token
 from monitor.access.sealing import Sealer
 from monitor.clock import Clock
-from monitor.errors import InvalidPosition, Shed, TokenRevoked
+from monitor.errors import InvalidPosition, Shed
 from monitor.events.position import Position
 from monitor.fanout.attachment import Attachment, Label, Outlet, same_life
 from monitor.fanout.channels import Selection
-from monitor.fanout.controls import Fresh, Problem, Stale
+from monitor.fanout.controls import Fresh, Stale
+from monitor.fanout.expulsion import Expulsion
 from monitor.fanout.feed import Feed, Limits, Tally
 from monitor.fanout.flushing import SLICE, Flushing
 from monitor.fanout.replay import Replay
@@ -103,7 +104,7 @@ class Hub:
         self._departures: Counter[str] = Counter()
         self._draining = False
         # Tokens that have ended while this process lives: few, and their ids are short.
-        self._expelled: set[str] = set()
+        self._expulsion = Expulsion()
         self._empty = asyncio.Event()
         self._beats_s = 0.0
         # When the journal took the first event that was published since the last flush.
@@ -152,8 +153,7 @@ class Hub:
             self._feed, self._replay, self._snapshots, wire, label=label, outlet=outlet, on_leave=self._left
         )
         self._attachments.add(attachment)
-        if label.token_id in self._expelled:
-            _turn_out(attachment)
+        self._expulsion.apply(attachment)
         if self._draining:
             attachment.drain(self._retry_ms())
         return attachment
@@ -175,12 +175,12 @@ class Hub:
             if each.label.team == team
         ]
 
-    def expel(self, token_id: str) -> None:
-        """End what was opened with that token, now and later: it is good no more. Who reads is told so."""
-        self._expelled.add(token_id)
+    def expel(self, credential: str) -> None:
+        """End what was opened with that token or session, now and later: it is good no more. Who reads is told so."""
+        self._expulsion.add(credential)
         for attachment in tuple(self._attachments):
-            if attachment.label.token_id == token_id:
-                _turn_out(attachment)
+            if credential in (attachment.label.token_id, attachment.label.session_id):
+                self._expulsion.apply(attachment)
 
     def stale(self, members: Stale) -> None:
         """Tell everybody, once, that the service stands still; newcomers too, until `freshen`."""
@@ -343,8 +343,3 @@ class Hub:
             self._departures[attachment.ended or "left"] += 1
         if not self._attachments:
             self._empty.set()
-
-
-def _turn_out(attachment: Attachment) -> None:
-    attachment.say("stream.error", Problem(code=TokenRevoked.code, message=TokenRevoked().message))
-    attachment.end("unauthorized")

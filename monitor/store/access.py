@@ -25,11 +25,21 @@ class Ticket(NamedTuple):
     expires_us: int
 
 
+class EndedSession(NamedTuple):
+    """A browser's session that was left before its time."""
+
+    # Hexadecimal digits.
+    id: str
+    token_id: str
+    # When it would have ended by itself, in microseconds.
+    expires_us: int
+
+
 class AccessReader(Protocol):
     """Questions about tokens and audit."""
 
     def tokens_version(self) -> int:
-        """Grows whenever a token is made or revoked; 0 = there never was one."""
+        """Grows whenever a token is made or revoked, or a session left; 0 = there never was one."""
         ...
 
     def find_token(self, token_id: str) -> FoundToken:
@@ -38,6 +48,10 @@ class AccessReader(Protocol):
 
     def tokens_changed(self, since_version: int) -> Sequence[Token]:
         """Tokens that were made or revoked after a version."""
+        ...
+
+    def ended_sessions(self) -> Sequence[EndedSession]:
+        """Sessions that were left and have not been forgotten."""
         ...
 
     def tokens(self, team: str, *, after_key: int = 0, limit: int | None = None) -> Sequence[Token]:
@@ -76,8 +90,12 @@ class AccessWriter(AccessReader, Protocol):
         """Remove it and say what it was; None = there is none, or somebody has taken it."""
         ...
 
+    def end_session(self, session: EndedSession) -> None:
+        """Keep that it was left; again, it changes nothing."""
+        ...
+
     def forget_tickets(self, before_us: int) -> None:
-        """Remove those that expired before."""
+        """Remove those that expired before, and sessions that were left and would have."""
         ...
 
     def note(self, entry: AuditEntry) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, delete, func, insert, or_, select, updat
 from monitor.access.audit import AuditEntry, AuditQuery
 from monitor.access.tokens import Token
 from monitor.store import tables
-from monitor.store.access import FoundToken, Ticket
+from monitor.store.access import EndedSession, FoundToken, Ticket
 
 _A: Final = tables.audit.c
 _K: Final = tables.tickets.c
@@ -19,6 +19,9 @@ _T: Final = tables.tokens.c
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode_token: Final = msgspec.msgpack.Decoder(Token).decode
 _decode_entry: Final = msgspec.msgpack.Decoder(AuditEntry).decode
+
+_ENDED: Final = "ended:"
+"""Before the token's id in rows of sessions that were left: they stand among the tickets, and are forgotten as they."""
 
 _TOKEN: Final = (_T.key, _T.body, _T.last_used_us)
 
@@ -38,6 +41,11 @@ class AccessReads:
     def tokens_changed(self, since_version: int) -> Sequence[Token]:
         wanted = select(*_TOKEN).where(_T.changed > since_version)
         return [_token(row) for row in self._connection.execute(wanted)]
+
+    def ended_sessions(self) -> Sequence[EndedSession]:
+        wanted = select(_K.digest, _K.token_id, _K.expires_us).where(_K.token_id.startswith(_ENDED))
+        found = self._connection.execute(wanted)
+        return [EndedSession(id_.hex(), of.removeprefix(_ENDED), expires_us) for id_, of, expires_us in found]
 
     def tokens(self, team: str, *, after_key: int = 0, limit: int | None = None) -> Sequence[Token]:
         wanted = select(*_TOKEN).where(_T.team == team, _T.key > after_key).order_by(_T.key).limit(limit)
@@ -81,6 +89,12 @@ class AccessWrites(AccessReads):
         taken = delete(tables.tickets).where(_K.digest == digest).returning(_K.digest, _K.token_id, _K.expires_us)
         found = self._connection.execute(taken).one_or_none()
         return None if found is None else Ticket(*found)
+
+    def end_session(self, session: EndedSession) -> None:
+        digest = bytes.fromhex(session.id)
+        if self._connection.scalars(select(_K.digest).where(_K.digest == digest)).first() is None:
+            self.add_ticket(Ticket(digest, f"{_ENDED}{session.token_id}", session.expires_us))
+            self._next_version()
 
     def forget_tickets(self, before_us: int) -> None:
         self._connection.execute(delete(tables.tickets).where(_K.expires_us < before_us))

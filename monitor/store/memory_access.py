@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from monitor.access.audit import AuditEntry, AuditQuery
 from monitor.access.tokens import Token
-from monitor.store.access import FoundToken, Ticket
+from monitor.store.access import EndedSession, FoundToken, Ticket
 
 
 @dataclass(slots=True)
@@ -20,11 +20,17 @@ class AccessTables:
     changed: dict[str, int] = field(default_factory=dict)
     audit: dict[int, AuditEntry] = field(default_factory=dict)
     tickets: dict[bytes, Ticket] = field(default_factory=dict)
+    ended: dict[str, EndedSession] = field(default_factory=dict)
 
     def copy(self) -> "AccessTables":
         """Tables of their own that share the rows."""
         return AccessTables(
-            self.tokens_version, dict(self.tokens), dict(self.changed), dict(self.audit), dict(self.tickets)
+            self.tokens_version,
+            dict(self.tokens),
+            dict(self.changed),
+            dict(self.audit),
+            dict(self.tickets),
+            dict(self.ended),
         )
 
 
@@ -42,6 +48,9 @@ class MemoryAccess:
     def tokens_changed(self, since_version: int) -> Sequence[Token]:
         changed = self._access.changed.items()
         return [self._access.tokens[token_id] for token_id, version in changed if version > since_version]
+
+    def ended_sessions(self) -> Sequence[EndedSession]:
+        return list(self._access.ended.values())
 
     def tokens(self, team: str, *, after_key: int = 0, limit: int | None = None) -> Sequence[Token]:
         return [it for it in self._access.tokens.values() if it.team == team and it.key > after_key][:limit]
@@ -74,9 +83,16 @@ class MemoryAccess:
     def take_ticket(self, digest: bytes) -> Ticket | None:
         return self._access.tickets.pop(digest, None)
 
+    def end_session(self, session: EndedSession) -> None:
+        if session.id not in self._access.ended:
+            self._access.ended[session.id] = session
+            self._access.tokens_version += 1
+
     def forget_tickets(self, before_us: int) -> None:
         for ticket in [it for it in self._access.tickets.values() if it.expires_us < before_us]:
             del self._access.tickets[ticket.digest]
+        for session in [it for it in self._access.ended.values() if it.expires_us < before_us]:
+            del self._access.ended[session.id]
 
     def note(self, entry: AuditEntry) -> None:
         key = len(self._access.audit) + 1

@@ -164,7 +164,7 @@ class Streams:
         sid = f"{self._chance.getrandbits(48):012x}"
         host, port = scope.get("client") or ("unknown", 0)
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        return Label(sid, wire.name, who.team, address, who.token_id)
+        return Label(sid, wire.name, who.team, address, who.token_id, who.session_id)
 
     def _retry_ms(self, error: MonitorError) -> int:
         return self._chance.randint(*(RETRY_LATER_MS if error.retryable else RETRY_REFUSED_MS))

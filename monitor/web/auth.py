@@ -62,33 +62,36 @@ class Guard:
     async def __call__(self, connection: Connection) -> Principal:
         """Whose token the connection shows.
 
-        Raises Unauthenticated, TokenInUrl, AddressNotAllowed, ForeignOrigin, CsrfTokenMissing, StoreUnavailable.
+        Raises Unauthenticated, TokenInUrl, AddressNotAllowed, ForeignOrigin, CsrfTokenMissing, RateLimited,
+        StoreUnavailable.
         """
         _check_url(connection)
-        token = await self._holder(connection)
         address = client_address(connection)
+        token, session_id = await self._holder(connection, address)
         _check_address(token, address)
-        return token.principal(address)
+        return token.principal(address, session_id)
 
-    async def _holder(self, connection: Connection) -> Token:
+    async def _holder(self, connection: Connection, address: str | None) -> tuple[Token, str | None]:
+        """And the session, where it comes by one."""
         headers = Headers(scope=connection)
         if "authorization" in headers:
             scheme, said = _authorization(headers)
-            return await (self._sessions.redeemed if scheme == "ticket" else self._credentials.holder)(said)
+            look = self._sessions.redeemed if scheme == "ticket" else self._credentials.holder
+            return await look(said, address), None
         if ticket := QueryParams(connection.get("query_string", b"")).get(TICKET):
             if _changes(connection):
                 # A page elsewhere could have a browser send it, and so sign it in as somebody else.
                 raise TokenInUrl("a ticket in an address only reads; send 'Authorization: Ticket ...'", field=TICKET)
-            return await self._sessions.redeemed(ticket)
+            return await self._sessions.redeemed(ticket, address), None
         cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE)
         if not cookie:
             raise TokenMissing
         if not is_own_page(headers, self._origins):
             raise ForeignOrigin("sessions are for pages of this service; those of others show a token or a ticket")
-        holder = await self._sessions.holder(cookie)
+        came = await self._sessions.holder(cookie, address)
         if _changes(connection):
             self._check_csrf(cookie, headers)
-        return holder
+        return came
 
     def _check_csrf(self, cookie: str, headers: Headers) -> None:
         if not self._sessions.is_csrf_of(cookie, headers.get("x-csrf-token", "")):

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from monitor.access.audit import AuditEntry, AuditQuery
 from monitor.store import Store
-from monitor.store.access import Ticket
+from monitor.store.access import EndedSession, Ticket
 from monitor.store.base import Writer
 from tests.support.tokens import make_token
 
@@ -81,6 +81,18 @@ class AccessContract:
         taken = [await store.write(partial(_take, ticket.digest)) for ticket in tickets]
         assert taken == [None, tickets[1], None]
 
+    async def test_session_that_was_left_is_known_until_it_is_forgotten(self, store: Store) -> None:
+        """Beside tickets, which it is none of; to leave it raises the version, once."""
+        left = [EndedSession(f"{number:032x}", f"tok_{number}", 1000 + number) for number in range(2)]
+        for session in (*left, left[0]):
+            await store.write(partial(_end, session))
+        assert await store.read(lambda reader: reader.tokens_version()) == 2
+        assert sorted(await store.read(lambda reader: reader.ended_sessions())) == left
+        await store.write(partial(_add, Ticket(b"t" * 32, "tok_0", 2000)))
+        await store.write(lambda writer: writer.forget_tickets(1001))
+        assert list(await store.read(lambda reader: reader.ended_sessions())) == left[1:]
+        assert (await store.write(partial(_take, b"t" * 32))) is not None
+
     async def test_audit_is_read_from_its_end_by_team_and_tests(self, store: Store) -> None:
         """Newest first, behind a key, up to a limit; every test narrows, and other teams' lines are never shown."""
         told = (
@@ -127,6 +139,10 @@ class AccessContract:
 
 def _add(ticket: Ticket, writer: Writer) -> None:
     writer.add_ticket(ticket)
+
+
+def _end(session: EndedSession, writer: Writer) -> None:
+    writer.end_session(session)
 
 
 def _take(digest: bytes, writer: Writer) -> Ticket | None:

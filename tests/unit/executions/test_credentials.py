@@ -11,9 +11,18 @@ from msgspec.structs import replace
 from monitor.access.principal import Principal
 from monitor.access.tokens import SECRET_BYTES, token_text
 from monitor.clock import Clock
-from monitor.errors import StoreUnavailable, TokenExpired, TokenInvalid, TokenMalformed, TokenRevoked
+from monitor.errors import (
+    MonitorError,
+    RateLimited,
+    StoreUnavailable,
+    TokenExpired,
+    TokenInvalid,
+    TokenMalformed,
+    TokenRevoked,
+)
 from monitor.executions.audit import Audit
 from monitor.executions.credentials import USED_TO_US, Credentials
+from monitor.executions.failures import MOST_FAILURES, WINDOW_S, Failures
 from monitor.executions.tokens import Tokens
 from monitor.store.base import Reader
 from monitor.store.memory import MemoryStore
@@ -263,3 +272,91 @@ async def test_last_use_is_kept_to_the_minute(
         await clock.advance(1)
         assert (await last_used_us() or 0) >= first_us + USED_TO_US
         assert store.writes == writes + 2
+
+
+# --- who guesses -----------------------------------------------------------------------------------------------------
+
+NAT = "203.0.113.9"
+
+
+def guess(number: int) -> str:
+    """A token that nobody made."""
+    return token_text(f"tok_{number:016x}", b"g" * SECRET_BYTES)
+
+
+async def flood(credentials: Credentials, count: int, address: str | None = NAT) -> list[MonitorError]:
+    """What so many guesses at once are told."""
+    told = await asyncio.gather(
+        *(credentials.holder(guess(number), address) for number in range(count)), return_exceptions=True
+    )
+    return [it for it in told if isinstance(it, MonitorError)]
+
+
+async def test_guesses_of_an_address_cost_the_store_so_many_looks(
+    store: CountingStore, credentials: Credentials, clock: ManualClock
+) -> None:
+    """A thousand at once, too; whoever guesses on is told when to come back, and then has as many again."""
+    for _ in range(2):
+        before = store.reads
+        told = await flood(credentials, 1000)
+        assert [type(it) for it in told].count(TokenInvalid) == MOST_FAILURES
+        refused = [it for it in told if isinstance(it, RateLimited)]
+        assert (len(refused), refused[0].retry_after_s) == (1000 - MOST_FAILURES, WINDOW_S)
+        assert store.reads - before <= MOST_FAILURES + 1
+        assert {type(it) for it in await flood(credentials, 1, "203.0.113.10")} == {TokenInvalid}
+        await clock.advance(WINDOW_S - 0.001)
+        assert {type(it) for it in await flood(credentials, 1)} == {RateLimited}
+        await clock.advance(0.001)
+
+
+async def test_good_token_passes_whoever_guesses_at_its_address(
+    store: CountingStore, credentials: Credentials, clock: ManualClock
+) -> None:
+    """Held or never seen before, made before the flood or during it, also by another process; a dead one does not."""
+    held, new = await add_token(store, "held"), await add_token(store, "new")
+    dead = await add_token(store, "dead", revoked_us=5)
+    over = await add_token(store, "over", expires_us=clock.now_us() + 2_000_000)
+    await credentials.holder(held, NAT)
+    async with kept_up(credentials):
+        await clock.advance(1)
+        await flood(credentials, 1000)
+        for text in (held, new):
+            assert (await credentials.holder(text, NAT)).name in ("held", "new")
+        late = await add_token(store, "late")
+        await clock.advance(1)
+        assert (await credentials.holder(late, NAT)).name == "late"
+        await clock.advance(1)
+        before = store.reads
+        for text in (dead, over):
+            with pytest.raises(RateLimited):
+                await credentials.holder(text, NAT)
+        assert store.reads == before
+
+
+async def test_good_tokens_are_no_failures(store: CountingStore, credentials: Credentials) -> None:
+    """However many are seen for the first time at once."""
+    texts = [await add_token(store, f"{number:04}") for number in range(MOST_FAILURES)]
+    found = await asyncio.gather(*(credentials.holder(text, NAT) for text in texts[:-1]))
+    assert len(found) == MOST_FAILURES - 1
+    assert {type(it) for it in await flood(credentials, MOST_FAILURES)} == {TokenInvalid}
+    assert (await credentials.holder(texts[-1], NAT)).name == f"{MOST_FAILURES - 1:04}"
+
+
+async def test_network_of_ipv6_is_one_address(credentials: Credentials) -> None:
+    """Everybody has 2^64 of them; an IPv4 address inside IPv6 is that address."""
+    for number in range(MOST_FAILURES):
+        await flood(credentials, 1, f"2001:db8::{number:x}")
+    assert {type(it) for it in await flood(credentials, 1, "2001:db8::ffff:1")} == {RateLimited}
+    assert {type(it) for it in await flood(credentials, 1, "2001:db8:0:1::1")} == {TokenInvalid}
+    await flood(credentials, MOST_FAILURES, f"::ffff:{NAT}")
+    assert {type(it) for it in await flood(credentials, 1)} == {RateLimited}
+
+
+async def test_addresses_that_are_kept_are_bounded(clock: ManualClock) -> None:
+    """A flood from many takes no more memory; what is no address at all is one."""
+    failures = Failures(clock)
+    for number in range(30_000):
+        failures.add(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}")
+    for nothing in (None, "", "unix:", "999.1.1.1"):
+        failures.add(nothing)
+    assert failures.statistics() == 10_000

@@ -10,7 +10,10 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from monitor.app import Parts, create_app, open_parts
-from monitor.errors import TicketInvalid
+from monitor.errors import SessionInvalid, TicketInvalid
+from monitor.executions import sessions
+from monitor.executions.credentials import Credentials
+from monitor.executions.sessions import Sessions
 from monitor.settings import read_settings
 from monitor.web.auth import COOKIE
 from tests.support.clocks import NOON_US, ManualClock
@@ -167,6 +170,104 @@ async def test_cookie_is_for_browsers_alone(client: httpx.AsyncClient, token: st
     assert {"HttpOnly", "SameSite=strict", "Path=/", "Max-Age=43200"} <= set(said.split("; "))
     assert token.split("_")[1] not in said
     assert token.split("_")[2] not in said
+
+
+async def test_session_that_was_left_is_void_wherever_its_cookie_went(
+    client: httpx.AsyncClient, parts: Parts, token: str
+) -> None:
+    """A copy of it opens nothing; other sessions of the token, and the token itself, go on."""
+    await sign_in(client, f"Bearer {token}")
+    other = {"cookie": f"{COOKIE}={client.cookies[COOKIE]}"}
+    client.cookies.clear()
+    mine = await sign_in(client, f"Bearer {token}")
+    copied = {"cookie": f"{COOKIE}={client.cookies[COOKIE]}"}
+    left = {"x-csrf-token": mine["csrfToken"]}
+    assert (await client.delete("/v1/session", headers=left)).status_code == 204
+    for _ in range(2):
+        assert code(await client.get("/v1/executions", headers=copied)) == (401, "SESSION_INVALID")
+        assert code(await client.delete("/v1/session", headers=copied | left)) == (401, "SESSION_INVALID")
+    for headers in (other, bearer(token)):
+        assert (await client.get("/v1/executions", headers=headers)).status_code == 200
+    process = Sessions(
+        store=parts.store,
+        credentials=Credentials(parts.store, parts.clock),
+        sealer=parts.sealer,
+        clock=parts.clock,
+        random_bytes=bytes,
+    )
+    with pytest.raises(SessionInvalid):
+        await process.holder(copied["cookie"].partition("=")[2])
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_session_that_was_left_loses_its_streams(
+    client: httpx.AsyncClient, address: Address, parts: Parts, token: str, transport: Transport
+) -> None:
+    """They are told and closed; those of other sessions and of the token go on."""
+    await sign_in(client, f"Bearer {token}")
+    other = f"{COOKIE}={client.cookies[COOKIE]}"
+    client.cookies.clear()
+    mine = await sign_in(client, f"Bearer {token}")
+    cookie = f"{COOKIE}={client.cookies[COOKIE]}"
+    async with (
+        opened(address.http, STREAM, transport, cookie=cookie) as stream,
+        opened(address.http, STREAM, transport, cookie=other) as spared,
+        opened(address.http, STREAM, transport, authorization=bearer(token)["authorization"]) as own,
+    ):
+        for each in (stream, spared, own):
+            assert await each.frame()
+        assert (await client.delete("/v1/session", headers={"x-csrf-token": mine["csrfToken"]})).is_success
+        assert (await stream.until("stream.error"))[-1]["code"] == "SESSION_INVALID"
+        assert await stream.frame() is None
+        await until(lambda: parts.hub.statistics().subscribers == 2)
+
+
+async def test_session_that_was_left_elsewhere_ends_here_within_a_second(
+    client: httpx.AsyncClient, address: Address, parts: Parts, token: str
+) -> None:
+    """Another process over the same store tells it by the store alone."""
+    await sign_in(client, f"Bearer {token}")
+    text = client.cookies[COOKIE]
+    elsewhere = Sessions(
+        store=parts.store,
+        credentials=Credentials(parts.store, parts.clock),
+        sealer=parts.sealer,
+        clock=parts.clock,
+        random_bytes=bytes,
+    )
+    looking = asyncio.create_task(parts.credentials.run())
+    try:
+        assert isinstance(parts.clock, ManualClock)
+        await parts.clock.advance(1)
+        async with opened(address.http, STREAM, "sse", cookie=f"{COOKIE}={text}") as stream:
+            assert await stream.frame()
+            await elsewhere.leave(text)
+            await parts.clock.advance(1)
+            assert (await stream.until("stream.error"))[-1]["code"] == "SESSION_INVALID"
+        assert code(await client.get("/v1/session")) == (401, "SESSION_INVALID")
+    finally:
+        looking.cancel()
+
+
+async def test_sessions_that_were_left_are_bounded(
+    client: httpx.AsyncClient, parts: Parts, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is remembered: of one token so many in twelve hours, and not the first of another one."""
+    monkeypatch.setattr(sessions, "MOST_LEFT", 2)
+    other = await add_token(parts.store, "other")
+    answers = []
+    for shown in (token, token, token, other):
+        begun = await sign_in(client, f"Bearer {shown}")
+        answers.append(await client.delete("/v1/session", headers={"x-csrf-token": begun["csrfToken"]}))
+        client.cookies.clear()
+    assert [answer.status_code for answer in answers] == [204, 204, 429, 204]
+    assert (code(answers[2]), answers[2].headers["retry-after"]) == ((429, "RATE_LIMITED"), "43200")
+    assert isinstance(parts.clock, ManualClock)
+    await parts.clock.advance(12 * 3600)
+    begun = await sign_in(client, f"Bearer {token}")
+    parts.credentials._end_expired()  # what its loop does twice a second
+    left = await client.delete("/v1/session", headers={"x-csrf-token": begun["csrfToken"]})
+    assert left.status_code == 204
 
 
 async def test_session_ends_by_itself(client: httpx.AsyncClient, parts: Parts, token: str) -> None:
