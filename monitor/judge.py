@@ -15,6 +15,7 @@ from monitor.errors import InvalidEvent, Unavailable
 from monitor.journal.base import Bounds
 from monitor.projections.verdicts import ANSWER_WITHIN_US, event_of, judge, no_answer
 from monitor.store.base import Store, Writer
+from monitor.store.command_port import CommandSpot
 from monitor.telemetry.metrics import Metrics
 
 LOOK_S: Final = 1.0
@@ -61,6 +62,10 @@ class Judge:
         self._bounds, self._unfolded, self._is_ready, self._failures = bounds, unfolded, is_ready, failures
         self._known_failures = failures()
         self._ends: Mapping[int, Bounds] | None = None
+        # Commands, a portion at a look: behind which one to go on, which ones were found in this sweep, and which ones
+        # were given up in the last one and may not be folded.
+        self._behind: CommandSpot | None = None
+        self._found: set[str] = set()
         self._given_up: set[str] = set()
         self._attention = Attention()
         self._log = structlog.get_logger("judge")
@@ -106,15 +111,20 @@ class Judge:
         before_us = now_us - ANSWER_WITHIN_US
         if self._attention.since_us(ANSWER_WITHIN_US) > before_us:
             return
-        waiting = await self._store.read(lambda reader: reader.open_commands(before_us, PORTION))
+        waiting = await self._store.read(lambda reader: reader.open_commands(before_us, PORTION, self._behind))
         said: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
         for row in waiting:
             if row.command.id not in self._given_up:
                 said[row.team].append(no_answer(row.execution_id, row.team, row.command))
         for team, events in said.items():
             await self._say(team, events)
-        # Until they are folded they are found again.
-        self._given_up = {row.command.id for row in waiting}
+        self._found |= {row.command.id for row in waiting}
+        if len(waiting) == PORTION:
+            # Those that cannot be given up must not hide the rest.
+            self._behind = waiting[-1].spot
+        else:
+            # Until they are folded they are found again.
+            self._given_up, self._found, self._behind = self._found, set(), None
 
     async def _say(self, team: str, events: Sequence[Mapping[str, Any]]) -> None:
         """Append. An event whose id a producer has used for one of his own is refused, alone of them all."""

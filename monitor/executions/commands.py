@@ -162,7 +162,7 @@ class Commands:
 
         def work(reader: Reader) -> list[CommandRow]:
             summary, key = find_execution(reader, who, execution_id)
-            return [CommandRow(who.team, execution_id, summary.workflow_id, it) for it in reader.commands(key)]
+            return [CommandRow(who.team, execution_id, summary.workflow_id, it, key) for it in reader.commands(key)]
 
         return await self._store.read(work)
 

@@ -13,6 +13,17 @@ class CommandRow(NamedTuple):
     execution_id: str
     workflow_id: str
     command: Command
+    # The execution's integer key.
+    key: int
+
+    @property
+    def spot(self) -> "CommandSpot":
+        """Its place among those that nobody has answered."""
+        return self.command.since_us, self.key, self.command.id
+
+
+CommandSpot = tuple[int, int, str]
+"""When a command was asked for, the key of its execution, and its id: the order of those that nobody has answered."""
 
 
 class CommandReader(Protocol):
@@ -26,6 +37,8 @@ class CommandReader(Protocol):
         """One of a team's; where several executions were asked under one id, that of the first."""
         ...
 
-    def open_commands(self, before_us: int, limit: int) -> Sequence[CommandRow]:
-        """Commands, of every team, that were asked for before and that nobody has answered; the oldest first."""
+    def open_commands(self, before_us: int, limit: int, after: CommandSpot | None = None) -> Sequence[CommandRow]:
+        """Commands, of every team, that were asked for before and that nobody has answered; the oldest first, or those
+        that follow `after`.
+        """
         ...

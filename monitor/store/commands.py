@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, Select, select, tuple_
 
 from monitor.projections.commands import Command
 from monitor.store import tables
-from monitor.store.command_port import CommandRow
+from monitor.store.command_port import CommandRow, CommandSpot
 
 _C: Final = tables.commands.c
 _E: Final = tables.executions.c
@@ -32,16 +32,19 @@ class CommandReads:
         ).one_or_none()
         return None if found is None else _row(*found)
 
-    def open_commands(self, before_us: int, limit: int) -> Sequence[CommandRow]:
+    def open_commands(self, before_us: int, limit: int, after: CommandSpot | None = None) -> Sequence[CommandRow]:
         waiting = _rows().where(tables.UNANSWERED, _C.since_us < before_us)
-        found = self._connection.execute(waiting.order_by(_C.since_us).limit(limit))
+        order = (_C.since_us, _C.key, _C.command_id)
+        if after is not None:
+            waiting = waiting.where(_C.since_us >= after[0], tuple_(*order) > after)
+        found = self._connection.execute(waiting.order_by(*order).limit(limit))
         return [_row(*row) for row in found]
 
 
 def _rows() -> Select[Any]:
-    columns = select(_E.team, _E.id, _E.workflow_id, _C.body)
+    columns = select(_E.team, _E.id, _E.workflow_id, _C.body, _C.key)
     return columns.join_from(tables.commands, tables.executions, _C.key == _E.key)
 
 
-def _row(team: str, execution_id: str, workflow_id: str, body: bytes) -> CommandRow:
-    return CommandRow(team, execution_id, workflow_id, decode_command(body))
+def _row(team: str, execution_id: str, workflow_id: str, body: bytes, key: int) -> CommandRow:
+    return CommandRow(team, execution_id, workflow_id, decode_command(body), key)

@@ -33,7 +33,7 @@ from monitor.store.base import (
     journal_mismatch,
     stored_release,
 )
-from monitor.store.command_port import CommandRow
+from monitor.store.command_port import CommandRow, CommandSpot
 from monitor.store.memory_access import AccessTables, MemoryAccess
 from monitor.store.memory_counting import CountingTables, MemoryCounts
 from monitor.store.memory_expiry import MemoryExpiry
@@ -189,13 +189,14 @@ class _Session(MemoryLedger, MemoryExpiry, MemoryAccess, MemoryCounts, MemoryOrd
     def command(self, team: str, command_id: str) -> CommandRow | None:
         return next((row for row in self._commands() if (row.team, row.command.id) == (team, command_id)), None)
 
-    def open_commands(self, before_us: int, limit: int) -> Sequence[CommandRow]:
+    def open_commands(self, before_us: int, limit: int, after: CommandSpot | None = None) -> Sequence[CommandRow]:
         waiting = [row for row in self._commands() if row.command.is_open and row.command.since_us < before_us]
-        return sorted(waiting, key=lambda row: row.command.since_us)[:limit]
+        ahead = [row for row in waiting if after is None or row.spot > after]
+        return sorted(ahead, key=lambda row: row.spot)[:limit]
 
     def _commands(self) -> list[CommandRow]:
         return [
-            CommandRow(it.team, it.id, it.workflow_id, command)
+            CommandRow(it.team, it.id, it.workflow_id, command, it.key)
             for it in self._tables.executions.values()
             for command in self._tables.commands.get(it.key, {}).values()
         ]

@@ -40,7 +40,7 @@ class CommandContract:
         assert (first.since_us, first.ended_us) == (NOW_US + SECOND_US, NOW_US + 4 * SECOND_US)
         assert (second.id, second.state) == ("cmd_2", "requested")
         found = await store.read(lambda reader: reader.command("default", "cmd_1"))
-        assert found == CommandRow("default", "exec_1", "wf_1", first)
+        assert found == CommandRow("default", "exec_1", "wf_1", first, key)
 
     async def test_facts_of_one_batch_are_one_command(self, store: Store) -> None:
         """Among them several of one phase, of which the earliest holds."""
@@ -76,6 +76,9 @@ class CommandContract:
         assert [row.command.id for row in await open_commands(store, 10)] == ["cmd_1", "cmd_2", "cmd_3"]
         assert [row.team for row in await open_commands(store, 10, limit=2)] == ["default", "acme"]
         assert [row.command.id for row in await open_commands(store, 2)] == ["cmd_1"]
+        [first, *rest] = await open_commands(store, 10)
+        assert list(await store.read(lambda reader: reader.open_commands(NOW_US * 2, 10, first.spot))) == rest
+        assert await store.read(lambda reader: reader.open_commands(NOW_US * 2, 10, rest[-1].spot)) == []
         await feed.send(said("accepted", "cmd_1", at_s=9))
         assert [row.command.id for row in await open_commands(store, 10)] == ["cmd_2", "cmd_3"]
 

@@ -352,3 +352,18 @@ async def test_whoever_takes_the_id_of_a_missing_answer_does_not_end_the_judge(h
     house.told.clear()
     await house.pass_(33)
     assert house.told == ["yours command.failed"]
+
+
+async def test_commands_that_cannot_be_given_up_hide_no_others(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many are older: each look goes on behind the last one."""
+    monkeypatch.setattr("monitor.judge.PORTION", 3)
+    await house.pass_(31)
+    mine = [f"mine_{number}" for number in range(7)]
+    for id_ in mine:
+        taken = derived_id("verdict:no_answer", f"{id_}\0cmd_{id_}".encode())
+        await house.say("execution.progress", id_, id=taken)
+    for id_ in (*mine, "yours"):
+        await house.say("command.requested", id_, data={"commandId": f"cmd_{id_}", "kind": "execute"})
+    house.told.clear()
+    await house.pass_(40)
+    assert house.told == ["yours command.failed"]
