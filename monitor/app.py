@@ -42,7 +42,7 @@ from monitor.api import (
     webhooks,
 )
 from monitor.clock import Clock, SystemClock
-from monitor.dashboard import page
+from monitor.dashboard import docs, page
 from monitor.deliverer import Deliverer
 from monitor.engines.base import Engine
 from monitor.engines.demo import DemoEngine
@@ -400,6 +400,7 @@ def create_app(parts: Parts) -> ASGIApp:
     rates = Rates(clock, parts.settings.rate_limit)
     routes = [
         *page.routes(),
+        *docs.routes(lambda: openapi(described_of(parts))),
         *open_routes(open_addresses_of(parts)),
         *routed(operations_of(parts), authenticate, rates),
     ]

@@ -29,7 +29,7 @@ Execution monitor: the live state of workflow executions. A browser shows it her
   GET  /v1/streams                 who is connected, how far behind
   POST /v1/events                  events in: JSON, NDJSON or CloudEvents
   POST /v1/webhooks                be called back; GET lists, DELETE /v1/webhooks/{id} removes
-  GET  /openapi.json /asyncapi.json  the contract, for programs
+  GET  /docs                       the contract, for people; for programs /openapi.json and /asyncapi.json
   GET  /livez  /readyz  /metrics   how the service is
 """
 
