@@ -1,0 +1,42 @@
+"""Holds messages against the contract of topics, streams and webhooks, more strictly than it asks: no further members.
+
+So what is said has all the members that are promised, and none that nobody was told of.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from jsonschema import Draft202012Validator
+
+Json = dict[str, Any]
+
+
+class Contract:
+    """A document of AsyncAPI, as it is served."""
+
+    def __init__(self, document: Json) -> None:
+        self._components = document["components"]
+        self._channels = document["channels"]
+
+    def faults(self, channel: str, said: Mapping[str, Any], *, word: str = "type") -> list[str]:
+        """What is wrong with a message on a channel; `word` is the member that tells which of its messages it is."""
+        return self._faults_of(self._message(channel, said[word]), "payload", said)
+
+    def faults_of_headers(self, channel: str, name: str, headers: Mapping[str, str]) -> list[str]:
+        """What is wrong with the headers of a message."""
+        return self._faults_of(self._message(channel, name), "headers", headers)
+
+    def _message(self, channel: str, name: str) -> str:
+        """The id of the message of this title; of those for all other types where there is none."""
+        ids: Iterable[str] = self._channels[channel]["messages"]
+        titled = {self._components["messages"][id_]["title"]: id_ for id_ in ids}
+        return titled[name] if name in titled else titled["any other type"]
+
+    def _faults_of(self, id_: str, part: str, said: Any) -> list[str]:
+        schema = {
+            "components": self._components,
+            "$ref": f"#/components/messages/{id_}/{part}",
+            "unevaluatedProperties": False,
+        }
+        found = Draft202012Validator(schema).iter_errors(said)
+        return [f"{id_}: {it.json_path} {it.message[:300]}" for it in found]
