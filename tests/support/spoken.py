@@ -3,19 +3,34 @@
 So what is said has all the members that are promised, and none that nobody was told of.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
 
 from jsonschema import Draft202012Validator
 
 Json = dict[str, Any]
+
+EVERYDAY: Final = {
+    *("stream.hello", "stream.subscribed", "stream.unsubscribed", "stream.pong", "stream.error", "stream.snapshot"),
+    *("stream.snapshot-end", "stream.reset", "stream.log-gap", "stream.end", "stream.drain", "stream.shed"),
+}
+"""Control frames that any service says when it is asked for them; the others need their time, or trouble."""
+
+
+def _closed(messages: Mapping[str, Json], schemas: Mapping[str, Json]) -> Iterator[tuple[str, Json]]:
+    """The schemas, without room for what they do not name; but for those that are a part of something larger."""
+    parts = {part.get("$ref", "") for it in messages.values() for part in it["payload"].get("allOf", ())}
+    for name, schema in schemas.items():
+        is_open = "additionalProperties" in schema or f"#/components/schemas/{name}" in parts
+        yield name, schema if is_open or "properties" not in schema else {**schema, "unevaluatedProperties": False}
 
 
 class Contract:
     """A document of AsyncAPI, as it is served."""
 
     def __init__(self, document: Json) -> None:
-        self._components = document["components"]
+        messages, schemas = document["components"]["messages"], document["components"]["schemas"]
+        self._components = {"messages": messages, "schemas": dict(_closed(messages, schemas))}
         self._channels = document["channels"]
 
     def faults(self, channel: str, said: Mapping[str, Any], *, word: str = "type") -> list[str]:

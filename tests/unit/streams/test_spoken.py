@@ -20,17 +20,11 @@ from monitor.streams.session import Reply, Session
 from monitor.web.async_contract import asyncapi
 from tests.support.clocks import ManualClock
 from tests.support.released import SEALER, World, select, subscribed, told
-from tests.support.spoken import Contract
+from tests.support.spoken import EVERYDAY, Contract
 
 CONTRACT = Contract(asyncapi(spoken()))
 CHANNEL = "executionStream"
 HERE = Position("00" * 6, (7,))
-
-EVERYDAY = {
-    *("stream.hello", "stream.subscribed", "stream.unsubscribed", "stream.pong", "stream.error", "stream.snapshot"),
-    *("stream.snapshot-end", "stream.reset", "stream.log-gap", "stream.end", "stream.drain", "stream.shed"),
-}
-"""What a real service is made to say by test_async_contract."""
 
 
 async def rare_frames() -> list[dict[str, Any]]:
