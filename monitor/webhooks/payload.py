@@ -3,11 +3,11 @@
 Promises: the same bytes for every endpoint and attempt, and never beyond `MAX_BODY_BYTES`. The planner asks for it.
 """
 
-from typing import Any, Final, NotRequired
+from typing import Annotated, Any, Final
 from urllib.parse import quote
 
 import msgspec
-from typing_extensions import TypedDict
+from msgspec import UNSET, Meta, UnsetType
 
 from monitor.projections.fold import Release
 
@@ -18,41 +18,25 @@ SCHEMA_VERSION: Final = 1
 """Raised when a member goes or means something else; further members may appear without."""
 
 
-class Full(TypedDict):
-    """What the event carries."""
-
-    data: dict[str, Any]
-
-
-class Thin(TypedDict):
-    """A link to what its execution carried."""
-
-    dataUrl: str
-
-
-class Body(TypedDict):
+class Body(msgspec.Struct, rename="camel", gc=False, kw_only=True):
     """An event, with its place: full with `data`, or thin with `dataUrl`."""
 
-    event: str
-    """What `type` says, in the older spelling."""
-    executionId: str
-    workflowId: str
-    workflowName: str | None
-    timestamp: str
-    """RFC 3339, by the producer's clock."""
-    data: NotRequired[dict[str, Any]]
-    """As the event has it, masked."""
-    dataUrl: NotRequired[str]
-    """Where the data of the execution is, instead."""
-    id: str
-    """Of the event."""
+    event: Annotated[str, Meta(description="What `type` says, in the older spelling.")]
+    execution_id: str
+    workflow_id: str
+    workflow_name: str | None
+    timestamp: Annotated[str, Meta(description="RFC 3339, by the producer's clock.")]
+    data: Annotated[dict[str, Any], Meta(description="As the event has it, masked.")] | UnsetType = UNSET
+    data_url: Annotated[str, Meta(description="Where the data of the execution is, instead.")] | UnsetType = UNSET
+    id: Annotated[str, Meta(description="Of the event.")]
     type: str
-    sequence: int | None
-    """Dense per source and execution; null when the producer does not count."""
-    version: int
-    """Of the execution after this event: receivers keep the highest they saw."""
-    schemaVersion: int
-    """Raised when a member goes or means something else."""
+    sequence: Annotated[
+        int | None, Meta(description="Dense per source and execution; null when the producer does not count.")
+    ]
+    version: Annotated[int, Meta(description="Of the execution after this event: receivers keep the highest they saw.")]
+    schema_version: Annotated[int, Meta(description="Raised when a member goes or means something else.")] = (
+        SCHEMA_VERSION
+    )
 
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -69,27 +53,28 @@ class Bodies:
         """The body for an event, thin when that is asked for or a full one would be too large."""
         if thin:
             return self._thin(release)
-        body = _body(release, {"data": release.event.data})
+        body = _body(release, data=release.event.data)
         return body if len(body) <= MAX_BODY_BYTES else self._thin(release)
 
     def _thin(self, release: Release) -> bytes:
         path = f"/v1/executions/{quote(release.event.execution_id, safe='')}/data"
-        return _body(release, {"dataUrl": self._public_url + path})
+        return _body(release, data_url=self._public_url + path)
 
 
-def _body(release: Release, carried: Full | Thin) -> bytes:
+def _body(release: Release, *, data: dict[str, Any] | UnsetType = UNSET, data_url: str | UnsetType = UNSET) -> bytes:
     event = release.event
-    body: Body = {
-        "event": event.type,
-        "executionId": event.execution_id,
-        "workflowId": release.workflow_id,
-        "workflowName": release.workflow_name,
-        "timestamp": event.timestamp,
-        **carried,
-        "id": event.id,
-        "type": event.type,
-        "sequence": event.sequence or None,
-        "version": release.version,
-        "schemaVersion": SCHEMA_VERSION,
-    }
-    return _encode(body)
+    return _encode(
+        Body(
+            event=event.type,
+            execution_id=event.execution_id,
+            workflow_id=release.workflow_id,
+            workflow_name=release.workflow_name,
+            timestamp=event.timestamp,
+            data=data,
+            data_url=data_url,
+            id=event.id,
+            type=event.type,
+            sequence=event.sequence or None,
+            version=release.version,
+        )
+    )
