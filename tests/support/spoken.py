@@ -6,7 +6,7 @@ So what is said has all the members that are promised, and none that nobody was 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, FormatChecker
 
 Json = dict[str, Any]
 
@@ -15,6 +15,14 @@ EVERYDAY: Final = {
     *("stream.snapshot-end", "stream.reset", "stream.log-gap", "stream.end", "stream.drain", "stream.shed"),
 }
 """Control frames that any service says when it is asked for them; the others need their time, or trouble."""
+
+_FORMATS: Final = FormatChecker(formats=())
+
+
+@_FORMATS.checks("printable")
+def _is_printable(said: object) -> bool:
+    """The format of our own that names have."""
+    return not isinstance(said, str) or said.isprintable()
 
 
 def _closed(messages: Mapping[str, Json], schemas: Mapping[str, Json]) -> Iterator[tuple[str, Json]]:
@@ -53,5 +61,5 @@ class Contract:
             "$ref": f"#/components/messages/{id_}/{part}",
             "unevaluatedProperties": False,
         }
-        found = Draft202012Validator(schema).iter_errors(said)
+        found = Draft202012Validator(schema, format_checker=_FORMATS).iter_errors(said)
         return [f"{id_}: {it.json_path} {it.message[:300]}" for it in found]
