@@ -27,6 +27,7 @@ from monitor.api import (
     data,
     deliveries,
     executions,
+    export_jobs,
     exports,
     history,
     ingest,
@@ -55,6 +56,9 @@ from monitor.executions.changes import Changes
 from monitor.executions.commands import Commands
 from monitor.executions.credentials import Credentials
 from monitor.executions.deliveries import Deliveries
+from monitor.executions.export_files import ExportFiles
+from monitor.executions.export_jobs import Bounds, ExportJobs
+from monitor.executions.export_work import ExportWork
 from monitor.executions.exports import Exports
 from monitor.executions.history import History
 from monitor.executions.idempotency import Idempotency
@@ -98,6 +102,7 @@ from monitor.web import native
 from monitor.web.async_contract import Channel, asyncapi
 from monitor.web.auth import Authenticate, Guard, anybody
 from monitor.web.contract import Described, described, openapi
+from monitor.web.export_rows import form_of
 from monitor.web.loopback import LoopbackOnly
 from monitor.web.operations import Open, Operation, open_routes, routed
 from monitor.web.origins import open_to
@@ -143,6 +148,8 @@ class Parts:
     commands: Commands
     changes: Changes
     bulk: Bulk
+    export_jobs: ExportJobs
+    export_work: ExportWork
     idempotency: Idempotency
 
     @property
@@ -161,6 +168,7 @@ class Parts:
             "judge": self.judge.run,
             "engines": self.engines.run,
             "bulk": self.bulk.run,
+            "exports": self.export_work.run,
         }
 
     async def observe(self) -> None:
@@ -251,6 +259,9 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
             random_bytes=secrets.token_bytes,
         )
         changing = Changes(store, telling, audit)
+        files = ExportFiles(settings.data / "exports")
+        bounds = Bounds(settings.export_jobs, settings.export_bytes, settings.export_keep_s)
+        export_work = ExportWork(store=store, files=files, clock=clock, bounds=bounds, form_of=form_of)
         yield Parts(
             settings=settings,
             clock=clock,
@@ -340,6 +351,15 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
                 clock=clock,
                 random_bytes=secrets.token_bytes,
             ),
+            export_jobs=ExportJobs(
+                store=store,
+                files=files,
+                clock=clock,
+                random_bytes=secrets.token_bytes,
+                bounds=bounds,
+                on_job=export_work.wake,
+            ),
+            export_work=export_work,
             idempotency=Idempotency(store, clock),
         )
 
@@ -365,6 +385,7 @@ def operations_of(parts: Parts) -> list[Operation]:
         *commands.operations(commands=parts.commands, reads=reads, idempotency=parts.idempotency),
         *changes.operations(changes=parts.changes),
         *bulk.operations(bulk=parts.bulk, idempotency=parts.idempotency),
+        *export_jobs.operations(jobs=parts.export_jobs, idempotency=parts.idempotency, clock=clock),
         *tokens.operations(tokens=parts.tokens, sealer=sealer, clock=clock),
         *audits.operations(audit=parts.audit, sealer=sealer),
         *sessions.operations(sessions=parts.sessions),

@@ -148,6 +148,47 @@ class InvalidBulk(ClientError):
     status = 422
 
 
+class ExportNotFound(NotFound):
+    """There is no such export."""
+
+    code = "EXPORT_NOT_FOUND"
+
+
+class ExportNotReady(ClientError):
+    """The export has no file to fetch."""
+
+    code = "EXPORT_NOT_READY"
+    status = 409
+
+
+class ExportGone(ClientError):
+    """The file of the export is not there any more; ask for a new export."""
+
+    code = "EXPORT_GONE"
+    status = 410
+
+
+class CannotCancelExport(ClientError):
+    """The export has ended: nothing is left to call off."""
+
+    code = "CANNOT_CANCEL_EXPORT"
+    status = 409
+
+
+class TooManyExports(ClientError):
+    """Your team has as many exports as it may have; delete one, or wait until one expires."""
+
+    code = "TOO_MANY_EXPORTS"
+    status = 409
+
+
+class RangeNotSatisfiable(ClientError):
+    """The range begins behind the end of the file."""
+
+    code = "RANGE_NOT_SATISFIABLE"
+    status = 416
+
+
 class HistoryGone(ClientError):
     """The journal does not hold the beginning of this history any more."""
 

@@ -43,7 +43,9 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, hide_input_in_errors=True)
 
-    data: Path = Field(Path("monitor-data"), description="Folder of the embedded journal and store, and of the key.")
+    data: Path = Field(
+        Path("monitor-data"), description="Folder of the embedded journal and store, of the key, and of exports."
+    )
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     journal: str = Field(
@@ -85,6 +87,16 @@ class Settings(BaseModel):
         alias="MONITOR_WEBHOOK_KEEP",
         ge=60,
         description="How long deliveries that have ended are kept, with their attempts: as `MONITOR_JOURNAL_KEEP`.",
+    )
+    export_keep_s: int = Field(
+        _DAY_S,
+        alias="MONITOR_EXPORT_KEEP",
+        ge=60,
+        description="How long an export that has ended is kept, with its file: as `MONITOR_JOURNAL_KEEP`.",
+    )
+    export_jobs: int = Field(20, ge=1, le=1000, description="Exports of each team that run or have a file.")
+    export_bytes: int = Field(
+        2 << 30, ge=1 << 20, description="What the files of each team's exports may take of the disk, together."
     )
     public_url: str = Field(
         "",
@@ -129,7 +141,7 @@ class Settings(BaseModel):
         """The key; None where the data folder holds it."""
         return base64.b64decode(self.key.get_secret_value()) or None
 
-    @field_validator("journal_keep_s", "webhook_keep_s", mode="before")
+    @field_validator("journal_keep_s", "webhook_keep_s", "export_keep_s", mode="before")
     @classmethod
     def _read_duration(cls, said: Any) -> Any:
         return duration_s(said) if isinstance(said, str) else said

@@ -2,18 +2,58 @@
 
 Each page is a short read of its own: nobody waits for an export, and nothing is held open while its reader is slow.
 What changes meanwhile is exported as it is when its page is read; what is new pushes nothing out, since the list goes
-on behind the last row that was read.
+on behind the last row that was read; what moves within the list, for it has another start than was thought, comes once
+at most.
 """
 
-from collections.abc import AsyncIterator
-from typing import Final, NamedTuple
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Final, NamedTuple, Protocol
 
 from monitor.access.principal import Principal
 from monitor.events.position import Position
-from monitor.executions.reads import Asked, Found, Reads
+from monitor.executions.reads import Asked, Found, Listed, Reads
 
 PAGE_ROWS: Final = 500
 """Read at once: some 20 ms of one thread. With payloads a page ends earlier, by their size."""
+
+
+class RowForm(Protocol):
+    """How rows stand in a file. Pure."""
+
+    def head(self) -> bytes:
+        """What the file begins with."""
+        ...
+
+    def rows(self, found: Sequence[Found], *, is_first: bool) -> bytes:
+        """These rows; whether none stand before them."""
+        ...
+
+    def end(self) -> bytes:
+        """What the file ends with."""
+        ...
+
+
+class Once:
+    """Lets each execution pass once: a bit for each that the store knows, so that a million of them take 125 kB."""
+
+    def __init__(self, keys: Iterable[int] = ()) -> None:
+        """`keys` have passed already."""
+        self._bits = bytearray()
+        for key in keys:
+            self._is_new(key)
+
+    def only(self, page: Listed) -> tuple[list[Found], list[int]]:
+        """The rows of a page that were not seen before, and their keys."""
+        new = [(row, key) for row, key in zip(page.rows, page.keys, strict=True) if self._is_new(key)]
+        return [row for row, _ in new], [key for _, key in new]
+
+    def _is_new(self, key: int) -> bool:
+        place, bit = key >> 3, 1 << (key & 7)
+        if place >= len(self._bits):
+            self._bits.extend(bytes(max(place + 1 - len(self._bits), len(self._bits))))
+        is_new = not self._bits[place] & bit
+        self._bits[place] |= bit
+        return is_new
 
 
 class Export(NamedTuple):
@@ -42,9 +82,9 @@ class Exports:
         first, position = await self._reads.listed(who, asked, at_least)
 
         async def pages() -> AsyncIterator[list[Found]]:
-            page = first
+            page, once = first, Once()
             while True:
-                yield page.rows
+                yield once.only(page)[0]
                 if page.after is None:
                     return
                 count = (first.total, first.total_is_lower_bound)

@@ -128,6 +128,8 @@ class Listed(NamedTuple):
     before: tuple[int | None, int] | None
     total: int
     total_is_lower_bound: bool
+    # The store's of the rows.
+    keys: Sequence[int] = ()
 
 
 class Contents(Protocol):
@@ -259,6 +261,7 @@ def list_page(reader: Reader, query: ListQuery, *, with_data: bool) -> Listed:
         (_sorted_by(first, query.sort), first_key) if (is_cut if query.backwards else query.after) else None,
         page.total,
         page.total_is_lower_bound,
+        [key for _, key in found],
     )
 
 

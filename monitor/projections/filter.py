@@ -130,8 +130,9 @@ def parse_query(pairs: Iterable[tuple[str, str]], now_us: int) -> Filter:
     return _build(said, now_us)
 
 
-def parse_json(document: Mapping[str, Any]) -> Filter:
-    """The filter in a JSON object, as webhooks and subscriptions carry it. Relative date ranges mean nothing there.
+def parse_json(document: Mapping[str, Any], now_us: int | None = None) -> Filter:
+    """The filter in a JSON object, as webhooks and subscriptions carry it. Relative date ranges mean nothing there, but
+    where `now_us` tells from when.
 
     Raises InvalidFilter as `parse_query` does.
     """
@@ -141,7 +142,7 @@ def parse_json(document: Mapping[str, Any]) -> Filter:
         if not ops:
             raise InvalidFilter(f"'{field}' names no test", field=f"filter[{field}]")
         said[field] = {op: values if isinstance(values, list) else [values] for op, values in ops.items()}
-    return _build(said, None)
+    return _build(said, now_us)
 
 
 def to_json(found: Filter) -> dict[str, Any]:
@@ -254,10 +255,11 @@ def _date_tests(said: dict[str, Any], now_us: int) -> list[Condition]:
     return tests
 
 
-def _single(name: str, ops: dict[str, list[str]]) -> str:
-    if set(ops) != {"eq"} or len(ops["eq"]) != 1:
+def _single(name: str, ops: dict[str, list[Any]]) -> str:
+    if set(ops) != {"eq"} or len(ops["eq"]) != 1 or not isinstance(ops["eq"][0], str):
         raise InvalidFilter(f"'{name}' takes one value", field=f"filter[{name}]")
-    return ops["eq"][0]
+    said: str = ops["eq"][0]
+    return said
 
 
 def _date(name: str, said: str) -> int:

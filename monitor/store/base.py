@@ -28,6 +28,7 @@ from monitor.store.access import AccessReader, AccessWriter
 from monitor.store.command_port import CommandReader
 from monitor.store.counting import Counts
 from monitor.store.expiry import ExpiryReader, ExpiryWriter
+from monitor.store.export_port import ExportReader, ExportWriter
 from monitor.store.order_port import OrderReader, OrderWriter
 from monitor.store.watches import WatchReader, WatchWriter
 from monitor.webhooks.delivery import AttemptDetail, Claimed, DeliveryState, Outcome, Planned, Trigger
@@ -115,6 +116,8 @@ class ListQuery(NamedTuple):
     counted: tuple[int, bool] | None = None
     # In lower case (`searching.fold_text`): only what has it in its error, or ran a node with it in its name or id.
     text: str | None = None
+    # How far rows are counted where no sum tells them; None = as far as takes no time.
+    most_counted: int | None = None
 
 
 class QuarantineRow(NamedTuple):
@@ -217,7 +220,7 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
     cursor: int = 0
 
 
-class Reader(AccessReader, ExpiryReader, CommandReader, Counts, OrderReader, WatchReader, Protocol):
+class Reader(AccessReader, ExpiryReader, CommandReader, Counts, OrderReader, ExportReader, WatchReader, Protocol):
     """Questions about one consistent snapshot."""
 
     def position(self) -> Position:
@@ -341,7 +344,7 @@ class Reader(AccessReader, ExpiryReader, CommandReader, Counts, OrderReader, Wat
         ...
 
 
-class Writer(Reader, ExpiryWriter, AccessWriter, OrderWriter, WatchWriter, Protocol):
+class Writer(Reader, ExpiryWriter, AccessWriter, OrderWriter, ExportWriter, WatchWriter, Protocol):
     """A transaction. It reads what it wrote; leaving `write` by an exception undoes everything."""
 
     def load(self, ids: Collection[ExecutionId]) -> dict[ExecutionId, Execution]:

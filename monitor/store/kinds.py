@@ -54,6 +54,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "idempotent_requests": "ledger",
     "bulk_jobs": "ledger",
     "bulk_items": "ledger",
+    "export_jobs": "ledger",
 }
 """The kind of every table, by its name."""
 

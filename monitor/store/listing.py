@@ -49,9 +49,10 @@ def total(connection: Connection, query: ListQuery, found: Conditions) -> tuple[
         matching = (_condition(test, columns[FIELDS[test.field].attribute]) for test in tests)
         summed = select(func.coalesce(func.sum(columns.count), 0)).where(columns.team == query.team, *matching)
         return int(connection.scalars(summed).one()), False
-    some = select(literal(1)).where(*_listed(query), *found, *_plain(query.filter)).limit(COUNTED_ROWS + 1)
+    most = query.most_counted or COUNTED_ROWS
+    some = select(literal(1)).where(*_listed(query), *found, *_plain(query.filter)).limit(most + 1)
     count = connection.scalars(select(func.count()).select_from(some.subquery())).one()
-    return min(count, COUNTED_ROWS), count > COUNTED_ROWS
+    return min(count, most), count > most
 
 
 def keys(connection: Connection, query: ListQuery, found: Conditions, total: int) -> list[int]:

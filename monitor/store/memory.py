@@ -37,6 +37,7 @@ from monitor.store.command_port import CommandRow, CommandSpot
 from monitor.store.memory_access import AccessTables, MemoryAccess
 from monitor.store.memory_counting import CountingTables, MemoryCounts
 from monitor.store.memory_expiry import MemoryExpiry
+from monitor.store.memory_exports import ExportTables, MemoryExports
 from monitor.store.memory_ledger import LedgerTables, MemoryLedger
 from monitor.store.memory_orders import MemoryOrders, OrderTables
 from monitor.store.searching import MOST_CHARACTERS, MOST_NAMES, error_text_of, name_text_of
@@ -68,12 +69,13 @@ class _Tables:
     access: AccessTables = field(default_factory=AccessTables)
     counting: CountingTables = field(default_factory=CountingTables)
     orders: OrderTables = field(default_factory=OrderTables)
+    exports: ExportTables = field(default_factory=ExportTables)
 
     def copy(self) -> "_Tables":
         """Tables of their own that share the rows."""
         held = ((member.name, getattr(self, member.name)) for member in fields(self))
         members: dict[str, Any] = {name: dict(it) if isinstance(it, dict) else it for name, it in held}
-        own = {name: getattr(self, name).copy() for name in ("ledger", "access", "counting", "orders")}
+        own = {name: getattr(self, name).copy() for name in ("ledger", "access", "counting", "orders", "exports")}
         return _Tables(**members | own)
 
 
@@ -103,12 +105,13 @@ class MemoryStore:
             raise StoreUnavailable("The store is closed.")
 
 
-class _Session(MemoryLedger, MemoryExpiry, MemoryAccess, MemoryCounts, MemoryOrders):
+class _Session(MemoryLedger, MemoryExpiry, MemoryAccess, MemoryCounts, MemoryOrders, MemoryExports):
     """Implements Reader and Writer over tables that nobody else changes meanwhile."""
 
     def __init__(self, tables: _Tables) -> None:
         super().__init__(tables.ledger)
         self._tables, self._access, self._orders = tables, tables.access, tables.orders
+        self._exports = tables.exports
         self._counting, self._counted_executions = tables.counting, tables.executions
         self._held, self._held_places = tables.executions, tables.places
         self._of_key = (tables.places, tables.payloads, tables.log_lines, tables.watches, tables.erasures)

@@ -24,6 +24,7 @@ from monitor.store.base import (
 )
 from monitor.store.commands import CommandReads
 from monitor.store.count_queries import CountReads
+from monitor.store.exports import ExportReads
 from monitor.store.ledger import LedgerReads
 from monitor.store.orders import OrderReads
 from monitor.store.sqlite_expiry import ExpiryReads
@@ -38,7 +39,7 @@ _STORED_EXECUTION: Final = (
 )
 
 
-class Queries(AccessReads, ExpiryReads, CommandReads, CountReads, OrderReads, LedgerReads, WatchReads):
+class Queries(AccessReads, ExpiryReads, CommandReads, CountReads, OrderReads, ExportReads, LedgerReads, WatchReads):
     """Implements the Reader port over `connection`, whose transaction is the snapshot."""
 
     def __init__(self, connection: Connection) -> None:

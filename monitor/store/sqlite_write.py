@@ -20,6 +20,7 @@ from monitor.projections.fold import Changes, ExecutionId, Release
 from monitor.store import rows
 from monitor.store.access_rows import AccessWrites
 from monitor.store.base import Commit, Moved, cut_away, journal_mismatch
+from monitor.store.exports import ExportWrites
 from monitor.store.orders import OrderWrites
 from monitor.store.queries import Queries
 from monitor.store.rows import StoredExecution
@@ -124,7 +125,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 
-class SQLiteWriter(SQLiteLedger, ExpiryWrites, AccessWrites, OrderWrites, WatchWrites, Queries):
+class SQLiteWriter(SQLiteLedger, ExpiryWrites, AccessWrites, OrderWrites, ExportWrites, WatchWrites, Queries):
     """Implements the Writer port over the one connection that writes."""
 
     def __init__(self, connection: Connection, names: NodeNames | None = None) -> None:

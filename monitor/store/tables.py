@@ -5,25 +5,20 @@ with every event stands in the narrow `progress`, what lists are filtered and so
 execution is made from the registers in `progress`, so that it is stored once. Columns in `_us` are microseconds.
 """
 
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Connection,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    Table,
-    Text,
-    and_,
-    literal_column,
-    text,
-)
-from sqlalchemy.schema import CreateIndex, CreateTable, SchemaItem
+from sqlalchemy import Connection, Index, and_, literal_column, text
+from sqlalchemy.schema import CreateIndex, CreateTable
 
-SCHEMA_VERSION: Final = 4
+from monitor.store import columns
+from monitor.store.columns import blob as _bytes
+from monitor.store.columns import keyed as _keyed
+from monitor.store.columns import number as _int
+from monitor.store.columns import serial as _serial
+from monitor.store.columns import table as _table
+from monitor.store.columns import text as _text
+
+SCHEMA_VERSION: Final = 5
 
 SEEN_CHUNK: Final = 64
 """Entries of a full chunk of `seen`: a long execution rewrites at most this many with an event."""
@@ -31,32 +26,7 @@ SEEN_CHUNK: Final = 64
 LARGE_PAYLOAD_BYTES: Final = 64 * 1024
 """A payload above it stands in its own table, which keeps the pages of the small ones dense."""
 
-METADATA: Final = MetaData()
-
-# STRICT tables of SQLite know INTEGER only, which holds 64 bits there.
-_INT: Final = BigInteger().with_variant(Integer, "sqlite")
-
-
-def _int(name: str, *, null: bool = False, key: bool = False) -> Column[int]:
-    return Column(name, _INT, nullable=null, primary_key=key, autoincrement=False)
-
-
-def _text(name: str, *, null: bool = False, key: bool = False) -> Column[str]:
-    return Column(name, Text, nullable=null, primary_key=key)
-
-
-def _bytes(name: str, *, null: bool = False) -> Column[bytes]:
-    return Column(name, LargeBinary, nullable=null)
-
-
-def _table(name: str, *items: SchemaItem, **options: Any) -> Table:
-    return Table(name, METADATA, *items, sqlite_strict=True, **options)
-
-
-def _keyed(name: str, *items: SchemaItem) -> Table:
-    """A table of short rows that are stored in their key itself."""
-    return _table(name, *items, sqlite_with_rowid=False)
-
+METADATA: Final = columns.METADATA
 
 # --- the store itself ------------------------------------------------------------------------------------------------
 
@@ -308,7 +278,7 @@ quarantine = _table(
 
 endpoints = _table(
     "endpoints",
-    Column("key", _INT, primary_key=True, autoincrement=True),
+    _serial(),
     _text("id"),
     _text("team"),
     # The Endpoint in MessagePack.
@@ -398,7 +368,7 @@ attempts = _keyed(
 
 replays = _table(
     "replays",
-    Column("key", _INT, primary_key=True, autoincrement=True),
+    _serial(),
     _text("id"),
     _int("endpoint_key"),
     _text("team"),
@@ -413,7 +383,7 @@ Index("replays_by_endpoint", replays.c.endpoint_key)
 
 tokens = _table(
     "tokens",
-    Column("key", _INT, primary_key=True, autoincrement=True),
+    _serial(),
     _text("id"),
     _text("team"),
     # The Token in MessagePack.
@@ -434,7 +404,7 @@ Index("tickets_by_end", tickets.c.expires_us)
 
 audit = _table(
     "audit",
-    Column("key", _INT, primary_key=True, autoincrement=True),
+    _serial(),
     _text("team"),
     _text("action"),
     _text("principal"),
@@ -462,7 +432,7 @@ Index("idempotent_requests_by_time", idempotent_requests.c.created_us)
 
 bulk_jobs = _table(
     "bulk_jobs",
-    Column("key", _INT, primary_key=True, autoincrement=True),
+    _serial(),
     _text("id"),
     _text("team"),
     _int("created_us"),

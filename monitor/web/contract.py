@@ -63,6 +63,16 @@ HEADERS: Final[Mapping[str, Json]] = {
     },
     "content-disposition": {"description": "A name for the file.", "schema": {"type": "string"}},
     "location": {"required": True, "description": "The address of what was made.", "schema": {"type": "string"}},
+    "accept-ranges": {
+        "required": True,
+        "description": "bytes: parts can be asked for with Range.",
+        "schema": {"type": "string"},
+    },
+    "content-range": {
+        "required": True,
+        "description": "Which part this is, and of how much.",
+        "schema": {"type": "string"},
+    },
     "preference-applied": {"description": "Which preference was honoured.", "schema": {"type": "string"}},
     "idempotency-replayed": {
         "description": "true: the answer to an earlier request with the same Idempotency-Key.",

@@ -54,6 +54,12 @@ def filter_object() -> dict[str, Any]:
     }
 
 
+def dated_filter_object() -> dict[str, Any]:
+    """The same with the words for time that lists know."""
+    shown = filter_object()
+    return {**shown, "properties": {**shown["properties"], **_DATE_WORDS}}
+
+
 def _tests(field: str) -> dict[str, Any]:
     one = _IN_JSON[FIELDS[field].kind]
     several = {"type": "array", "items": one, "minItems": 1, "maxItems": MAX_VALUES}

@@ -9,6 +9,7 @@ from monitor.store import MemoryStore, Store, open_sqlite_store
 from tests.contracts.access_contract import AccessContract
 from tests.contracts.command_contract import CommandContract
 from tests.contracts.expiry_contract import ExpiryContract
+from tests.contracts.export_contract import ExportContract
 from tests.contracts.ledger_contract import LedgerContract
 from tests.contracts.order_contract import OrderContract
 from tests.contracts.store_contract import INCARNATION, STARTS, StoreContract
@@ -16,7 +17,14 @@ from tests.contracts.watch_contract import WatchContract
 
 
 class TestMemoryStore(
-    ExpiryContract, StoreContract, LedgerContract, CommandContract, AccessContract, OrderContract, WatchContract
+    ExpiryContract,
+    StoreContract,
+    LedgerContract,
+    CommandContract,
+    AccessContract,
+    OrderContract,
+    ExportContract,
+    WatchContract,
 ):
     @pytest.fixture
     async def store(self) -> Store:
@@ -26,7 +34,14 @@ class TestMemoryStore(
 
 
 class TestSQLiteStore(
-    ExpiryContract, StoreContract, LedgerContract, CommandContract, AccessContract, OrderContract, WatchContract
+    ExpiryContract,
+    StoreContract,
+    LedgerContract,
+    CommandContract,
+    AccessContract,
+    OrderContract,
+    ExportContract,
+    WatchContract,
 ):
     @pytest.fixture
     async def store(self, tmp_path: Path) -> AsyncIterator[Store]:

@@ -14,6 +14,8 @@ from typing import Any, Final
 
 from monitor.cli import main
 from monitor.deliverer import Deliverer
+from monitor.executions.export_files import ExportFiles
+from monitor.executions.export_work import ExportWork
 from monitor.keeping import rebuild as keeping
 from monitor.pipeline import Pipeline
 from monitor.store.sqlite_rebuild import SQLiteRebuild
@@ -145,6 +147,16 @@ def _taken_over(kill: Kill) -> None:
     _after(keeping, "take_over", kill, _always)
 
 
+def _put(kill: Kill) -> None:
+    """A portion of an export is on the disk, and not recorded."""
+    _after(ExportFiles, "append", kill, _always)
+
+
+def _recorded(kill: Kill) -> None:
+    """It is recorded."""
+    _after_awaited(ExportWork, "_record", kill, _always)
+
+
 def _always(_: Any, __: Any) -> bool:
     return True
 
@@ -176,9 +188,12 @@ REBUILD_POINTS: Final[dict[str, Callable[[Kill], None]]] = {
 }
 """Those of a rebuild."""
 
+EXPORT_POINTS: Final[dict[str, Callable[[Kill], None]]] = {"put": _put, "recorded": _recorded}
+"""Those of a file that is exported."""
+
 
 if __name__ == "__main__":
     _, point, count, *rest = sys.argv
-    (POINTS | REBUILD_POINTS)[point](_Countdown(int(count)))
+    (POINTS | REBUILD_POINTS | EXPORT_POINTS)[point](_Countdown(int(count)))
     sys.argv = ["monitor", *rest]
     main()

@@ -32,6 +32,7 @@ BODIES: Final[Mapping[tuple[str, str], Any]] = {
     },
     ("PATCH", "/v1/webhooks/{id}"): {"name": "renamed"},
     ("POST", "/v1/webhooks/{id}/replay"): {"since": "2026-01-01T00:00:00Z", "status": ["delivered"]},
+    ("POST", "/v1/exports"): {"filter": {"status": "failed"}},
     ("POST", "/v1/tokens"): {"name": "another", "role": "viewer"},
 }
 """What each operation with a body is sent; one that is not here is sent an empty object."""
@@ -60,6 +61,7 @@ UNKNOWN: Final = {
     "workflows": "unknown_wf",
     "commands": "unknown_cmd",
     "bulk-jobs": f"bulk_{'0' * 24}",
+    "exports": f"exp_{'0' * 24}",
     "webhooks": f"wh_{'0' * 24}",
     "webhook-deliveries": f"dl_{'0' * 24}",
     "webhook-replays": f"rp_{'0' * 24}",
@@ -162,6 +164,7 @@ class Teams:
             "workflows": workflow_id,
             "commands": command_id,
             "bulk-jobs": await self._done_job(team, only),
+            "exports": await self._written(team),
             "webhooks": hooks[0]["id"],
             "webhook-deliveries": rows[0]["id"],
             "webhook-replays": replays[0]["id"],
@@ -182,6 +185,16 @@ class Teams:
             return bool(found.json()["status"] == "done")
 
         await eventually(is_done)
+        return str(made["id"])
+
+    async def _written(self, team: Team) -> str:
+        made = await self._made(team, "/v1/exports", {"format": "ndjson", "includeData": True})
+
+        async def is_completed() -> bool:
+            found = await self.client.get(f"/v1/exports/{made['id']}", headers=team.headers)
+            return bool(found.json()["status"] == "completed")
+
+        await eventually(is_completed)
         return str(made["id"])
 
     async def _are_delivered(self, team: Team, path: str) -> bool:

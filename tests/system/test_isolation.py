@@ -103,6 +103,7 @@ async def test_everything_shows_its_own_mark(teams: Teams) -> None:
         "/v1/executions/{id}",
         "/v1/executions/{id}/data",
         "/v1/executions/{id}/logs",
+        "/v1/exports/{id}/file",
         "/v1/webhooks",
         "/v1/webhooks/{id}",
         "/v1/tokens",

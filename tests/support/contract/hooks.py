@@ -45,6 +45,8 @@ _BEYOND_SCHEMAS: Final[Sequence[tuple[str, str]]] = (
     # How members and parameters go together.
     ("INVALID_FILTER", r"startDate and endDate need dateRange=custom"),
     ("INVALID_FILTER", r"dateRange=custom needs startDate or endDate"),
+    ("INVALID_FILTER", r"'startDate' is later than 'endDate'"),
+    ("RANGE_NOT_SATISFIABLE", r"The range begins behind"),
     ("INVALID_REQUEST", r"'(from|since)' is later than '(to|until)'"),
     ("INVALID_REQUEST", r"'to' needs 'from'|'period' and 'from' exclude each other|'from' is not before"),
     ("INVALID_REQUEST", r"these are more than \d+ buckets|'granularity' minute|'trigger' tells executions apart"),

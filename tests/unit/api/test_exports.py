@@ -12,12 +12,12 @@ import httpx
 import pytest
 
 from monitor.access.principal import Principal
-from monitor.api.exports import COLUMNS
 from monitor.events.position import Position
 from monitor.executions.exports import PAGE_ROWS, Exports
 from monitor.executions.reads import Asked, Found, Listed, Reading, Reads
 from monitor.projections.filter import Filter
 from monitor.store import MemoryStore, open_sqlite_store
+from monitor.web.export_rows import COLUMNS
 from tests.support.house import House, open_house
 
 EXPORT = "/v1/executions/export"
@@ -133,7 +133,9 @@ class Endless(Reads):
     async def listed(self, who: Principal, asked: Asked, at_least: Position | None) -> Reading[Listed]:
         assert (asked.counted is None) is (asked.after is None)
         self.left -= 1
-        return self._page._replace(value=self._page.value._replace(after=(1, self.left) if self.left else None))
+        keys = range(self.left * PAGE_ROWS, (self.left + 1) * PAGE_ROWS)
+        page = self._page.value._replace(after=(1, self.left) if self.left else None, keys=keys)
+        return self._page._replace(value=page)
 
 
 async def test_memory_is_that_of_a_page(house: House) -> None:
