@@ -135,6 +135,13 @@ class IdempotencyKeyReused(ClientError):
     status = 422
 
 
+class TooManyIdempotencyKeys(ClientError):
+    """The team has as many idempotency keys as are kept for a day; send the request without one, or wait."""
+
+    code = "TOO_MANY_IDEMPOTENCY_KEYS"
+    status = 409
+
+
 class BulkJobNotFound(NotFound):
     """There is no such job."""
 

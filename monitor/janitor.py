@@ -18,6 +18,9 @@ ROUND_S: Final = 60.0
 FORGOTTEN_AT_ONCE: Final = 100
 """Deliveries that one transaction forgets: whoever sends waits some milliseconds for it."""
 
+ORDERS_AT_ONCE: Final = 200
+"""Idempotency keys, or executions of old jobs, that one transaction forgets: a few milliseconds."""
+
 HELD_AT_ONCE: Final = 1_000
 """Deliveries that one transaction sets aside; more than of the above, for each of these counts what is pending."""
 
@@ -102,8 +105,9 @@ class Janitor:
 
     async def _forget_orders(self) -> None:
         now_us = self._clock.now_us()
-        await self._store.write(lambda writer: writer.forget_idempotent_requests(now_us - KEY_KEEP_S * 1_000_000))
-        await self._store.write(lambda writer: writer.forget_bulk_jobs(now_us - JOB_KEEP_S * 1_000_000))
+        for forget, keep_s in ((_forget_keys, KEY_KEEP_S), (_forget_jobs, JOB_KEEP_S)):
+            while await self._store.write(partial(forget, now_us - keep_s * 1_000_000)):
+                await self._clock.sleep(REST_S)
 
     async def _relieve_lanes(self) -> None:
         """Set aside what is too much for lanes, portion by portion."""
@@ -160,6 +164,14 @@ class _Relief:
 
 def _forget_deliveries(before_us: int, looked_at: int, writer: Writer) -> tuple[int, int]:
     return writer.forget_deliveries(before_us, looked_at, FORGOTTEN_AT_ONCE)
+
+
+def _forget_keys(before_us: int, writer: Writer) -> int:
+    return writer.forget_idempotent_requests(before_us, ORDERS_AT_ONCE)
+
+
+def _forget_jobs(before_us: int, writer: Writer) -> int:
+    return writer.forget_bulk_jobs(before_us, ORDERS_AT_ONCE)
 
 
 def _forget_releases(writer: Writer, held: Mapping[int, Bounds]) -> None:

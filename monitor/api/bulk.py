@@ -11,7 +11,7 @@ from starlette.responses import Response
 from typing_extensions import TypedDict
 
 from monitor.access.principal import Principal
-from monitor.errors import BulkJobNotFound, IdempotencyKeyReused, InvalidBulk, InvalidFilter
+from monitor.errors import BulkJobNotFound, IdempotencyKeyReused, InvalidBulk, InvalidFilter, TooManyIdempotencyKeys
 from monitor.events.codec import format_time
 from monitor.events.model import MAX_ID_CHARACTERS
 from monitor.executions.bulk import MOST_EXECUTIONS, Bulk, Preview, Progress, Wanted
@@ -118,7 +118,7 @@ def operations(*, bulk: Bulk, idempotency: Idempotency) -> list[Operation]:
                 Answer(BulkPreview),
                 Answer(BulkJobDocument, 202, headers=("location", "idempotency-replayed")),
             ),
-            errors=(InvalidFilter, IdempotencyKeyReused),
+            errors=(InvalidFilter, IdempotencyKeyReused, TooManyIdempotencyKeys),
         )
         for kind in _KINDS
     ]

@@ -23,6 +23,7 @@ from monitor.errors import (
     IdempotencyKeyReused,
     InvalidEvent,
     NoEngine,
+    TooManyIdempotencyKeys,
     TooManyWaiting,
     WorkflowNotFound,
 )
@@ -160,7 +161,8 @@ class CommandList(TypedDict):
     data: list[CommandDocument]
 
 
-_STARTS: Final = (NoEngine, CommandRefused, EngineUnavailable, TooManyWaiting, IdempotencyKeyReused)
+_KEYS: Final = (IdempotencyKeyReused, TooManyIdempotencyKeys)
+_STARTS: Final = (NoEngine, CommandRefused, EngineUnavailable, TooManyWaiting, *_KEYS)
 
 
 def operations(*, commands: Commands, reads: Reads, idempotency: Idempotency) -> list[Operation]:
@@ -179,7 +181,7 @@ def operations(*, commands: Commands, reads: Reads, idempotency: Idempotency) ->
                 Answer(ExecutionRequested, 202, headers=("location", "preference-applied", _REPLAYED)),
                 Answer(Execution, headers=("preference-applied", _REPLAYED)),
             ),
-            errors=(WorkflowNotFound, InvalidEvent, *_STARTS),
+            errors=(WorkflowNotFound, ExecutionNotFound, InvalidEvent, *_STARTS),
         ),
         Operation(
             "POST",
@@ -242,10 +244,10 @@ class _Face:
         document = await read_document(request, ExecuteRequest, is_optional=True, most_bytes=MAX_INPUT_BYTES)
         given = document.input if document.input is not None else document.input_data
 
-        async def work(seed: str | None) -> Response:
+        async def work(seed: str | None) -> Response | str:
             done = await self.commands.execute(who, workflow_id, given, wait_s=wait_s or 0, seed=seed)
             if done.is_done and wait_s is not None:
-                return await self._ended(who, done, wait_s)
+                return done.execution_id
             headers = {"location": f"/v1/executions/{quoted(done.execution_id)}", **applied(wait_s), **_NOT_KEPT}
             asked: ExecutionRequested = {
                 "executionId": done.execution_id,
@@ -255,7 +257,10 @@ class _Face:
             }
             return json_reply(asked, 202, headers)
 
-        return await while_there(request, once(self.idempotency, request, who, MAX_INPUT_BYTES, work))
+        async def ended(execution_id: str) -> Response:
+            return await self._ended(who, execution_id, wait_s or 0)
+
+        return await while_there(request, once(self.idempotency, request, who, MAX_INPUT_BYTES, work, show=ended))
 
     async def cancel(self, request: Request, who: Principal) -> Response:
         """An execution that is stopped where it is; 202 while that is not visible yet."""
@@ -320,9 +325,9 @@ class _Face:
         """One command."""
         return json_reply(_command(await self.commands.single(who, request.path_params["id"])), headers=_NOT_KEPT)
 
-    async def _ended(self, who: Principal, done: Commanded, wait_s: int) -> Response:
+    async def _ended(self, who: Principal, execution_id: str, wait_s: int) -> Response:
         found, _ = await self.reads.execution(
-            who, done.execution_id, None, with_data=who.may("executions:data"), with_lines=False
+            who, execution_id, None, with_data=who.may("executions:data"), with_lines=False
         )
         return json_reply(native.execution(found), headers={**applied(wait_s), **_NOT_KEPT})
 

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from monitor.access.principal import Principal
 from monitor.clock import Clock
-from monitor.errors import IdempotencyKeyReused
+from monitor.errors import IdempotencyKeyReused, TooManyIdempotencyKeys
 from monitor.store.base import Store, Writer
-from monitor.store.order_port import KEY_KEEP_S, IdempotentRequest
+from monitor.store.order_port import KEY_KEEP_S, MOST_KEYS, IdempotentRequest
 
 Work = Callable[[str], Awaitable[bytes]]
 """Carries a request out and returns its answer; equal seeds name equal commands."""
@@ -29,8 +29,9 @@ class Answered(NamedTuple):
 class Idempotency:
     """Keys are a principal's: equal ones of two tokens have nothing to do with one another."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
-        self._store, self._clock = store, clock
+    def __init__(self, store: Store, clock: Clock, most_keys: int = MOST_KEYS) -> None:
+        """`most_keys`: how many a team may have at a time, so that none fills the disk."""
+        self._store, self._clock, self._most_keys = store, clock, most_keys
         # What is being carried out in this process, which alone works on its store.
         self._running: dict[tuple[str, str, str], tuple[bytes, asyncio.Task[Answered]]] = {}
 
@@ -38,7 +39,7 @@ class Idempotency:
         """The answer of `work`, or that of the first request with this key.
 
         Cancelled, the work goes on. Raises IdempotencyKeyReused when the first one asked for something else,
-        StoreUnavailable, and what `work` raises.
+        TooManyIdempotencyKeys, StoreUnavailable, and what `work` raises.
         """
         id_ = (who.team, who.token_id or who.name, key)
         running = self._running.get(id_)
@@ -79,5 +80,7 @@ class Idempotency:
             if held.fingerprint != asked.fingerprint:
                 raise IdempotencyKeyReused
             return held
+        if held is None and writer.idempotent_requests(asked.team) >= self._most_keys:
+            raise TooManyIdempotencyKeys
         writer.put_idempotent_request(asked)
         return asked

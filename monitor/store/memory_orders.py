@@ -33,6 +33,9 @@ class MemoryOrders:
     def idempotent_request(self, team: str, principal: str, key: str) -> IdempotentRequest | None:
         return self._orders.idempotent_requests.get((team, principal, key))
 
+    def idempotent_requests(self, team: str) -> int:
+        return sum(key[0] == team for key in self._orders.idempotent_requests)
+
     def bulk_job(self, team: str, job_id: str) -> BulkJob | None:
         return next((it for it in self._orders.bulk_jobs.values() if (it.team, it.id) == (team, job_id)), None)
 
@@ -48,11 +51,12 @@ class MemoryOrders:
     def drop_idempotent_request(self, team: str, principal: str, key: str) -> None:
         self._orders.idempotent_requests.pop((team, principal, key), None)
 
-    def forget_idempotent_requests(self, before_us: int) -> int:
+    def forget_idempotent_requests(self, before_us: int, limit: int) -> int:
         held = self._orders.idempotent_requests
-        kept = {key: it for key, it in held.items() if it.created_us >= before_us}
-        self._orders.idempotent_requests = kept
-        return len(held) - len(kept)
+        old = sorted((it.created_us, key) for key, it in held.items() if it.created_us < before_us)[:limit]
+        for _, key in old:
+            del held[key]
+        return len(old)
 
     def add_bulk_job(self, job: BulkJob, execution_ids: Sequence[str]) -> BulkJob:
         self._orders.last_bulk_key += 1
@@ -68,9 +72,14 @@ class MemoryOrders:
     def finish_bulk_job(self, job: BulkJob) -> None:
         self._orders.bulk_jobs[job.key] = job
 
-    def forget_bulk_jobs(self, before_us: int) -> int:
+    def forget_bulk_jobs(self, before_us: int, limit: int) -> int:
         jobs = self._orders.bulk_jobs.values()
-        gone = {job.key for job in jobs if job.finished_us is not None and job.created_us < before_us}
-        self._orders.bulk_jobs = {key: job for key, job in self._orders.bulk_jobs.items() if key not in gone}
-        self._orders.bulk_items = {at: item for at, item in self._orders.bulk_items.items() if at[0] not in gone}
-        return len(gone)
+        gone = sorted(job.key for job in jobs if job.finished_us is not None and job.created_us < before_us)
+        if not gone:
+            return 0
+        items = [at for at in sorted(self._orders.bulk_items) if at[0] == gone[0]][:limit]
+        for at in items:
+            del self._orders.bulk_items[at]
+        if not items:
+            del self._orders.bulk_jobs[gone[0]]
+        return len(items) or 1

@@ -20,6 +20,10 @@ JOB_KEEP_S: Final = 7 * 86_400
 """How long a finished job over many executions can be asked for."""
 
 
+MOST_KEYS: Final = 100_000
+"""Idempotency keys of a team that are kept at a time: one a second for a day, and some; about 50 MB."""
+
+
 class IdempotentRequest(NamedTuple):
     """A request that came with an idempotency key."""
 
@@ -70,6 +74,10 @@ class OrderReader(Protocol):
         """The request that came with a key."""
         ...
 
+    def idempotent_requests(self, team: str) -> int:
+        """How many keys of a team stand for something."""
+        ...
+
     def bulk_job(self, team: str, job_id: str) -> BulkJob | None:
         """One of a team."""
         ...
@@ -94,8 +102,8 @@ class OrderWriter(OrderReader, Protocol):
         """Forget it: the key is free again."""
         ...
 
-    def forget_idempotent_requests(self, before_us: int) -> int:
-        """Forget those that came before; returns how many."""
+    def forget_idempotent_requests(self, before_us: int, limit: int) -> int:
+        """Forget up to `limit` of those that came before; returns how many. Fewer than `limit`: that was all."""
         ...
 
     def add_bulk_job(self, job: BulkJob, execution_ids: Sequence[str]) -> BulkJob:
@@ -110,6 +118,8 @@ class OrderWriter(OrderReader, Protocol):
         """Replace the stored one of its key, which has finished."""
         ...
 
-    def forget_bulk_jobs(self, before_us: int) -> int:
-        """Forget those that were asked for before and have finished; returns how many."""
+    def forget_bulk_jobs(self, before_us: int, limit: int) -> int:
+        """Forget jobs that were asked for before and have finished, up to `limit` of their executions, and then the
+        jobs that have none left. Returns how many rows went; 0: that was all.
+        """
         ...

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
 from monitor.store import tables
 from monitor.store.order_port import BulkItem, BulkJob, IdempotentRequest
@@ -27,6 +27,10 @@ class OrderReads:
         wanted = select(tables.idempotent_requests).where(*_is(team, principal, key))
         found = self._connection.execute(wanted).one_or_none()
         return None if found is None else IdempotentRequest(*found)
+
+    def idempotent_requests(self, team: str) -> int:
+        counted = select(func.count()).select_from(tables.idempotent_requests).where(_I.team == team)
+        return int(self._connection.scalar(counted) or 0)
 
     def bulk_job(self, team: str, job_id: str) -> BulkJob | None:
         found = self._connection.execute(select(_J.key, _J.body).where(_J.id == job_id, _J.team == team)).one_or_none()
@@ -51,9 +55,12 @@ class OrderWrites(OrderReads):
     def drop_idempotent_request(self, team: str, principal: str, key: str) -> None:
         self._connection.execute(delete(tables.idempotent_requests).where(*_is(team, principal, key)))
 
-    def forget_idempotent_requests(self, before_us: int) -> int:
-        gone = delete(tables.idempotent_requests).where(_I.created_us < before_us)
-        return self._connection.execute(gone).rowcount
+    def forget_idempotent_requests(self, before_us: int, limit: int) -> int:
+        old = select(_I.team, _I.principal, _I.key).where(_I.created_us < before_us).order_by(_I.created_us)
+        gone = self._connection.execute(old.limit(limit)).all()
+        for row in gone:
+            self.drop_idempotent_request(*row)
+        return len(gone)
 
     def add_bulk_job(self, job: BulkJob, execution_ids: Sequence[str]) -> BulkJob:
         row = {"id": job.id, "team": job.team, "created_us": job.created_us, "running": 1, "body": _encode(job)}
@@ -72,13 +79,16 @@ class OrderWrites(OrderReads):
     def finish_bulk_job(self, job: BulkJob) -> None:
         self._connection.execute(update(tables.bulk_jobs).where(_J.key == job.key).values(running=0, body=_encode(job)))
 
-    def forget_bulk_jobs(self, before_us: int) -> int:
+    def forget_bulk_jobs(self, before_us: int, limit: int) -> int:
         old = select(_J.key).where(_J.running == 0, _J.created_us < before_us)
-        keys = self._connection.scalars(old).all()
-        for key in keys:
-            self._connection.execute(delete(tables.bulk_items).where(_T.job_key == key))
-            self._connection.execute(delete(tables.bulk_jobs).where(_J.key == key))
-        return len(keys)
+        key = self._connection.scalar(old.order_by(_J.key).limit(1))
+        if key is None:
+            return 0
+        some = select(_T.place).where(_T.job_key == key).order_by(_T.place).limit(limit)
+        gone = delete(tables.bulk_items).where(_T.job_key == key, _T.place.in_(some))
+        if count := self._connection.execute(gone).rowcount:
+            return count
+        return self._connection.execute(delete(tables.bulk_jobs).where(_J.key == key)).rowcount
 
 
 def _is(team: str, principal: str, key: str) -> tuple[ColumnElement[bool], ...]:

@@ -429,6 +429,8 @@ idempotent_requests = _keyed(
     _bytes("answer", null=True),
 )
 Index("idempotent_requests_by_time", idempotent_requests.c.created_us)
+# Those of a team are counted here, without their answers.
+Index("idempotent_requests_by_team", idempotent_requests.c.team)
 
 bulk_jobs = _table(
     "bulk_jobs",

@@ -30,8 +30,17 @@ _MOST_CHARACTERS: Final = 255
 
 _KEPT_HEADERS: Final = frozenset({"content-type", "location", "cache-control", "preference-applied"})
 
-Seeded = Callable[[str | None], Awaitable[Response]]
-"""Carries a request out; equal seeds name equal commands, None names new ones."""
+Seeded = Callable[[str | None], Awaitable[Response | str]]
+"""Carries a request out; equal seeds name equal commands, None names new ones. Of an answer that shows an execution
+the id alone is kept: what it told is stored, masked and deleted in one place.
+"""
+
+Show = Callable[[str], Awaitable[Response]]
+"""Makes the answer about the execution of this id."""
+
+
+_OF_EXECUTION: Final = 0
+"""In place of a status: the body is the id of the execution that the answer shows."""
 
 
 class _Packed(msgspec.Struct, array_like=True, frozen=True):
@@ -44,15 +53,24 @@ _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(_Packed).decode
 
 
-async def once(idempotency: Idempotency, request: Request, who: Principal, most_bytes: int, work: Seeded) -> Response:
+async def once(
+    idempotency: Idempotency,
+    request: Request,
+    who: Principal,
+    most_bytes: int,
+    work: Seeded,
+    *,
+    show: Show | None = None,
+) -> Response:
     """The answer of `work`; where the request has a key, that of the first one with it.
 
-    `most_bytes` is how large a body may be that `work` reads. Raises InvalidRequest for a key that is none, and
-    IdempotencyKeyReused.
+    `most_bytes` is how large a body may be that `work` reads; `show` is there where `work` answers with an id. Raises
+    InvalidRequest for a key that is none, IdempotencyKeyReused, TooManyIdempotencyKeys, and what `work` and `show` do.
     """
     key = _key(request)
     if key is None:
-        return await work(None)
+        done = await work(None)
+        return done if isinstance(done, Response) else await _shown(done, show)
     fingerprint = blake2b(digest_size=16)
     for part in (request.method, request.url.path, request.url.query):
         fingerprint.update(part.encode() + b"\0")
@@ -62,7 +80,19 @@ async def once(idempotency: Idempotency, request: Request, who: Principal, most_
         return _pack(await work(seed))
 
     answered = await idempotency.once(who, key, fingerprint.digest(), packed)
-    return _unpack(answered.answer, is_repeated=answered.is_repeated)
+    packed_answer = _decode(answered.answer)
+    if packed_answer.status == _OF_EXECUTION:
+        response = await _shown(packed_answer.body.decode(), show)
+    else:
+        response = Response(packed_answer.body, packed_answer.status, packed_answer.headers)
+    if answered.is_repeated:
+        response.headers[REPLAYED_HEADER] = "true"
+    return response
+
+
+async def _shown(execution_id: str, show: Show | None) -> Response:
+    assert show is not None
+    return await show(execution_id)
 
 
 def _key(request: Request) -> str | None:
@@ -78,12 +108,8 @@ def _key(request: Request) -> str | None:
     return key
 
 
-def _pack(response: Response) -> bytes:
+def _pack(response: Response | str) -> bytes:
+    if isinstance(response, str):
+        return _encode(_Packed(_OF_EXECUTION, {}, response.encode()))
     headers = {name: value for name, value in response.headers.items() if name in _KEPT_HEADERS}
     return _encode(_Packed(response.status_code, headers, bytes(response.body)))
-
-
-def _unpack(answer: bytes, *, is_repeated: bool) -> Response:
-    packed = _decode(answer)
-    headers = packed.headers | ({REPLAYED_HEADER: "true"} if is_repeated else {})
-    return Response(packed.body, packed.status, headers)

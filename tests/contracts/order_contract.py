@@ -39,7 +39,11 @@ class OrderContract:
         for number in range(3):
             asked = ASKED._replace(key=f"key-{number}", created_us=number)
             await store.write(partial(_put, asked))
-        assert await store.write(lambda writer: writer.forget_idempotent_requests(2)) == 2
+        assert await store.read(lambda reader: reader.idempotent_requests("acme")) == 3
+        assert await store.read(lambda reader: reader.idempotent_requests("else")) == 0
+        assert await store.write(lambda writer: writer.forget_idempotent_requests(2, 1)) == 1
+        assert await store.read(lambda reader: reader.idempotent_request("acme", "ada", "key-0")) is None
+        assert await store.write(lambda writer: writer.forget_idempotent_requests(2, 5)) == 1
         assert await store.read(lambda reader: reader.idempotent_request("acme", "ada", "key-1")) is None
         assert await store.read(lambda reader: reader.idempotent_request("acme", "ada", "key-2")) is not None
 
@@ -60,8 +64,11 @@ class OrderContract:
         await store.write(lambda writer: writer.finish_bulk_job(finished))
         assert await store.read(lambda reader: reader.bulk_job("acme", "bulk_2")) == finished
         assert list(await store.read(lambda reader: reader.running_bulk_jobs())) == [first]
-        assert await store.write(lambda writer: writer.forget_bulk_jobs(1_000)) == 0
-        assert await store.write(lambda writer: writer.forget_bulk_jobs(1_001)) == 1
+        assert await store.write(lambda writer: writer.forget_bulk_jobs(1_000, 9)) == 0
+        assert await store.write(lambda writer: writer.forget_bulk_jobs(1_001, 1)) == 1
+        assert await store.read(lambda reader: reader.bulk_job("acme", "bulk_2")) == finished
+        assert await store.write(lambda writer: writer.forget_bulk_jobs(1_001, 1)) == 1
+        assert await store.write(lambda writer: writer.forget_bulk_jobs(1_001, 1)) == 0
         assert await store.read(lambda reader: reader.bulk_job("acme", "bulk_2")) is None
         assert list(await store.read(lambda reader: reader.bulk_items(second.key))) == []
         third = await store.write(lambda writer: writer.add_bulk_job(replace(JOB, id="bulk_3"), []))

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 
 from monitor.engines.base import Accepted, Refused
-from monitor.errors import JournalUnavailable
+from monitor.errors import JournalUnavailable, TooManyIdempotencyKeys
 from monitor.executions.idempotency import Idempotency
 from monitor.store import open_sqlite_store
 from monitor.store.order_port import KEY_KEEP_S
@@ -168,6 +169,40 @@ async def test_a_key_is_kept_for_a_day(house: CommandHouse) -> None:
     assert (await idempotency.once(who, "key", b"asked", work)).answer == b"first"
     await clock.advance(1)
     assert (await idempotency.once(who, "key", b"other", work)).answer == b"second"
+
+
+async def test_no_payload_is_kept_for_a_repeat(house: CommandHouse, client: httpx.AsyncClient) -> None:
+    """Of an answer that shows an execution the id alone; once that is deleted there is nothing to show."""
+    headers, body = KEY | {"prefer": "wait=30"}, {"input": {"order": "kept-nowhere-else"}}
+    first = await client.post("/v1/workflows/demo-loop/execute", json=body, headers=headers)
+    assert first.status_code == 200
+    assert "kept-nowhere-else" in first.text
+    who = await principal({"headers": []})
+    held = await house.house.store.read(lambda reader: reader.idempotent_request(who.team, who.name, "order-7"))
+    assert held is not None
+    assert held.answer is not None
+    assert b"kept-nowhere-else" not in held.answer
+    assert (await client.delete(f"/v1/executions/{first.json()['id']}")).is_success
+    again = await client.post("/v1/workflows/demo-loop/execute", json=body, headers=headers)
+    assert (again.status_code, again.json()["error"]["code"]) == (404, "EXECUTION_NOT_FOUND")
+
+
+async def test_a_team_has_so_many_keys(house: CommandHouse) -> None:
+    """Beyond them new ones are refused, and nothing is carried out; known ones and other teams are served."""
+    idempotency = Idempotency(house.house.store, ManualClock(NOON_US), most_keys=2)
+    done: list[str] = []
+
+    async def work(seed: str) -> bytes:
+        done.append(seed)
+        return b"done"
+
+    who = await principal({"headers": []})
+    for key in ("a", "b", "a"):
+        assert (await idempotency.once(who, key, b"asked", work)).answer == b"done"
+    with pytest.raises(TooManyIdempotencyKeys, match="without one, or wait"):
+        await idempotency.once(who, "c", b"asked", work)
+    await idempotency.once(replace(who, team="else"), "c", b"asked", work)
+    assert len(done) == 3
 
 
 @pytest.mark.parametrize("key", ["", " ", "x" * 256, "schl\u00fcssel"])
