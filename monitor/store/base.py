@@ -118,6 +118,8 @@ class ListQuery(NamedTuple):
     text: str | None = None
     # How far rows are counted where no sum tells them; None = as far as takes no time.
     most_counted: int | None = None
+    # Only what was first heard of by then.
+    created_until_us: int | None = None
 
 
 class QuarantineRow(NamedTuple):

@@ -5,10 +5,24 @@ what is compiled here; the suite of stores holds the two equal.
 """
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from itertools import product
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal, or_, select, union_all
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    func,
+    literal,
+    or_,
+    select,
+    union_all,
+)
 from sqlalchemy.sql import operators
 
 from monitor.projections.filter import FIELDS, Condition, Filter
@@ -25,6 +39,12 @@ _FEW_ROWS: Final = 8_000
 
 _MAX_RANGES: Final = 400
 """Index ranges of one list: fifty workflows in all eight statuses. SQLite merges 500 at most."""
+
+_HELD: Final = 128
+"""Kinds of lists whose statements are held: to make them takes longer than to read a page, and pages ask them again."""
+
+_HELD_VALUES: Final = 8
+"""Statements of more values in their filter take too much memory to be held, and too long to run to matter."""
 
 _E: Final = tables.executions.c
 
@@ -43,34 +63,66 @@ def total(connection: Connection, query: ListQuery, found: Conditions) -> tuple[
 
     `found` is what the text search asks for, see `search`.
     """
-    tests = query.filter.tests
-    if not found and {test.field for test in tests} <= {"status", "workflowId"}:
-        columns = tables.totals.c
-        matching = (_condition(test, columns[FIELDS[test.field].attribute]) for test in tests)
-        summed = select(func.coalesce(func.sum(columns.count), 0)).where(columns.team == query.team, *matching)
-        return int(connection.scalars(summed).one()), False
-    most = query.most_counted or COUNTED_ROWS
-    some = select(literal(1)).where(*_listed(query), *found, *_plain(query.filter)).limit(most + 1)
-    count = connection.scalars(select(func.count()).select_from(some.subquery())).one()
+    count = int(connection.scalars(_made(_held_count, query, found)).one())
+    if _is_rolled_up(query, found):
+        return count, False
+    most = _most_counted(query)
     return min(count, most), count > most
+
+
+def _most_counted(query: ListQuery) -> int:
+    return query.most_counted or COUNTED_ROWS
+
+
+def _is_rolled_up(query: ListQuery, found: Conditions) -> bool:
+    is_plain = not found and query.created_until_us is None
+    return is_plain and {test.field for test in query.filter.tests} <= {"status", "workflowId"}
+
+
+def _count(query: ListQuery, found: Conditions) -> Select[tuple[int]]:
+    if _is_rolled_up(query, found):
+        columns = tables.totals.c
+        matching = (_condition(test, columns[FIELDS[test.field].attribute]) for test in query.filter.tests)
+        return select(func.coalesce(func.sum(columns.count), 0)).where(columns.team == query.team, *matching)
+    some = select(literal(1)).where(*_listed(query), *found, *_plain(query.filter)).limit(_most_counted(query) + 1)
+    return select(func.count()).select_from(some.subquery())
 
 
 def keys(connection: Connection, query: ListQuery, found: Conditions, total: int) -> list[int]:
     """Keys of the page and, where there is one, of the row behind it, in the page's direction; `total` as counted."""
-    column = _E.at_us if _by_time(query) else _E.duration_us
-    # Few matches are found by whatever index the database likes, as long as it is not the one of the sort.
-    value, ranges = (column + 0, [_plain(query.filter)]) if _is_few(query, total) else (column, _ranges(query))
+    place = {} if query.after is None else {"after_value": query.after[0], "after_key": query.after[1]}
     page: list[int] = []
-    for after in _after(query, value):
+    for statement in _made(_held_few_pages if _is_few(query, total) else _held_pages, query, found):
         missing = query.limit + 1 - len(page)
         if missing:
-            parts = [[*range_, *found, *after] for range_ in ranges]
-            page += connection.scalars(_next_keys(query, value, parts, missing))
+            page += connection.scalars(statement, {**place, "most": missing}).all()
     return page
 
 
-def _next_keys(query: ListQuery, value: Any, ranges: Sequence[Conditions], limit: int) -> Select[tuple[int]]:
+def _pages(query: ListQuery, found: Conditions, *, is_few: bool = False) -> list[Select[tuple[int]]]:
+    """Statements that follow each other until the page is full; of the place where it starts only its form counts."""
+    column = _E.at_us if _by_time(query) else _E.duration_us
+    # Few matches are found by whatever index the database likes, as long as it is not the one of the sort.
+    value, ranges = (column + 0, [_plain(query.filter)]) if is_few else (column, _ranges(query))
+    return [_next_keys(query, value, [[*it, *found, *after] for it in ranges]) for after in _after(query, value)]
+
+
+_held_count = lru_cache(_HELD)(_count)
+_held_pages = lru_cache(_HELD)(_pages)
+_held_few_pages = lru_cache(_HELD)(partial(_pages, is_few=True))
+
+
+def _made(make: Any, query: ListQuery, found: Conditions) -> Any:
+    """What `make` makes of the question, of whose place only the form counts; held where it is short and usual."""
+    shape = query._replace(limit=0, after=query.after and (query.after[0] and 0, 0), counted=None)
+    is_usual = not found and query.created_until_us is None
+    is_held = is_usual and sum(len(test.values) for test in query.filter.tests) <= _HELD_VALUES
+    return (make if is_held else make.__wrapped__)(shape, tuple(found))
+
+
+def _next_keys(query: ListQuery, value: Any, ranges: Sequence[Conditions]) -> Select[tuple[int]]:
     """The first keys of all ranges by (value, key)."""
+    limit: BindParameter[int] = bindparam("most", type_=BigInteger)
     base = select(_E.key, value.label("value")).where(*_listed(query)).order_by(*_order(query, value, _E.key))
     parts = (base.where(*range_).limit(limit).subquery() for range_ in ranges)
     merged = union_all(*(select(part) for part in parts)).subquery().c
@@ -93,7 +145,8 @@ def _by_time(query: ListQuery) -> bool:
 
 
 def _listed(query: ListQuery) -> Conditions:
-    return [_E.team == query.team, tables.LISTED]
+    listed = [_E.team == query.team, tables.LISTED]
+    return listed if query.created_until_us is None else [*listed, _E.created_us <= query.created_until_us]
 
 
 def _order(query: ListQuery, value: Any, key: Any) -> Sequence[ColumnElement[Any]]:
@@ -108,7 +161,8 @@ def _after(query: ListQuery, column: Any) -> Sequence[Conditions]:
     """What lies behind the page's starting point, in parts that follow each other; each is sought in the index."""
     if query.after is None:
         return [[]]
-    value, key = query.after
+    key = bindparam("after_key", type_=BigInteger)
+    value = None if query.after[0] is None else bindparam("after_value", type_=BigInteger)
     beyond = operators.lt if _is_falling(query) else operators.gt
     parts: list[Conditions] = [[column.is_(None) if value is None else column == value, beyond(_E.key, key)]]
     if value is not None:

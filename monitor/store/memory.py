@@ -136,6 +136,7 @@ class _Session(MemoryLedger, MemoryExpiry, MemoryAccess, MemoryCounts, MemoryOrd
             for execution in self._tables.executions.values()
             if execution.team == query.team and not execution.registers.deleted
             if query.text is None or self._contains(execution, query.text)
+            if query.created_until_us is None or execution.created_us <= query.created_until_us
         ]
         ordered = _ordered(((view, key) for view, key in found if matches(query.filter, view)), query)
         if query.backwards:

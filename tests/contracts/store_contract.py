@@ -562,6 +562,18 @@ class StoreContract:
             assert [row.id for page in reversed(pages) for row in page.rows] == forwards
             assert all(len(page.rows) == 7 for page in pages[:-1])
 
+    async def test_a_list_of_what_was_there_by_a_time(self, store: Store, population: list[Summary]) -> None:
+        """By when each was first heard of, whatever the order and the filter; counted alike."""
+        times_us = sorted(row.created_us for row in population)
+        for at_us in (times_us[0] - 1, times_us[0], times_us[len(times_us) // 2], times_us[-1]):
+            for document in ({}, {"status": ["failed", "success"]}, {"mode": {"ne": "manual"}}):
+                found = parse_json(document)
+                query = ListQuery("default", found, "-startedAt", 7, created_until_us=at_us)
+                pages = await all_pages(store, query)
+                wanted = {row.id for row in population if matches(found, row) and row.created_us <= at_us}
+                assert {row.id for page in pages for row in page.rows} == wanted
+                assert {page.total for page in pages} == {len(wanted)}
+
     async def test_text_is_found_in_errors_and_names_of_nodes(self, store: Store, population: list[Summary]) -> None:
         """In any case, as it stands (nothing is a wildcard), with filters, in pages and counted."""
         for text in self.TEXTS:
