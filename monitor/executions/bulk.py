@@ -23,11 +23,13 @@ from monitor.errors import (
     CannotCancelExecution,
     ClientError,
     InvalidBulk,
+    RateLimited,
     Unavailable,
 )
 from monitor.executions.audit import Audit
 from monitor.executions.changes import Changes
 from monitor.executions.commands import Commands
+from monitor.executions.turns import Turns
 from monitor.executions.waiting import Commanded
 from monitor.projections.filter import Filter, parse_json
 from monitor.projections.view import Summary
@@ -45,6 +47,14 @@ PREVIEW_S: Final = 600
 
 AT_ONCE: Final = 8
 """Executions of one job that are worked on at a time; each may wait some seconds for its engine."""
+
+TURN: Final = 48
+"""Executions of a job in one turn, then it stands in line again: some seconds, where each waits for its engine."""
+
+MOST_JOBS: Final = 20
+"""Of a team that have not finished: whoever asks for more waits."""
+
+_FULL_S: Final = 10
 
 _JOBS_AT_ONCE: Final = 8
 _TRIES: Final = 3
@@ -106,7 +116,7 @@ class Bulk:
         self._store, self._commands, self._changes = store, commands, changes
         self._audit, self._sealer, self._clock, self._random_bytes = audit, sealer, clock, random_bytes
         self._woken = asyncio.Event()
-        self._working: set[int] = set()
+        self._turns = Turns(_JOBS_AT_ONCE)
         self._log = structlog.get_logger("bulk")
 
     # --- what is asked for -------------------------------------------------------------------------------------------
@@ -134,7 +144,8 @@ class Bulk:
     ) -> Progress:
         """A job over what was previewed, or over explicit ids. The same token again is the same job.
 
-        Raises InvalidBulk where there is neither, or the token is none, of another question or too old.
+        Raises InvalidBulk where there is neither, or the token is none, of another question or too old; RateLimited
+        while the team has MOST_JOBS that have not finished.
         """
         if wanted.ids is not None:
             ids, word = list(dict.fromkeys(wanted.ids)), self._word(who, seed)
@@ -180,16 +191,10 @@ class Bulk:
         return ListQuery(who.team, _filter(sealed.filter), "-startedAt", limit)
 
     def _found(self, reader: Reader, who: Principal, sealed: _Sealed) -> list[str]:
-        """Ids of what fits and was there at the preview, page by page."""
-        found: list[str] = []
-        query = self._query(who, sealed, 200)
-        while len(found) < sealed.limit:
-            page, keys = reader.executions(query)
-            found += [row.id for row in page.rows if row.created_us <= sealed.at_us]
-            if not page.has_more:
-                break
-            query = query._replace(after=(page.rows[-1].at_us, keys[-1]))
-        return found[: sealed.limit]
+        """Ids of what fits and was there at the preview."""
+        query = self._query(who, sealed, sealed.limit)
+        page, _ = reader.executions(query._replace(created_until_us=sealed.at_us))
+        return [row.id for row in page.rows]
 
     def _opened(self, who: Principal, kind: BulkKind, wanted: Wanted, token: str) -> _Sealed:
         try:
@@ -223,25 +228,25 @@ class Bulk:
                     await self._woken.wait()
 
     async def _begin(self, group: asyncio.TaskGroup) -> None:
-        for job in await self._store.read(lambda reader: reader.running_bulk_jobs()):
-            if job.key not in self._working and len(self._working) < _JOBS_AT_ONCE:
-                self._working.add(job.key)
-                group.create_task(self._work(job), name=job.id)
+        for job in self._turns.begin(await self._store.read(lambda reader: reader.running_bulk_jobs())):
+            group.create_task(self._work(job), name=job.id)
 
     async def _work(self, job: BulkJob) -> None:
         try:
             items = await self._store.read(lambda reader: reader.bulk_items(job.key))
-            rest = iter([(place, item) for place, item in enumerate(items) if item.outcome is None])
+            left = [(place, item) for place, item in enumerate(items) if item.outcome is None]
+            rest = iter(left[:TURN])
             async with asyncio.TaskGroup() as group:
                 for _ in range(AT_ONCE):
                     group.create_task(self._work_through(job, rest))
-            done = replace(job, finished_us=self._clock.now_us())
-            await self._store.write(lambda writer: writer.finish_bulk_job(done), durable=True)
+            if len(left) <= TURN:
+                done = replace(job, finished_us=self._clock.now_us())
+                await self._store.write(lambda writer: writer.finish_bulk_job(done), durable=True)
         except* Unavailable as group_error:
             self._log.warning("a job rests for the moment", job=job.id, reason=str(group_error.exceptions[0]))
             await self._clock.sleep(_PAUSE_S)
         finally:
-            self._working.discard(job.key)
+            self._turns.end(job)
             self._woken.set()
 
     async def _work_through(self, job: BulkJob, rest: Any) -> None:
@@ -284,9 +289,12 @@ def _purpose(who: Principal, kind: BulkKind) -> str:
 
 
 def _add(writer: Writer, job: BulkJob, ids: Sequence[str]) -> bool:
-    """Whether it is new: of equal ones at once, one is."""
+    """Whether it is new: of equal ones at once, one is. Raises RateLimited."""
     if writer.bulk_job(job.team, job.id) is not None:
         return False
+    if sum(it.team == job.team for it in writer.running_bulk_jobs()) >= MOST_JOBS:
+        message = f"your team has {MOST_JOBS} jobs that have not finished; ask again when one of them has"
+        raise RateLimited(message, retry_after_s=_FULL_S)
     writer.add_bulk_job(job, ids)
     return True
 

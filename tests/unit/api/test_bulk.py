@@ -9,8 +9,8 @@ import pytest
 from msgspec.structs import replace
 
 from monitor.access.audit import AuditQuery
-from monitor.executions.bulk import MOST_EXECUTIONS, PREVIEW_S
-from monitor.store.order_port import BulkItem
+from monitor.executions.bulk import MOST_EXECUTIONS, MOST_JOBS, PREVIEW_S
+from monitor.store.order_port import BulkItem, BulkJob
 from tests.support.commanding import CommandHouse, commanding
 from tests.support.house import SEALER
 from tests.support.service import eventually
@@ -85,6 +85,66 @@ async def test_what_came_after_the_preview_is_left_alone(client: httpx.AsyncClie
     job = await done(client, await ask(client, "stop", previewToken=token))
     assert {item["executionId"] for item in job["items"]} == set(seen)
     assert (await statuses(client))[late] != "cancelled"
+
+
+async def test_what_came_after_is_passed_over_in_one_look(house: CommandHouse, client: httpx.AsyncClient) -> None:
+    """However much it is: a run asks for its executions once."""
+    seen = await execute(client, 3)
+    token = (await ask(client, "stop", filter={"workflowId": "demo-loop"}, dryRun=True)).json()["previewToken"]
+    at = {"workflowId": "demo-loop", "timestamp": "2099-01-01T00:00:00Z", "type": "execution.started"}
+    await house.tell(*({**at, "executionId": f"late-{number}"} for number in range(500)))
+    store: Any = house.house.store
+    looks, read = list[Any](), store.read
+
+    async def counting(work: Any) -> Any:
+        def look(reader: Any) -> Any:
+            listed = reader.executions
+
+            def executions(query: Any) -> Any:
+                looks.append(query)
+                return listed(query)
+
+            reader.executions = executions
+            return work(reader)
+
+        return await read(look)
+
+    store.read = counting
+    started = await ask(client, "stop", previewToken=token)
+    store.read = read
+    assert {item["executionId"] for item in (await done(client, started))["items"]} == set(seen)
+    assert len(looks) == 1
+
+
+async def test_jobs_of_one_team_do_not_keep_others_waiting(house: CommandHouse, client: httpx.AsyncClient) -> None:
+    """A team that asks for as much as it may: another's job is done long before."""
+    nobody = [f"exec_none_{number}" for number in range(MOST_EXECUTIONS)]
+    jobs = [await ask(client, "stop", ids=nobody) for _ in range(MOST_JOBS)]
+    async with house.client(team="else") as stranger:
+        theirs = await done(stranger, await ask(stranger, "stop", ids=["exec_none"]))
+    assert theirs["counts"] == {"refused": 1}
+    shown = (await client.get(jobs[-1].headers["location"])).json()
+    assert shown["status"] == "running"
+
+
+async def test_jobs_that_have_not_finished_are_bounded(house: CommandHouse, client: httpx.AsyncClient) -> None:
+    """Whoever asks for more waits; other teams do not."""
+    [first] = (await done(client, await ask(client, "stop", ids=["exec_none"])))["items"]
+    store = house.house.store
+    for number in range(MOST_JOBS):
+        job = BulkJob(id=f"bulk_{number}", team="acme", actor="ada", kind="stop", force=False, count=1, created_us=1)
+        await store.write(lambda writer, job=job: writer.add_bulk_job(job, [first["executionId"]]))  # type: ignore[misc]
+    refused = await ask(client, "stop", ids=["exec_none"])
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "RATE_LIMITED")
+    assert int(refused.headers["retry-after"]) > 0
+    async with house.client(team="else") as stranger:
+        assert (await ask(stranger, "stop", ids=["exec_none"])).status_code == 202
+    house.bulk.wake()
+
+    async def is_room() -> bool:
+        return (await ask(client, "stop", ids=["exec_none"])).status_code == 202
+
+    await eventually(is_room)
 
 
 async def test_the_same_token_is_the_same_job(client: httpx.AsyncClient) -> None:
