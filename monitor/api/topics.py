@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from monitor.engines.base import CancelArgs, ExecuteArgs, RetryArgs
 from monitor.engines.kafka import CommandDocument
+from monitor.events.cloudevents import ATTRIBUTES
 from monitor.events.schema import EventDocument
 from monitor.events.types import DERIVED, TYPES
 from monitor.web.async_contract import Channel, Exchange, Message
@@ -67,7 +68,26 @@ def _events() -> list[Message]:
     other = Message(
         id="event.other", name="any other type", doc=doc, payload=EventDocument, members=unknown, bindings=_KEY
     )
-    return [*known, other]
+    return [*known, other, _cloud_event()]
+
+
+def _cloud_event() -> Message:
+    text = {"type": "string"}
+    return Message(
+        id="event.cloudevents",
+        name="CloudEvents 1.0, binary",
+        doc="An event whose attributes are headers, and whose value is its `data`.",
+        payload={"type": ["object", "null"]},
+        headers={
+            "type": "object",
+            "properties": {
+                "ce_specversion": {"const": "1.0"},
+                **{f"ce_{name}": text for name in ("type", *ATTRIBUTES)},
+            },
+            "required": ["ce_specversion", "ce_type", "ce_time"],
+        },
+        bindings=_KEY,
+    )
 
 
 def _commands() -> list[Message]:

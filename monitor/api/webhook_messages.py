@@ -6,7 +6,7 @@ from monitor.events.types import TYPES
 from monitor.web.async_contract import Channel, Exchange, Message, data_of_event
 from monitor.web.contract import plain_text
 from monitor.webhooks.endpoint import TEST_TYPE
-from monitor.webhooks.notices import NOTICES, About, Ping, Said
+from monitor.webhooks.notices import NOTICES, About, PingBody, Said
 from monitor.webhooks.payload import Body
 from monitor.webhooks.signing import SignedHeaders
 
@@ -74,8 +74,8 @@ def _notice(type_: str, data: type) -> Message:
 
 def _ping() -> Message:
     members = {**_named(TEST_TYPE), "data": About}
-    doc = plain_text(Ping.__doc__)
-    return Message(id=TEST_TYPE, name=TEST_TYPE, doc=doc, payload=Ping, members=members, headers=SignedHeaders)
+    doc = plain_text(PingBody.__doc__)
+    return Message(id=TEST_TYPE, name=TEST_TYPE, doc=doc, payload=PingBody, members=members, headers=SignedHeaders)
 
 
 def _named(type_: str) -> dict[str, object]:

@@ -24,6 +24,9 @@ _MEMBERS: Final = {
 }
 _NUMBERS: Final = ("sequence", "epoch")
 
+ATTRIBUTES: Final = (*_MEMBERS, *_NUMBERS, "backfill", "subject", "nodeid")
+"""What is read of an event, beside `specversion`, `type` and the data."""
+
 
 def is_binary(headers: tuple[tuple[str, bytes], ...]) -> bool:
     """Whether the headers make the record a CloudEvent in binary mode."""

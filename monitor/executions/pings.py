@@ -22,7 +22,7 @@ from monitor.executions.webhooks import find_endpoint
 from monitor.store.base import Store, Writer
 from monitor.webhooks.delivery import Claimed, Planned
 from monitor.webhooks.endpoint import TEST_TYPE, Endpoint
-from monitor.webhooks.notices import Ping
+from monitor.webhooks.notices import PingBody
 from monitor.webhooks.payload import SCHEMA_VERSION
 from monitor.webhooks.posting import Poster
 from monitor.webhooks.schedule import decide, outcome_of
@@ -121,7 +121,7 @@ class Pings:
 
 def _ping(endpoint: Endpoint, name: str, now_us: int) -> Planned:
     event_id = f"test_{name}"
-    body: Ping = {
+    body: PingBody = {
         "event": TEST_TYPE,
         "timestamp": format_time(now_us),
         "data": {"webhookId": endpoint.id, "name": endpoint.name},

@@ -33,8 +33,8 @@ class Message:
     payload: object
     # Members of which more is known here than there, by name: a schema, or a type as above. A constant is always there.
     members: Mapping[str, object] = field(default_factory=dict)
-    # The TypedDict of its headers; None = it has none that say anything.
-    headers: type | None = None
+    # Of its headers: a TypedDict, or a schema; None = it has none that say anything.
+    headers: object = None
     # How it looks on some protocols.
     bindings: Mapping[str, Json] = field(default_factory=dict)
 
@@ -184,7 +184,7 @@ def _references(messages: Sequence[Message], channel: Channel) -> list[Json]:
 
 
 def _message(it: Message, mode: Mode, schemas: Schemas) -> Json:
-    headers = schemas.of(it.headers, mode) if it.headers else {}
+    headers = _schema(it.headers, mode, schemas) if it.headers else {}
     return {
         "name": it.id,
         "title": it.name,

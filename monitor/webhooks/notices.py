@@ -99,7 +99,7 @@ class Said(TypedDict):
     type: str
 
 
-class Ping(Said):
+class PingBody(Said):
     """A test send, which somebody asked for."""
 
     schemaVersion: int
