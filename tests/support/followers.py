@@ -212,7 +212,8 @@ async def _curling(url: str, headers: Mapping[str, str]) -> AsyncIterator[asynci
     finally:
         if process.returncode is None:
             process.kill()
-            await process.wait()
+        # With what is left of its output: a pipe that nobody has read to its end stays open beyond the test.
+        await process.communicate()
 
 
 @asynccontextmanager

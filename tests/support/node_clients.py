@@ -66,7 +66,8 @@ async def followed(kind: str, url: str, what: Any, longest_bytes: int) -> AsyncI
         # It has ended already when its client does not come back.
         if node.returncode is None:
             node.kill()
-        await node.wait()
+        # With what is left of its output: a pipe that nobody has read to its end stays open beyond the test.
+        await node.communicate()
 
 
 async def _lines(printed: asyncio.StreamReader) -> AsyncIterator[dict[str, Any]]:

@@ -122,7 +122,8 @@ async def curl(service: Service) -> AsyncIterator["CurlConnection"]:
     finally:
         if process.returncode is None:
             process.kill()
-        await process.wait()
+        # With what is left of its output: a pipe that nobody has read to its end stays open beyond the test.
+        await process.communicate()
 
 
 class CurlConnection:

@@ -33,7 +33,7 @@ async def demo(folder: Path, *arguments: str) -> AsyncIterator[asyncio.subproces
     finally:
         if process.returncode is None:
             process.kill()
-        await process.wait()
+        await process.communicate()
 
 
 def left_in(folder: Path) -> list[Path]:

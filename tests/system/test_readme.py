@@ -142,7 +142,7 @@ async def test_stream_shows_what_is_sent(service: Service) -> None:
             frame = json.loads((await line_with(process.stdout, "execution.started")).removeprefix("data: "))
     finally:
         process.kill()
-        await process.wait()
+        await process.communicate()
     assert (frame["executionId"], frame["state"]["status"]) == ("exec_42", "running")
     assert frame["position"]
 

@@ -67,17 +67,21 @@ async def test_websocket_snippet_and_curl_show_the_same_frames(service: Service)
 @pytest.mark.parametrize("kind", [WebSocketSubscriber, EventSourceSubscriber])
 async def test_client_cut_off_fifty_times(service: Service, kind: Callable[[Service], Subscriber]) -> None:
     """Resuming by the last position that it saw, it misses no lifecycle event and sees none twice."""
+    subscriber = kind(service)
+    begin = await here(subscriber)
     async with service.client() as client:
-        told, seen = await asyncio.gather(load(posting(client), 2500), resume_again_and_again(kind(service)))
+        told, seen = await asyncio.gather(load(posting(client), 2500), resume_again_and_again(subscriber, begin))
     assert seen == told
 
 
 async def test_client_cut_off_while_the_service_is_killed(service: Service) -> None:
     """The same when the service itself dies by SIGKILL and comes back, twice."""
+    subscriber = WebSocketSubscriber(service)
+    begin = await here(subscriber)
     async with service.client() as client:
         told, seen, _ = await asyncio.gather(
             load(posting(client), 2500, pause_s=0.02),
-            resume_again_and_again(WebSocketSubscriber(service)),
+            resume_again_and_again(subscriber, begin),
             kill_now_and_then(service),
         )
     assert seen == told
@@ -90,9 +94,11 @@ async def test_client_cut_off_while_a_service_on_kafka_is_killed(kafka: Kafka, t
         serving(Service(tmp_path / "data", journal=f"kafka://{kafka.bootstrap}/{topic}")) as service,
         opened(kafka, topic, group="load") as journal,
     ):
+        subscriber = WebSocketSubscriber(service)
+        begin = await here(subscriber)
         told, seen, _ = await asyncio.gather(
             load(journal.append, 2500, pause_s=0.02, before_last=service.caught_up),
-            resume_again_and_again(WebSocketSubscriber(service)),
+            resume_again_and_again(subscriber, begin),
             kill_now_and_then(service),
         )
     assert by_execution(seen) == by_execution(told)
@@ -200,10 +206,11 @@ async def here(subscriber: Subscriber) -> str:
     return position
 
 
-async def resume_again_and_again(subscriber: Subscriber) -> list[Fact]:
-    """Read up to the last event, cut off fifty times after a few frames; returns what was seen, as often as it was."""
+async def resume_again_and_again(subscriber: Subscriber, position: str) -> list[Fact]:
+    """Read on from `position` up to the last event, cut off fifty times after a few frames; returns what was seen, as
+    often as it was.
+    """
     chance = random.Random(20261122)
-    position = await here(subscriber)
     seen: list[Fact] = []
     cuts = 0
     while (LAST, "1") not in seen[-1:]:
