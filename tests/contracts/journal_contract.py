@@ -19,7 +19,7 @@ from monitor.journal.partitioner import partition_for
 Forget = Callable[[int, int], Awaitable[None]]
 Reopen = Callable[[], Awaitable[Journal]]
 
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 
 
 class Standing:

@@ -33,7 +33,7 @@ CONTROLS: Final = tuple(
 PAUSE_S: Final = 0.25
 """Between the attempts of clients that need a loop around them."""
 
-SHOWN_WITHIN_S: Final = 60.0
+SHOWN_WITHIN_S: Final = 120.0
 
 LONGEST_BYTES: Final = 8 << 20
 """Room for a line with an event of the largest size, escaped once more."""

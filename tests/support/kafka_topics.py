@@ -18,7 +18,7 @@ from tests.support.kafka import Kafka
 QUICK = Patience(stalled_s=0.5, look_s=0.1, life_s=0.5)
 """Trouble shows within a second."""
 
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 
 
 @asynccontextmanager

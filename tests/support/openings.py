@@ -16,7 +16,7 @@ Transport = Literal["sse", "ndjson", "websocket"]
 TRANSPORTS: Final[tuple[Transport, ...]] = ("sse", "ndjson", "websocket")
 ACCEPT: Final = {"sse": "text/event-stream", "ndjson": "application/x-ndjson"}
 
-WITHIN_S: Final = 60.0
+WITHIN_S: Final = 120.0
 
 Frame = dict[str, Any]
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-READ_WITHIN_S = 60.0
+READ_WITHIN_S = 120.0
 
 
 class RawResponse:

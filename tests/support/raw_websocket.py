@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 
-ANSWERED_WITHIN_S: Final = 60.0
+ANSWERED_WITHIN_S: Final = 120.0
 
 _MASK: Final = b"\x1b\x2c\x3d\x4e"
 

@@ -19,7 +19,7 @@ from monitor.streams.endpoint import Streams
 from monitor.web.auth import Authenticate, anybody
 from tests.support.released import SEALER, World
 
-READY_WITHIN_S = 60.0
+READY_WITHIN_S = 120.0
 
 
 class Protocols(NamedTuple):

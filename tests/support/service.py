@@ -14,9 +14,9 @@ import httpx
 
 from tests.support.processes import dying_with_us, free_ports
 
-READY_WITHIN_S = 60.0
-ENDED_WITHIN_S = 60.0
-ANSWERED_WITHIN_S = 60.0
+READY_WITHIN_S = 120.0
+ENDED_WITHIN_S = 120.0
+ANSWERED_WITHIN_S = 120.0
 
 LATE_S = 10.0
 """By how much a busy machine may be late with what has a time of its own."""
@@ -88,7 +88,7 @@ class Service:
             return []
         return [float(line.split()[-1]) for line in metrics.splitlines() if line.startswith("monitor_lag_records{")]
 
-    async def caught_up(self, within_s: float = 60.0) -> None:
+    async def caught_up(self, within_s: float = 120.0) -> None:
         """Return when everything that is in its journal is folded, whoever kills it meanwhile."""
         lag: list[float] = []
 
@@ -129,7 +129,7 @@ class Service:
 
 
 async def eventually(
-    condition: Callable[[], Awaitable[Any]], *, within_s: float = 60.0, what: Callable[[], str] = str
+    condition: Callable[[], Awaitable[Any]], *, within_s: float = 120.0, what: Callable[[], str] = str
 ) -> Any:
     """The first true answer of `condition`, asked again and again; fails with `what()` after `within_s` seconds."""
     deadline = time.monotonic() + within_s

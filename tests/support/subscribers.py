@@ -19,7 +19,7 @@ STREAM = "/v1/executions/stream"
 CHANNELS = ("executions", "workflow:wf_123")
 """As in the documented example."""
 
-READ_WITHIN_S = 60.0
+READ_WITHIN_S = 120.0
 
 
 class Subscriber(Protocol):

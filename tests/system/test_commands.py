@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.service import Service, eventually
 
-BUSY_S = 60.0
+BUSY_S = 120.0
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import httpx
 from tests.support.processes import free_ports
 
 ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.startswith("MONITOR_")}
-WITHIN_S = 60.0
+WITHIN_S = 120.0
 
 
 @asynccontextmanager

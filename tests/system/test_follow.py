@@ -23,7 +23,7 @@ from tests.support.processes import free_ports
 from tests.support.service import Service, eventually
 
 ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.startswith("MONITOR_")}
-WITHIN_S = 60.0
+WITHIN_S = 120.0
 
 Event = dict[str, Any]
 

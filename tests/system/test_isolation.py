@@ -23,7 +23,7 @@ from tests.support.two_teams import UNKNOWN, Team, Teams, address, gist, open_te
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-HEARD_WITHIN_S: Final = 60.0
+HEARD_WITHIN_S: Final = 120.0
 
 TELLS_OF_THE_PROCESS: Final = frozenset({"/v1/streams"})
 """Addresses whose answer changes by itself."""

@@ -16,7 +16,7 @@ from tests.support.service import Service, eventually
 
 ID = "exec_masked"
 STREAM = f"/v1/executions/{ID}/stream"
-WITHIN_S = 60.0
+WITHIN_S = 120.0
 NEEDLES = [needle for secret in secrets() for needle in secret.needles]
 
 

@@ -28,7 +28,7 @@ from tests.support.processes import dying_with_us
 from tests.support.receiver import LOOPBACK, Receiver, answering, hanging, receiving
 from tests.support.service import LATE_S, Service, eventually
 
-WITHIN_S = 60.0
+WITHIN_S = 120.0
 
 LOGS = sorted((Path(__file__).parents[1] / "data" / "n8n").glob("*.log"))
 

@@ -14,7 +14,7 @@ from tests.support.processes import dying_with_us, free_ports
 from tests.support.service import Service, eventually
 from tests.system.test_readme import answers_in, blocks
 
-WITHIN_S = 60.0
+WITHIN_S = 120.0
 
 
 async def test_newcomer_registers_watches_repairs_and_replays(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from monitor.webhooks.gate import MOST_LOOKUPS, Lookups
 
-WITHIN_S = 60.0
+WITHIN_S = 120.0
 
 
 @pytest.fixture
