@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +21,8 @@ ANSWERED_WITHIN_S = 120.0
 
 LATE_S = 10.0
 """By how much a busy machine may be late with what has a time of its own."""
+
+_TOKEN = re.compile(r"mon_[0-9a-f]{16}_[0-9a-f]{64}")
 
 
 class Service:
@@ -78,6 +81,15 @@ class Service:
 
         async with self.client() as client:
             await eventually(is_ready, within_s=READY_WITHIN_S, what=self.log.read_text)
+
+    async def first_token(self) -> str:
+        """What its first start prints, once it does: a moment after it listens."""
+
+        async def is_printed() -> list[str]:
+            return _TOKEN.findall(self.log.read_text())
+
+        [token] = await eventually(is_printed, what=self.log.read_text)
+        return str(token)
 
     async def lag(self) -> list[float]:
         """Records that are not folded yet, by partition; empty while it does not answer."""

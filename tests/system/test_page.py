@@ -467,7 +467,7 @@ def guarded(tmp_path: Path) -> Iterator[Service]:
 async def test_page_asks_for_a_token_once(guarded: Service, browser: Browser) -> None:
     """A wrong one is refused in words, the right one opens the page for the session, leaving closes it again."""
     browser.expected = re.compile("the server responded with a status of 401")
-    service, token = guarded, admin_token(guarded)
+    service, token = guarded, await guarded.first_token()
     page = await browser.open(service.url, **WIDE)
     await expect(page.locator("#door")).to_be_visible()
     await expect(page.locator("#strip")).to_be_hidden()
@@ -498,9 +498,3 @@ async def sign_in(page: Page, token: str) -> None:
     """As somebody types it."""
     await page.fill("#token", token)
     await page.press("#token", "Enter")
-
-
-def admin_token(service: Service) -> str:
-    """What the first start printed."""
-    [token] = re.findall(r"mon_\w+", service.log.read_text())
-    return str(token)
