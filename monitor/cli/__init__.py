@@ -263,17 +263,22 @@ def export(
     filter_: Conditions = None,
     within: Within = None,
     sort: Annotated[str | None, typer.Option(help="startedAt, or -startedAt (the newest first).")] = None,
+    job: Annotated[
+        bool, typer.Option("--job", help="Have the service write it first; the same command again goes on.")
+    ] = False,
     url: Url = DEFAULT_URL,
     token_file: TokenFile = None,
 ) -> None:
     """Write executions to a file, however many there are. It is there complete, or not at all."""
-    from monitor.cli.export import export
+    from monitor.cli.export import STDOUT, export
+    from monitor.cli.export_job import export_by_job
     from monitor.cli.listing import Wanted
     from monitor.cli.token_source import client_token
 
     wanted = Wanted(workflow or (), status or (), filter_ or (), within, None, sort, None)
     token = client_token(token_file)
-    _run(export(url, file, wanted, token, form=form, columns=columns, with_data=data))
+    way = export_by_job if job and file != STDOUT else export
+    _run(way(url, file, wanted, token, form=form, columns=columns, with_data=data))
 
 
 @imports.command("n8n-log")

@@ -80,10 +80,17 @@ class Service:
 
     @asynccontextmanager
     async def opened(
-        self, path: str, query: Query, accept: str, method: str = "GET", content: object = None
+        self,
+        path: str,
+        query: Query,
+        accept: str,
+        method: str = "GET",
+        content: object = None,
+        *,
+        headers: Mapping[str, str] | None = None,
     ) -> "AsyncIterator[aiohttp.ClientResponse]":
         """The answer, its body unread; closed at the end of the block. Raises Away and Refused before the block."""
-        response = await self._ask(path, query, accept, method, content)
+        response = await self._ask({"accept": accept, **(headers or {})}, path, query, method, content)
         try:
             if response.status >= 300:
                 retry_after = response.headers.get("retry-after", "")
@@ -102,7 +109,7 @@ class Service:
             raise Away(f"{path} is answered by something that is no JSON object") from None
 
     async def _ask(
-        self, path: str, query: Query, accept: str, method: str, content: object
+        self, headers: Mapping[str, str], path: str, query: Query, method: str, content: object
     ) -> "aiohttp.ClientResponse":
         import aiohttp  # noqa: PLC0415 - loads only where a request is made
         from yarl import URL  # noqa: PLC0415
@@ -111,7 +118,7 @@ class Service:
             # Encoded already: an id may hold a slash.
             url = URL(self.url + path, encoded=True).extend_query(query)
             body = None if content is None else msgspec.json.encode(content)
-            headers = {"accept": accept, **({} if body is None else {"content-type": "application/json"})}
+            headers = {**headers, **({} if body is None else {"content-type": "application/json"})}
             async with asyncio.timeout(ANSWER_S):
                 return await self._session.request(method, url, headers=headers, data=body)
         except (aiohttp.ClientError, ValueError, OSError) as error:

@@ -12,8 +12,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from monitor.errors import DataFolderUnusable
-
 _KEY_BYTES: Final = 8
 _KEYS: Final = ".keys"
 
@@ -26,17 +24,14 @@ class ExportFiles:
     """One writes, alone; others read what is complete."""
 
     def __init__(self, folder: Path) -> None:
-        """The folder is made when it is missing. Raises DataFolderUnusable."""
+        """The folder is made when it is needed."""
         self._folder = folder
-        try:
-            folder.mkdir(mode=0o700, exist_ok=True)
-        except OSError as error:
-            raise DataFolderUnusable(f"cannot use {folder.absolute()}: {error.strerror}; make room for it") from error
 
     def append(self, name: str, at_bytes: int, content: bytes, at_rows: int, keys: Iterable[int]) -> None:
         """Let `content` follow the first `at_bytes` of a file, and its rows' keys those of the first `at_rows`; on the
         disk when this returns. Raises FileCut, and OSError with everything behind `at_bytes` as good as not there.
         """
+        self._folder.mkdir(mode=0o700, exist_ok=True)
         _put(self._folder / f"{name}{_KEYS}", at_rows * _KEY_BYTES, array("q", keys).tobytes())
         _put(self._folder / name, at_bytes, content)
 
@@ -77,8 +72,6 @@ class ExportFiles:
 
     def sweep(self, growing: Collection[str], complete: Collection[str]) -> int:
         """Remove what belongs to no export; returns how many files that were."""
-        with suppress(OSError):  # somebody removed it
-            self._folder.mkdir(mode=0o700, exist_ok=True)
         known = {*growing, *complete, *(f"{name}{_KEYS}" for name in growing)}
         found = list(self._folder.iterdir()) if self._folder.is_dir() else []
         strays = [path for path in found if path.name not in known]

@@ -1,14 +1,18 @@
 """A large export of a real service: killed again and again, its file is still that of the streaming export."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import httpx
 import orjson
 import pytest
 
+from tests.support.processes import dying_with_us
 from tests.support.service import Service, eventually
 
 EXECUTIONS = 20_000
@@ -136,3 +140,38 @@ async def test_download_cut_off_goes_on(service: Service) -> None:
         assert [orjson.loads(line)["id"] for line in lines] == [f"e{number}" for number in reversed(range(EXECUTIONS))]
         assert (await client.delete(at)).status_code == 204
         assert not (service.data / "exports" / job["id"]).exists()
+
+
+def test_command_goes_on_where_it_was_cut_off(service: Service, tmp_path: Path) -> None:
+    """Killed in the middle, the same command fetches the rest alone; another question begins anew."""
+    file = tmp_path / "all.ndjson"
+    whole = exported(service, file, "--format", "ndjson")
+    assert [path.name for path in tmp_path.iterdir()] == ["all.ndjson"]
+    asked = asyncio.run(asked_for(service, {"format": "ndjson", "filter": {}}))
+    part, note = tmp_path / "all.ndjson.part", tmp_path / "all.ndjson.job"
+    begun = b"x" * 1000
+    for question, kept in (
+        ({"format": "ndjson", "filter": {}}, begun),
+        ({"format": "csv", "filter": {}}, whole[:1000]),
+    ):
+        file.write_text("of before")
+        part.write_bytes(begun)
+        note.write_bytes(orjson.dumps({"url": service.url, "asked": question, "id": asked}))
+        # What is there already is not asked for again, so that it shows whose it is.
+        assert exported(service, file, "--format", "ndjson") == kept + whole[1000:]
+        assert [path.name for path in tmp_path.iterdir()] == ["all.ndjson"]
+
+
+def exported(service: Service, file: Path, *arguments: str) -> bytes:
+    """What the command line writes by way of a job."""
+    command = [sys.executable, "-m", "monitor", "export", str(file), "--job", "--url", service.url, *arguments]
+    ended = subprocess.run(dying_with_us(command), capture_output=True, text=True, timeout=120, check=False)
+    assert (ended.returncode, ended.stdout) == (0, ""), ended.stderr
+    assert f"{EXECUTIONS} executions" in ended.stderr
+    return file.read_bytes()
+
+
+async def asked_for(service: Service, question: dict[str, Any]) -> str:
+    """The id of a new export."""
+    async with service.client() as client:
+        return str((await client.post("/v1/exports", json=question)).json()["id"])
