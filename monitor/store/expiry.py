@@ -51,9 +51,12 @@ class ExpiryReader(Protocol):
 class ExpiryWriter(Protocol):
     """Changes to what is left of deleted executions."""
 
-    def forget_tombstones(self, starts: Mapping[int, int], after_key: int, limit: int) -> tuple[int, int]:
-        """Remove deleted executions whose records all stand below the journal's `starts`, of the first `limit` behind
-        `after_key`. Statistics stay. Returns how many, and the key up to which it looked; 0 = to the end.
+    def forget_tombstones(
+        self, starts: Mapping[int, int], ended_before_us: int, after_key: int, limit: int
+    ) -> tuple[int, int]:
+        """Remove deleted executions whose records all stand below the journal's `starts` and that ended before, of the
+        first `limit` behind `after_key`. Statistics stay, but for minutes, which are counted from executions. Returns
+        how many, and the key up to which it looked; 0 = to the end.
         """
         ...
 

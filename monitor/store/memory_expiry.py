@@ -40,8 +40,11 @@ class MemoryExpiry:
                 return ids, page._replace(after=spot)
         return ids, None
 
-    def forget_tombstones(self, starts: Mapping[int, int], after_key: int, limit: int) -> tuple[int, int]:
-        deleted = sorted((it.key, id_) for id_, it in self._held.items() if it.registers.deleted and it.key > after_key)
+    def forget_tombstones(
+        self, starts: Mapping[int, int], ended_before_us: int, after_key: int, limit: int
+    ) -> tuple[int, int]:
+        gone = {id_: it for id_, it in self._held.items() if it.registers.deleted and it.key > after_key}
+        deleted = sorted((it.key, id_) for id_, it in gone.items() if (it.ended_us or 0) < ended_before_us)
         looked = deleted[:limit]
         old = [
             (key, id_)

@@ -18,7 +18,7 @@ _X: Final = tables.erasures.c
 
 _TOMBSTONES: Final = """
 SELECT e.key, p.tail, p.version FROM executions AS e CROSS JOIN progress AS p ON p.key = e.key
-WHERE e.deleted = 1 AND e.key > ? ORDER BY e.key LIMIT ?
+WHERE e.deleted = 1 AND coalesce(e.ended_us, 0) < ? AND e.key > ? ORDER BY e.key LIMIT ?
 """
 
 
@@ -90,8 +90,10 @@ class ExpiryWrites:
     def _driver(self) -> sqlite3.Connection:
         raise NotImplementedError
 
-    def forget_tombstones(self, starts: Mapping[int, int], after_key: int, limit: int) -> tuple[int, int]:
-        found = self._driver.execute(_TOMBSTONES, (after_key, limit)).fetchall()
+    def forget_tombstones(
+        self, starts: Mapping[int, int], ended_before_us: int, after_key: int, limit: int
+    ) -> tuple[int, int]:
+        found = self._driver.execute(_TOMBSTONES, (ended_before_us, after_key, limit)).fetchall()
         # Most are too young, which their version tells without a look at each record.
         latest = max(starts.values(), default=0)
         old = [key for key, tail, version in found if version <= latest and self._is_gone(key, tail, starts)]

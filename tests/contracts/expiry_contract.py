@@ -143,13 +143,16 @@ class ExpiryContract:
         await feed.send(event("execution.completed", "a"), event("execution.completed", "b"))
         await feed.send(event("execution.deleted", "a"), event("execution.annotated", "a"), event("log.none", "b"))
 
-        async def forgotten(start: int, after_key: int = 0, limit: int = 10) -> tuple[int, int]:
+        async def forgotten(
+            start: int, after_key: int = 0, limit: int = 10, ended_before_us: int = NOW_US + 1
+        ) -> tuple[int, int]:
             starts = {0: start, 1: STARTS[1]}
-            return await store.write(lambda writer: writer.forget_tombstones(starts, after_key, limit))
+            return await store.write(lambda writer: writer.forget_tombstones(starts, ended_before_us, after_key, limit))
 
         statistics = await store.read(lambda reader: reader.statistics("default"))
         assert await forgotten(3) == (0, 0)
         assert (await forgotten(3, limit=1))[1] > 0
+        assert await forgotten(4, ended_before_us=NOW_US) == (0, 0)
         assert await forgotten(4) == (1, 0)
         assert await forgotten(4) == (0, 0)
         assert await store.read(lambda reader: reader.statistics("default")) == statistics
