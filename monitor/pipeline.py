@@ -181,7 +181,8 @@ class Pipeline:
             return 0
         with self._metrics.seconds.time():
             batch = await self._store.write(lambda writer: self._project(writer, records))
-        self._next.update({record.partition: batch.position.offsets[record.partition] for record in records})
+        read = {record.partition for record in records}
+        self._next.update({partition: batch.position.offsets[partition] for partition in read})
         self._hub.publish(batch.changes.releases, batch.position)
         if batch.deliveries:
             self._on_deliveries()

@@ -29,7 +29,7 @@ class _Team:
     come, since every change of an endpoint makes this anew while events wait.
     """
 
-    __slots__ = ("_by_workflow", "_of_any", "_wanting")
+    __slots__ = ("_by_workflow", "_of_any", "_wanting", "_wanting_of")
 
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
         self._of_any: list[_Candidate] = []
@@ -41,17 +41,27 @@ class _Team:
                 self._of_any.append(candidate)
             for workflow_id in workflows or ():
                 self._by_workflow.setdefault(workflow_id, []).append(candidate)
-        # Of those that name no workflow, by type, or by wildcard for types outside the catalogue.
+        # Of those that name no workflow, by type, or by wildcard for types outside the catalogue; and of all that may
+        # want a workflow that somebody names.
         self._wanting: dict[str, list[_Candidate]] = {}
+        self._wanting_of: dict[tuple[str, str], list[_Candidate]] = {}
 
     def candidates(self, type_: str, workflow_id: str) -> Sequence[_Candidate]:
         """Whoever wants events of this type and may want this workflow's."""
         name = type_ if type_ in TYPES else _wildcard(type_)
+        named = self._by_workflow.get(workflow_id)
+        if named is None:
+            return self._of_any_for(name)
+        wanting = self._wanting_of.get((workflow_id, name))
+        if wanting is None:
+            wanting = self._wanting_of[workflow_id, name] = self._of_any_for(name) + _wanting(name, named)
+        return wanting
+
+    def _of_any_for(self, name: str) -> list[_Candidate]:
         wanting = self._wanting.get(name)
         if wanting is None:
             wanting = self._wanting[name] = _wanting(name, self._of_any)
-        named = self._by_workflow.get(workflow_id)
-        return wanting + _wanting(name, named) if named else wanting
+        return wanting
 
 
 class Planner:
