@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from monitor.dashboard.curl import ORIGIN, curl
-from monitor.dashboard.markup import Html, Part, joined, prose, tag, words
+from monitor.dashboard.markup import Html, Part, prose, tag, words
 from monitor.dashboard.shapes import members, shape_id, term, type_of
 from monitor.web.catalogues import Catalogues
 
@@ -220,17 +220,15 @@ def _lists(catalogues: Catalogues) -> Iterator[Section]:
 
 
 _OF_ERRORS: Final = (
-    'Every refusal is `{"error": {"code", "message", "timestamp", ...}}`. Programs go by `code`; `message` says what '
-    "would help, and `field` names the parameter or member at fault."
+    'Every refusal is `{"error": {"code", "message", "timestamp", ...}}`. Programs go by `code`. Each with what helps.'
 )
 
 
 def _error(code: str, rows: list[Mapping[str, Any]]) -> Html:
-    first = rows[0]
-    cure = "Send it again, after as many seconds as Retry-After says." if first["retryable"] else None
-    told = joined(tag("p", words(it)) for it in dict.fromkeys(str(row["message"]) for row in rows))
-    head = (tag("h3", tag("code", code)), tag("span", str(first["status"]), class_="quiet"))
-    return tag("article", *head, told, tag("p", cure) if cure else None, id=f"error-{code}", class_="entry plain")
+    told = [tag("p", words(it)) for it in dict.fromkeys(str(row["message"]) for row in rows)]
+    head = (tag("h3", tag("code", code)), tag("span", str(rows[0]["status"]), class_="quiet"))
+    cure = tag("p", words(rows[0]["cure"]), class_="cure")
+    return tag("article", *head, told, cure, id=f"error-{code}", class_="entry plain")
 
 
 def _plain(entry_id: str, name: str, kind: str, about: str) -> Html:

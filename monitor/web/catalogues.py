@@ -11,6 +11,7 @@ from typing_extensions import TypedDict
 from monitor.errors import ClientError, MonitorError, Unavailable
 from monitor.events.types import TYPES, EventType
 from monitor.telemetry.metrics import CATALOGUE
+from monitor.web.cures import CURES, READ_MESSAGE
 
 
 class ErrorEntry(TypedDict):
@@ -21,6 +22,7 @@ class ErrorEntry(TypedDict):
     retryable: bool
     name: str
     message: str
+    cure: str
 
 
 class MetricEntry(TypedDict):
@@ -55,6 +57,7 @@ def errors() -> list[ErrorEntry]:
             "retryable": kind.retryable,
             "name": kind.__name__,
             "message": (kind.__doc__ or "").partition("\n")[0],
+            "cure": CURES.get(kind.code, READ_MESSAGE),
         }
         for kind in kinds
     ]

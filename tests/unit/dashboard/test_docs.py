@@ -15,6 +15,7 @@ from monitor.dashboard import docs
 from monitor.dashboard.curl import curl
 from monitor.dashboard.markup import prose, tag
 from monitor.web.catalogues import catalogues
+from monitor.web.cures import CURES
 from tests.support.schemas import FOLDER
 
 CONTRACT: dict[str, Any] = json.loads((FOLDER / "openapi.json").read_bytes())
@@ -123,3 +124,10 @@ def test_text_is_never_markup() -> None:
     """Whatever a docstring or a name holds."""
     assert tag("p", "<b>&", class_='"x"', hidden=True) == '<p class="&quot;x&quot;" hidden>&lt;b&gt;&amp;</p>'
     assert prose("a `<b>` c\n\nd") == "<p>a <code>&lt;b&gt;</code> c</p><p>d</p>"
+
+
+def test_cures_are_for_errors_that_somebody_meets() -> None:
+    """Each error has one."""
+    rows = catalogues().errors
+    assert set(CURES) <= {row["code"] for row in rows}
+    assert [row["code"] for row in rows if not row["cure"]] == []
