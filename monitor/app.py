@@ -29,10 +29,12 @@ from monitor.api import (
     executions,
     export_jobs,
     exports,
+    halts,
     history,
     ingest,
     lineage,
     operations,
+    quarantine,
     replays,
     sessions,
     statistics,
@@ -60,10 +62,12 @@ from monitor.executions.export_files import ExportFiles
 from monitor.executions.export_jobs import Bounds, ExportJobs
 from monitor.executions.export_work import ExportWork
 from monitor.executions.exports import Exports
+from monitor.executions.halts import Halts
 from monitor.executions.history import History
 from monitor.executions.idempotency import Idempotency
 from monitor.executions.originals import Originals
 from monitor.executions.pings import Pings
+from monitor.executions.quarantine import Quarantine
 from monitor.executions.reads import Found, Reads
 from monitor.executions.rehearsal import Rehearsal
 from monitor.executions.replays import Replays
@@ -89,6 +93,7 @@ from monitor.judge import Judge
 from monitor.observing import observe_streams, observe_webhooks
 from monitor.opening import bind, lock_folder, open_journal, open_sealer
 from monitor.pipeline import Pipeline
+from monitor.projections.bursts import BurstLimits, in_words
 from monitor.replayer import Replayer
 from monitor.retention import parse_retention
 from monitor.settings import Settings
@@ -96,7 +101,7 @@ from monitor.store import Store, open_sqlite_store
 from monitor.streams.described import described_streams
 from monitor.streams.endpoint import Streams
 from monitor.streams.spoken import spoken_streams
-from monitor.telemetry.health import Health
+from monitor.telemetry.health import Concern, Health
 from monitor.telemetry.metrics import Metrics
 from monitor.web import native
 from monitor.web.async_contract import Channel, asyncapi
@@ -151,6 +156,8 @@ class Parts:
     export_jobs: ExportJobs
     export_work: ExportWork
     idempotency: Idempotency
+    quarantine: Quarantine
+    halts: Halts
 
     @property
     def loops(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, None]]]:
@@ -178,6 +185,7 @@ class Parts:
         # In this order: what counts as applied here is, where it is owed to anybody, in the backlog that is read next.
         await self.pipeline.observe()
         backlog = await self.store.read(lambda reader: reader.backlog(None))
+        self.metrics.undecided.set(await self.store.read(lambda reader: reader.undecided()))
         for state, count in backlog.counts.items():
             self.metrics.owed.labels(state=state).set(count)
         oldest_us = self.clock.now_us() if backlog.oldest_us is None else backlog.oldest_us
@@ -185,7 +193,8 @@ class Parts:
 
     def health(self) -> Health:
         """Whether work may be sent here."""
-        return Health((self.pipeline.trouble,) if self.pipeline.trouble else ())
+        standing = [Concern("halted", in_words(at, halt)) for at, halt in sorted(self.pipeline.halts.items())]
+        return Health((*([self.pipeline.trouble] if self.pipeline.trouble else []), *standing))
 
 
 @asynccontextmanager
@@ -247,6 +256,7 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
             on_deliveries=deliverer.wake,
             clock=clock,
             metrics=metrics,
+            bursts=BurstLimits(settings.poison_in_a_row, settings.poison_in_10000),
         )
         telling = Telling(intake, hub, clock)
         commanding = Commands(
@@ -361,6 +371,10 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
             ),
             export_work=export_work,
             idempotency=Idempotency(store, clock),
+            halts=Halts(store=store, journal=journal, audit=audit, clock=clock, on_resumed=pipeline.reload),
+            quarantine=Quarantine(
+                store=store, decoding=decoding, intake=intake, audit=audit, clock=clock, metrics=metrics
+            ),
         )
 
 
@@ -388,6 +402,8 @@ def operations_of(parts: Parts) -> list[Operation]:
         *export_jobs.operations(jobs=parts.export_jobs, idempotency=parts.idempotency, clock=clock),
         *tokens.operations(tokens=parts.tokens, sealer=sealer, clock=clock),
         *audits.operations(audit=parts.audit, sealer=sealer),
+        *quarantine.operations(quarantine=parts.quarantine, sealer=sealer),
+        *halts.operations(halts=parts.halts),
         *sessions.operations(sessions=parts.sessions),
     ]
 

@@ -203,6 +203,32 @@ class HistoryGone(ClientError):
     status = 410
 
 
+class QuarantineNotFound(NotFound):
+    """There is no such record in quarantine."""
+
+    code = "QUARANTINE_NOT_FOUND"
+
+
+class PartitionNotFound(NotFound):
+    """The journal has no such partition."""
+
+    code = "PARTITION_NOT_FOUND"
+
+
+class CannotAcceptRecord(ClientError):
+    """The record cannot be left out: it was replayed already."""
+
+    code = "CANNOT_ACCEPT_RECORD"
+    status = 409
+
+
+class CannotReplayRecord(ClientError):
+    """The record still holds no event; mend what is wrong first, or accept that it is left out."""
+
+    code = "CANNOT_REPLAY_RECORD"
+    status = 409
+
+
 class WebhookNotFound(NotFound):
     """There is no such webhook."""
 

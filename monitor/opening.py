@@ -13,12 +13,12 @@ from typing import Final
 import structlog
 
 from monitor.access.sealing import Sealer, load_key
+from monitor.anchors import check_anchors
 from monitor.clock import Clock, SystemClock
 from monitor.errors import DataFolderBusy, DataFolderUnusable, JournalMismatch, SettingsInvalid
 from monitor.journal import open_sqlite_journal
 from monitor.journal.base import Journal
 from monitor.journal.kafka import open_kafka_journal
-from monitor.pipeline import check_anchors
 from monitor.settings import Settings
 from monitor.store import Store
 

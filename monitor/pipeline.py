@@ -15,15 +15,16 @@ import structlog
 
 from monitor.access.decoding import Decoding
 from monitor.clock import Clock
-from monitor.errors import Fenced, JournalMismatch, JournalUnavailable, RetentionCut, StoreUnavailable
+from monitor.errors import Fenced, JournalUnavailable, RetentionCut, StoreUnavailable
 from monitor.events.blanking import anchor_of
 from monitor.events.model import Event, Poison, Record
 from monitor.events.position import Position
 from monitor.journal.base import Bounds, Consumer, Journal
+from monitor.projections.bursts import WINDOW, BurstLimits, Halt, find_burst, in_words
 from monitor.projections.execution import Execution
 from monitor.projections.fold import Changes, ExecutionId, Release, fold
 from monitor.projections.verdicts import arm
-from monitor.store.base import Commit, Moved, OffsetRow, Store, Writer
+from monitor.store.base import Commit, Moved, Store, Writer
 from monitor.telemetry.health import Concern
 from monitor.telemetry.metrics import Metrics
 from monitor.webhooks.payload import Bodies
@@ -65,6 +66,9 @@ class Batch(NamedTuple):
     changes: Changes
     position: Position
     deliveries: int
+    # How many records it took, and which partitions stand still before their next one.
+    records: int
+    halts: Mapping[int, Halt]
 
 
 class Pipeline:
@@ -81,12 +85,15 @@ class Pipeline:
         on_deliveries: Callable[[], None],
         clock: Clock,
         metrics: Metrics,
+        bursts: BurstLimits = BurstLimits(),  # noqa: B008 - frozen
         max_batch: int = MAX_BATCH,
     ) -> None:
-        """`on_deliveries` is called on the event loop after a commit that planned deliveries."""
+        """`on_deliveries` is called on the event loop after a commit that planned deliveries; a partition halts when
+        more records than `bursts` allows hold no event.
+        """
         self._journal, self._store, self._hub = journal, store, hub
         self._decoding, self._on_deliveries = decoding, on_deliveries
-        self._clock, self._metrics, self._max_batch = clock, metrics, max_batch
+        self._clock, self._metrics, self._bursts, self._max_batch = clock, metrics, bursts, max_batch
         self._log = structlog.get_logger("pipeline")
         self._working = WorkingSet(CACHED_EXECUTIONS)
         # The consumer does not stand where the store does, and folded executions may be ahead of it.
@@ -101,6 +108,8 @@ class Pipeline:
         self._planner_version = -1
         # What stands against sending work here; None while all is well.
         self.trouble: Concern | None = _STARTING
+        # Partitions that stand still until somebody lets them go on, and why.
+        self.halts: Mapping[int, Halt] = {}
 
     async def run(self) -> None:
         """Fold until cancelled. A step that fails for a while is retried; what else a step raises ends the run."""
@@ -126,14 +135,16 @@ class Pipeline:
             await consumer.close()
 
     async def catch_up(self, on_progress: Callable[[int], None] = lambda _: None) -> None:
-        """Fold what the journal holds now, then return; `on_progress` hears how many records each step took.
+        """Fold what the journal holds now, but for partitions that halt, then return.
+
+        `on_progress` hears how many records each step took.
 
         For work on the files of a service that does not run, such as an import.
         """
         ends = await self._journal.bounds()
         consumer = await self._journal.consumer(self._find_offsets)
         try:
-            while any(self._up_to(partition) < held.end for partition, held in ends.items()):
+            while any(self._up_to(at) < held.end for at, held in ends.items() if at not in self.halts):
                 on_progress(await self.step(consumer))
         finally:
             await consumer.close()
@@ -157,10 +168,11 @@ class Pipeline:
 
     async def step(self, consumer: Consumer) -> int:
         """Fold what is there, at most one batch; returns how many records it took."""
-        if self._is_astray:
-            await consumer.reload()
-            self._is_astray = False
         try:
+            if self._is_astray:
+                # First, for somebody may say so again meanwhile.
+                self._is_astray = False
+                await consumer.reload()
             return await self._advance(consumer)
         except Fenced:
             self._metrics.fenced.inc()
@@ -169,6 +181,10 @@ class Pipeline:
         except BaseException:
             self._is_astray = True
             raise
+
+    def reload(self) -> None:
+        """Read on, with the next step, from where the store stands by then: somebody let a partition go on."""
+        self._is_astray = True
 
     async def _advance(self, consumer: Consumer) -> int:
         try:
@@ -186,21 +202,47 @@ class Pipeline:
         self._hub.publish(batch.changes.releases, batch.position)
         if batch.deliveries:
             self._on_deliveries()
-        self._count(records, batch)
-        return len(records)
+        self._count(batch)
+        if batch.halts:
+            self._tell_halts(batch.halts)
+        return batch.records
 
     # --- inside the store's transaction ------------------------------------------------------------------------------
 
     def _project(self, writer: Writer, records: Sequence[Record]) -> Batch:
-        events = self._decoding.events(records)
-        executions = self._working.take(writer, events)
-        changes = fold(events, executions)
+        executions, changes = self._fold(writer, records)
+        halts = self._halts_in(writer, records, changes) if changes.poison else {}
+        if halts:
+            # Folded too far, and executions are changed in place.
+            self._working.clear()
+            records = [it for it in records if it.partition not in halts or it.offset < halts[it.partition].offset]
+            executions, changes = self._fold(writer, records)
         now_us = self._clock.now_us()
         arm(changes, now_us)
         deliveries = self._plan(writer).plan(changes.releases, self._planned, now_us)
-        writer.commit(Commit(changes, self._moves(records), deliveries))
+        writer.commit(Commit(changes, self._moves(records), deliveries, halts))
         self._working.keep(executions)
-        return Batch(changes, writer.position(), len(deliveries))
+        return Batch(changes, writer.position(), len(deliveries), len(records), halts)
+
+    def _fold(self, writer: Writer, records: Sequence[Record]) -> tuple[dict[ExecutionId, Execution], Changes]:
+        events = self._decoding.events(records)
+        executions = self._working.take(writer, events)
+        return executions, fold(events, executions)
+
+    def _halts_in(self, writer: Writer, records: Sequence[Record], changes: Changes) -> dict[int, Halt]:
+        """Where partitions halt instead of going on over `records`."""
+        poison: dict[int, dict[int, Poison]] = {}
+        for bad in changes.poison:
+            poison.setdefault(bad.record.partition, {})[bad.record.offset] = bad
+        known, found = writer.halts(), {}
+        for partition, of in poison.items():
+            read = [record for record in records if record.partition == partition]
+            undecided = writer.undecided_in(partition, read[0].offset - WINDOW)
+            forgiven = (known[partition].until or 0) if partition in known else 0
+            halt = find_burst(read, of, undecided, self._bursts, forgiven=forgiven, now_us=self._clock.now_us())
+            if halt is not None:
+                found[partition] = halt
+        return found
 
     def _plan(self, writer: Writer) -> Planner:
         version = writer.endpoints_version()
@@ -218,12 +260,23 @@ class Pipeline:
     # --- offsets -----------------------------------------------------------------------------------------------------
 
     async def _find_offsets(self, partitions: Collection[int]) -> Mapping[int, int]:
-        """The store's offsets of partitions that were just assigned; what was cached of before is forgotten."""
-        rows = await self._store.read(lambda reader: reader.offsets())
+        """The store's offsets of partitions that were just assigned, but for those that stand still; what was cached of
+        before is forgotten.
+        """
+        rows, halted = await self._store.read(lambda reader: (reader.offsets(), reader.halts()))
         self._working.clear()
         for partition in partitions:
             self._next[partition], self._planned[partition] = rows[partition].next, rows[partition].planned
-        return {partition: self._next[partition] for partition in partitions}
+        self.halts = {at: row.halt for at, row in halted.items() if row.stands and at in partitions}
+        self._metrics.halted.set(len(self.halts))
+        return {partition: self._next[partition] for partition in partitions if partition not in self.halts}
+
+    def _tell_halts(self, halts: Mapping[int, Halt]) -> None:
+        for partition, halt in halts.items():
+            self._log.error("a partition is halted", partition=partition, why=in_words(partition, halt))
+        self.halts = {**self.halts, **halts}
+        self._metrics.halted.set(len(self.halts))
+        self._is_astray = True
 
     async def _pass_cut(self, cut: RetentionCut) -> None:
         """Records are gone for good: say so in quarantine, log and streams, then go on with the first one left."""
@@ -239,17 +292,18 @@ class Pipeline:
         """What is still to be folded of the records that were there at the start."""
         if not self._next:
             return _STARTING
-        records = sum(max(0, ends[partition].end - self._up_to(partition)) for partition in self._next)
+        reading = self._next.keys() - self.halts.keys()
+        records = sum(max(0, ends[partition].end - self._up_to(partition)) for partition in reading)
         return Concern("catching_up", f"{records} records to fold") if records else None
 
     def _up_to(self, partition: int) -> int:
         """Everything below is folded; -1 before anything is known."""
         return max(self._next.get(partition, -1), self._reached.get(partition, -1))
 
-    def _count(self, records: Sequence[Record], batch: Batch) -> None:
+    def _count(self, batch: Batch) -> None:
         metrics, changes = self._metrics, batch.changes
         metrics.batches.inc()
-        metrics.applied.inc(len(records) - changes.duplicates - len(changes.poison))
+        metrics.applied.inc(batch.records - changes.duplicates - len(changes.poison))
         metrics.duplicates.inc(changes.duplicates)
         metrics.quarantined.inc(len(changes.poison))
 
@@ -295,33 +349,3 @@ def relax_collector() -> None:
     """
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
-
-
-async def check_anchors(journal: Journal, store: Store) -> None:
-    """Raise JournalMismatch unless the store was folded from this very journal.
-
-    Each stored offset must lie inside the journal, and the record before it must be the one that was folded. A record
-    that retention has removed since cannot be compared and is taken on trust.
-    """
-    await check_rows(journal, await store.read(lambda reader: reader.offsets()))
-
-
-async def check_rows(journal: Journal, rows: Mapping[int, OffsetRow]) -> None:
-    """The same for the offset rows of a store that is not open."""
-    bounds = await journal.bounds()
-    for partition, row in rows.items():
-        end = bounds[partition].end
-        if row.next > end:
-            raise _mismatch(f"partition {partition} is folded up to {row.next}, but its journal ends at {end}")
-        if row.anchor and bounds[partition].start < row.next:
-            records = await journal.read(partition, row.next - 1, row.next, 1)
-            if records and anchor_of(records[0]) != row.anchor:
-                raise _mismatch(f"record {row.next - 1} of partition {partition} is not the one that was folded")
-
-
-def _mismatch(what: str) -> JournalMismatch:
-    return JournalMismatch(
-        f"the store was not folded from this journal: {what}. It was recreated or restored from an older copy; "
-        "restore both from one backup with `monitor restore` into an empty folder, or move store.db away to fold this "
-        "journal from its beginning, without webhooks and tokens"
-    )

@@ -73,6 +73,14 @@ class Settings(BaseModel):
         ge=60,
         description="How long the embedded journal keeps applied records: seconds, or a number with s, m, h or d.",
     )
+    poison_in_a_row: int = Field(
+        100,
+        ge=1,
+        description="A partition halts when more records than so many in a row hold no event, until somebody looks.",
+    )
+    poison_in_10000: int = Field(
+        100, ge=1, le=10_000, description="The same among its latest 10,000 records; 10000 is never reached."
+    )
     streams: int = Field(
         10_000, ge=1, description="Streams open at a time; whoever comes beyond them is told when to come back."
     )

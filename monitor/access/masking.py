@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, AnyStr, Final
 
+import msgspec
 from msgspec.structs import replace
 
 from monitor.access.looks import KINDS
@@ -119,6 +120,21 @@ class Masking:
         if isinstance(text, str):
             return self._masked_bytes(text.encode(errors="replace"), secrets).decode(errors="replace")
         return self._masked_bytes(text, secrets)
+
+    def masked_record(self, value: bytes) -> bytes:
+        """A record's bytes that hold no event, by what they are as JSON and as text.
+
+        By the rules of every workflow, for it may be of any.
+        """
+        return self._unnamed.raw(self._answers.masked(self._masked_json(value), ()))
+
+    def _masked_json(self, value: bytes) -> bytes:
+        try:
+            document = msgspec.json.decode(value)
+            shown = self._unnamed.value(document, ())
+            return value if shown is document else msgspec.json.encode(shown)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError):
+            return value
 
     def _masked_bytes(self, text: bytes, secrets: Iterable[bytes]) -> bytes:
         return self._rules_for("").raw(self._answers.masked(text, secrets))

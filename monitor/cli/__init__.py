@@ -8,7 +8,6 @@ output any more. `follow` exits by the outcome of what it follows. Modules load 
 
 import asyncio
 import gc
-import os
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -17,6 +16,21 @@ from typing import Annotated, Any, Final, NoReturn
 import typer
 
 from monitor import __version__
+from monitor.cli.options import (
+    DEFAULT_PATIENCE_S,
+    DEFAULT_URL,
+    AsJson,
+    Conditions,
+    Patience,
+    Port,
+    RunningUrl,
+    Team,
+    TokenFile,
+    Url,
+    Within,
+    end_with,
+)
+from monitor.cli.quarantine_commands import quarantine
 from monitor.errors import MonitorError, StartupError
 
 app: Final = typer.Typer(
@@ -33,31 +47,7 @@ tokens: Final = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(tokens, name="token")
-
-Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")]
-Url = Annotated[str, typer.Option(help="The service.")]
-RunningUrl = Annotated[str | None, typer.Option("--url", help="A running service; without it, the data folder itself.")]
-Team = Annotated[
-    str | None, typer.Option(help="Of this team; without it, `default` in the folder, else the token's own.")
-]
-TokenFile = Annotated[
-    Path | None, typer.Option(help="File that holds the token to show; without it, MONITOR_TOKEN does.")
-]
-Conditions = Annotated[
-    list[str] | None, typer.Option("--filter", help="'duration>=5', 'mode!=manual', 'tag=a,b': a field of lists.")
-]
-Within = Annotated[str | None, typer.Option("--within", help="Begun within 1d, 7d or 30d.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-
-Patience = Annotated[float, typer.Option(min=0, help="Seconds without an answer after which to give up.")]
-
-DEFAULT_URL: Final = "http://127.0.0.1:8080"
-
-DEFAULT_PATIENCE_S: Final = 300.0
-"""A deployment, or restarts with growing pauses, take minutes; after five somebody should look."""
-
-READER_GONE: Final = 141
-"""128 + SIGPIPE, as a shell reports other programs whose pipe was closed."""
+app.add_typer(quarantine, name="quarantine")
 
 
 def main() -> None:
@@ -72,17 +62,6 @@ def main() -> None:
         # What the other side said may be part of it.
         typer.echo(printable(f"monitor: {error.message}"), err=True)
         sys.exit(error.exit_code if isinstance(error, StartupError) else 1)
-
-
-def _run(watching: Coroutine[Any, Any, int]) -> NoReturn:
-    """Exit as `watching` says, or quietly when whoever reads its output has gone."""
-    try:
-        code = asyncio.run(watching)
-    except BrokenPipeError:
-        # Or the interpreter, on its way out, would complain about what it cannot write any more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = READER_GONE
-    raise typer.Exit(code)
 
 
 def _print_version(wanted: bool) -> None:
@@ -161,7 +140,7 @@ def follow(
     from monitor.cli.token_source import client_token
 
     token = client_token(token_file)
-    _run(follow(execution_id, url, token, as_json=as_json, with_logs=not no_logs, waits=wait, patience_s=patience))
+    end_with(follow(execution_id, url, token, as_json=as_json, with_logs=not no_logs, waits=wait, patience_s=patience))
 
 
 @app.command()
@@ -205,7 +184,7 @@ def tail(
         logs=logs,
     )
     token = client_token(token_file)
-    _run(tail(url, wanted, token, as_json=as_json, limit=limit, patience_s=patience))
+    end_with(tail(url, wanted, token, as_json=as_json, limit=limit, patience_s=patience))
 
 
 @app.command()
@@ -224,7 +203,7 @@ def stats(
 
     asked = {"period": period, "granularity": granularity, "workflowId": workflow}
     query = [(name, said) for name, said in asked.items() if said is not None]
-    _run(show_statistics(url, query, client_token(token_file), as_json=as_json))
+    end_with(show_statistics(url, query, client_token(token_file), as_json=as_json))
 
 
 @app.command()
@@ -248,7 +227,7 @@ def ls(
 
     most = None if every else limit
     wanted = Wanted(workflow or (), status or (), filter_ or (), within, text, sort, most)
-    _run(ls(url, wanted, client_token(token_file), as_json=as_json))
+    end_with(ls(url, wanted, client_token(token_file), as_json=as_json))
 
 
 @app.command()
@@ -278,7 +257,7 @@ def export(
     wanted = Wanted(workflow or (), status or (), filter_ or (), within, None, sort, None)
     token = client_token(token_file)
     way = export_by_job if job and file != STDOUT else export
-    _run(way(url, file, wanted, token, form=form, columns=columns, with_data=data))
+    end_with(way(url, file, wanted, token, form=form, columns=columns, with_data=data))
 
 
 @imports.command("n8n-log")
@@ -371,7 +350,7 @@ def _at_desk(url: str | None, token_file: Path | None, ask: Callable[[Any], Coro
         async with open_desk(url, client_token(token_file) if url else None, read_settings()) as desk:
             return await ask(desk)
 
-    _run(asked())
+    end_with(asked())
 
 
 @app.command()

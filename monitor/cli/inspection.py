@@ -4,10 +4,11 @@ Embedded files are opened as the service opens them, which is harmless beside it
 Kafka topic it also tells the settings that decide whether events are kept.
 """
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack
 from typing import Final
 
+from monitor.anchors import check_anchors
 from monitor.cli.checks import Finding
 from monitor.clock import SystemClock
 from monitor.errors import JournalMismatch, MonitorError, Unavailable
@@ -16,9 +17,10 @@ from monitor.journal.base import Bounds, Journal
 from monitor.journal.kafka import open_kafka_journal
 from monitor.journal.kafka.address import Address
 from monitor.journal.kafka.topics import MAX_RECORD_BYTES, describe_topic
-from monitor.pipeline import check_anchors
+from monitor.projections.bursts import in_words
 from monitor.settings import Settings
-from monitor.store.base import OffsetRow, QuarantineRow, Store
+from monitor.store.base import OffsetRow, Reader, Store
+from monitor.store.quarantine_port import QuarantineQuery
 from monitor.store.sqlite import open_sqlite_store
 
 _SHORT_RETENTION_MS: Final = 24 * 3600 * 1000
@@ -26,8 +28,6 @@ _SHORT_RETENTION_MS: Final = 24 * 3600 * 1000
 
 _NOTABLE_LAG: Final = 10_000
 """Half a second's work; more, while a service runs, is worth a look."""
-
-_SHOWN_QUARANTINE: Final = 1000
 
 
 async def inspect_journal_and_store(settings: Settings) -> AsyncIterator[Finding]:
@@ -45,6 +45,8 @@ async def inspect_journal_and_store(settings: Settings) -> AsyncIterator[Finding
         try:
             store = await _open_store(settings, opened)
             yield await _store_finding(store)
+            for finding in await _halt_findings(store):
+                yield finding
         except MonitorError as error:
             yield Finding("fail", "store", error.message)
         if journal and store:
@@ -83,20 +85,26 @@ def _journal_finding(journal: Journal | None) -> Finding:
 async def _store_finding(store: Store | None) -> Finding:
     if store is None:
         return Finding("ok", "store", "none yet; the first start makes it")
-    return _quarantine_finding(await store.read(lambda reader: reader.quarantine(_SHOWN_QUARANTINE)))
+    return await store.read(_quarantine_finding)
 
 
-def _quarantine_finding(rows: Sequence[QuarantineRow]) -> Finding:
-    if not rows:
-        return Finding("ok", "store", "nothing in quarantine")
-    count = f"{len(rows)}" if len(rows) < _SHOWN_QUARANTINE else f"at least {len(rows)}"
-    latest = rows[0]
-    place = f"partition {latest.partition}, offset {latest.offset}"
+async def _halt_findings(store: Store | None) -> list[Finding]:
+    """Partitions that stand still."""
+    halts = await store.read(lambda reader: reader.halts()) if store else {}
+    return [Finding("fail", "store", in_words(at, row.halt)) for at, row in sorted(halts.items()) if row.stands]
+
+
+def _quarantine_finding(reader: Reader) -> Finding:
+    latest = reader.quarantine(1, QuarantineQuery(is_decided=False))
+    if not latest:
+        return Finding("ok", "store", "nothing in quarantine that nobody has decided about")
+    [row] = latest
     return Finding(
         "warn",
         "store",
-        f"{count} record(s) in quarantine, the latest at {place}: {latest.message}",
-        "correct whoever sends them",
+        f"{reader.undecided()} record(s) in quarantine, the latest at partition {row.partition}, offset {row.offset}: "
+        f"{row.message}",
+        "correct whoever sends them; `monitor quarantine ls` shows them",
     )
 
 

@@ -16,7 +16,7 @@ import orjson
 from msgspec import Meta
 
 from monitor.events import cloudevents
-from monitor.events.model import MAX_EVENT_BYTES, MAX_ID_CHARACTERS, Event, Poison, Record, Refusal
+from monitor.events.model import DEFAULT_TEAM, MAX_EVENT_BYTES, MAX_ID_CHARACTERS, Event, Poison, Record, Refusal
 from monitor.events.types import CONTROL_PREFIX, DERIVED, TYPES, Family
 
 TeamOf = Callable[[Record, str | None], str | None]
@@ -61,6 +61,16 @@ class _Wire(msgspec.Struct, rename="camel", gc=False):
 _decoder: Final = msgspec.json.Decoder(_Wire)
 
 
+class _Claim(msgspec.Struct, gc=False):
+    """What any JSON object says of its team, whatever else is wrong with it: as an event, or as a CloudEvent."""
+
+    team: Any = msgspec.field(name="teamId", default=None)
+    extension: Any = msgspec.field(name="teamid", default=None)
+
+
+_claims: Final = msgspec.json.Decoder(_Claim)
+
+
 def decode(record: Record, team_of: TeamOf) -> Event | Poison:
     """The event in `record`, or the poison that it is. Pure; never raises on any bytes."""
     value = record.value
@@ -71,7 +81,7 @@ def decode(record: Record, team_of: TeamOf) -> Event | Poison:
             raise Refusal("too_large", None, f"the event has {len(value)} bytes; at most {MAX_EVENT_BYTES} are taken")
         return _event(record, value, _read(record, value), team_of)
     except Refusal as refusal:
-        return Poison(record, refusal.reason, refusal.field, refusal.message)
+        return Poison(record, refusal.reason, refusal.field, refusal.message, _owner(record, team_of))
 
 
 def encode(event: Event) -> bytes:
@@ -155,6 +165,22 @@ def _read(record: Record, value: bytes) -> _Wire:
     if wire.specversion is not None:
         return _convert(cloudevents.from_structured(_loads(value)))
     return wire
+
+
+def _owner(record: Record, team_of: TeamOf) -> str:
+    """Whose a record is that holds no event: by where it came in, and what it says where that is believed."""
+    return team_of(record, _claimed_team(record.value)) or team_of(record, None) or DEFAULT_TEAM
+
+
+def _claimed_team(value: bytes | None) -> str | None:
+    if not value or len(value) > MAX_EVENT_BYTES:
+        return None
+    try:
+        claim = _claims.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    said = claim.team or claim.extension
+    return said if isinstance(said, str) and len(said) <= MAX_ID_CHARACTERS and said.isprintable() else None
 
 
 def _check_utf8(value: bytes) -> None:

@@ -101,3 +101,5 @@ class Poison(msgspec.Struct, frozen=True, gc=False):
     # Name of the offending member, where there is one.
     field: str | None
     message: str
+    # Whose it is, where that can be told; else those who run the service look after it.
+    team: str = DEFAULT_TEAM

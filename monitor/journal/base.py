@@ -22,7 +22,10 @@ class Bounds(NamedTuple):
 
 
 FindOffsets = Callable[[Collection[int]], Awaitable[Mapping[int, int]]]
-"""Asked with partitions just assigned; answers the offset to go on from for each (the store's offset row)."""
+"""Asked with partitions just assigned; answers the offset to go on from for each (the store's offset row).
+
+One that is left out stands still until `reload`.
+"""
 
 
 class Consumer(Protocol):

@@ -68,7 +68,7 @@ class EmbeddedConsumer:
 
     async def reload(self) -> None:
         offsets = await self._find_offsets(self.assigned)
-        self._expected = {partition: offsets[partition] for partition in self.assigned}
+        self._expected = dict(offsets)
         self._cut.clear()
 
     @property
@@ -98,7 +98,7 @@ class EmbeddedConsumer:
         return records
 
     def _in_turn(self) -> list[int]:
-        partitions = sorted(self.assigned - self._cut)
+        partitions = sorted(self._expected.keys() & self.assigned - self._cut)
         first = self._turn % len(partitions) if partitions else 0
         return partitions[first:] + partitions[:first]
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from monitor import __version__
+from monitor.anchors import check_anchors
 from monitor.clock import Clock, SystemClock
 from monitor.errors import JournalMismatch, StartupError
 from monitor.events.codec import format_time
@@ -24,7 +25,6 @@ from monitor.events.position import INCARNATION_BYTES
 from monitor.journal import open_sqlite_journal
 from monitor.keeping.rebuild import Course
 from monitor.opening import lock_folder
-from monitor.pipeline import check_anchors
 from monitor.settings import Settings
 from monitor.store import open_sqlite_store
 

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Concatenate, Final, NamedTuple, ParamSpec, TypeVar
 
 from monitor.access.decoding import Decoding, decoding_of
+from monitor.anchors import check_rows
 from monitor.clock import Clock, SystemClock
 from monitor.errors import DataFolderBusy, StartupError
 from monitor.events.blanking import anchor_of
 from monitor.events.model import Record
 from monitor.journal.base import Journal
 from monitor.opening import open_folder
-from monitor.pipeline import check_rows
 from monitor.projections.fold import FOLD_VERSION
 from monitor.settings import Settings
 from monitor.store.base import Moved, journal_mismatch

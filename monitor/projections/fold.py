@@ -105,7 +105,7 @@ def _take_repeat(changes: Changes, execution: Execution, event: Event) -> None:
         changes.duplicates += 1
         return
     message = f"another event of '{event.execution_id}' has the id '{event.id}' already"
-    changes.poison.append(Poison(event.record, "id_reused", "id", message))
+    changes.poison.append(Poison(event.record, "id_reused", "id", message, event.team))
     if not execution.registers.deleted:
         changes.releases.append(_conclusion(execution, event, "execution.conflict"))
 

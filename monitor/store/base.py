@@ -3,7 +3,8 @@
 Promises, held by one conformance suite over every driver:
 - `write` runs its work in ONE transaction: all of it is stored, or nothing. Two writers never run at once on a
   partition.
-- `Writer.commit` moves each partition's offset by compare-and-set; a stale expectation raises Fenced.
+- `Writer.commit` moves each partition's offset by compare-and-set; a stale expectation, and a halted partition, raise
+  Fenced.
 - `read` runs its work on one consistent snapshot; what a finished `write` stored is seen by every later `read`.
 - Work runs in a thread, must not await, and gets a session that is void afterwards.
 Tables are of three kinds: ledger (endpoints, deliveries, attempts, quarantine decisions, tokens, audit; never
@@ -19,6 +20,7 @@ import msgspec
 from monitor.errors import JournalMismatch
 from monitor.events.model import Place, Poison, Record
 from monitor.events.position import Position
+from monitor.projections.bursts import Halt
 from monitor.projections.execution import Details, Execution, Node, NodeKey
 from monitor.projections.filter import Filter
 from monitor.projections.fold import Changes, ExecutionId, Release
@@ -30,6 +32,7 @@ from monitor.store.counting import Counts
 from monitor.store.expiry import ExpiryReader, ExpiryWriter
 from monitor.store.export_port import ExportReader, ExportWriter
 from monitor.store.order_port import OrderReader, OrderWriter
+from monitor.store.quarantine_port import RETENTION_CUT, QuarantineReader, QuarantineWriter
 from monitor.store.watches import WatchReader, WatchWriter
 from monitor.webhooks.delivery import AttemptDetail, Claimed, DeliveryState, Outcome, Planned, Trigger
 from monitor.webhooks.endpoint import MOST_IN_FLIGHT, Endpoint
@@ -64,6 +67,8 @@ class Commit(msgspec.Struct, frozen=True):
     changes: Changes
     moved: Mapping[int, Moved]
     deliveries: Sequence[Planned]
+    # Partitions that stand still from here on, where `moved` leaves them.
+    halts: Mapping[int, Halt] = {}
 
 
 class StoredRelease(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -120,20 +125,6 @@ class ListQuery(NamedTuple):
     most_counted: int | None = None
     # Only what was first heard of by then.
     created_until_us: int | None = None
-
-
-class QuarantineRow(NamedTuple):
-    """A record that could not be applied."""
-
-    id: int
-    partition: int
-    offset: int
-    stored_us: int
-    reason: str
-    field: str | None
-    message: str
-    key: bytes | None
-    value: bytes | None
 
 
 class DeliveryRow(NamedTuple):
@@ -222,7 +213,17 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
     cursor: int = 0
 
 
-class Reader(AccessReader, ExpiryReader, CommandReader, Counts, OrderReader, ExportReader, WatchReader, Protocol):
+class Reader(
+    AccessReader,
+    ExpiryReader,
+    CommandReader,
+    Counts,
+    OrderReader,
+    ExportReader,
+    QuarantineReader,
+    WatchReader,
+    Protocol,
+):
     """Questions about one consistent snapshot."""
 
     def position(self) -> Position:
@@ -273,10 +274,6 @@ class Reader(AccessReader, ExpiryReader, CommandReader, Counts, OrderReader, Exp
 
     def releases(self, partition: int, start: int, end: int) -> Sequence[StoredRelease]:
         """Releases with `start <= offset < end`, in commit order; offsets without one (repeats, poison) are missing."""
-        ...
-
-    def quarantine(self, limit: int) -> Sequence[QuarantineRow]:
-        """The latest quarantined records, newest first."""
         ...
 
     def endpoints(self, team: str | None, *, after_key: int = 0, limit: int | None = None) -> Sequence[Endpoint]:
@@ -346,7 +343,7 @@ class Reader(AccessReader, ExpiryReader, CommandReader, Counts, OrderReader, Exp
         ...
 
 
-class Writer(Reader, ExpiryWriter, AccessWriter, OrderWriter, ExportWriter, WatchWriter, Protocol):
+class Writer(Reader, ExpiryWriter, AccessWriter, OrderWriter, ExportWriter, QuarantineWriter, WatchWriter, Protocol):
     """A transaction. It reads what it wrote; leaving `write` by an exception undoes everything."""
 
     def load(self, ids: Collection[ExecutionId]) -> dict[ExecutionId, Execution]:
@@ -360,8 +357,9 @@ class Writer(Reader, ExpiryWriter, AccessWriter, OrderWriter, ExportWriter, Watc
     def commit(self, commit: Commit) -> None:
         """Write a batch. Executions without a key get the next ones, in order of first appearance.
 
-        Raises Fenced when a partition's offset is not the expected one, or a row changed since it was loaded (its
-        version differs from `stored_version`); on return every execution's `stored_version` is its `version`.
+        Raises Fenced when a partition's offset is not the expected one or it is halted, or a row changed since it was
+        loaded (its version differs from `stored_version`); on return every execution's `stored_version` is its
+        `version`.
         """
         ...
 
@@ -525,7 +523,7 @@ def cut_away(partition: int, first: int, next_offset: int) -> Poison:
     """What quarantine says of records `first` up to, not including, `next_offset`, which nobody can read any more."""
     record = Record(partition, first, None, None, (), 0)
     message = f"records {first} to {next_offset - 1} of partition {partition} are gone from the journal"
-    return Poison(record, "retention_cut", None, message)
+    return Poison(record, RETENTION_CUT, None, message)
 
 
 def blanked_release(release: StoredRelease) -> StoredRelease:

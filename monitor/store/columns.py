@@ -26,9 +26,9 @@ def blob(name: str, *, null: bool = False) -> Column[bytes]:
     return Column(name, LargeBinary, nullable=null)
 
 
-def serial() -> Column[int]:
+def serial(name: str = "key") -> Column[int]:
     """A table's own integer key, given by the database; with `sqlite_autoincrement` none is given twice."""
-    return Column("key", INT, primary_key=True, autoincrement=True)
+    return Column(name, INT, primary_key=True, autoincrement=True)
 
 
 def table(name: str, *items: SchemaItem, **options: Any) -> Table:

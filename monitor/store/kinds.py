@@ -21,6 +21,7 @@ Kind = Literal["store", "ledger", "executions", "sums", "words", "history"]
 KINDS: Final[Mapping[str, Kind]] = {
     "meta": "store",
     "offsets": "store",
+    "halts": "store",
     "executions": "executions",
     "progress": "executions",
     "seen": "executions",

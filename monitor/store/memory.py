@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
 from monitor.errors import Fenced, StoreUnavailable
-from monitor.events.model import Place, Poison
+from monitor.events.model import Place
 from monitor.events.position import Position
 from monitor.events.types import DERIVED
 from monitor.projections.commands import Command, merged
@@ -25,7 +25,6 @@ from monitor.store.base import (
     Moved,
     OffsetRow,
     Page,
-    QuarantineRow,
     Reader,
     StoredRelease,
     Writer,
@@ -40,6 +39,8 @@ from monitor.store.memory_expiry import MemoryExpiry
 from monitor.store.memory_exports import ExportTables, MemoryExports
 from monitor.store.memory_ledger import LedgerTables, MemoryLedger
 from monitor.store.memory_orders import MemoryOrders, OrderTables
+from monitor.store.memory_quarantine import MemoryQuarantine
+from monitor.store.quarantine_port import HaltRow, Quarantined
 from monitor.store.searching import MOST_CHARACTERS, MOST_NAMES, error_text_of, name_text_of
 
 T = TypeVar("T")
@@ -64,7 +65,8 @@ class _Tables:
     erasures: dict[int, tuple[int, int]] = field(default_factory=dict)
     # (partition, first, next) of a batch -> its releases
     releases: dict[tuple[int, int, int], Sequence[StoredRelease]] = field(default_factory=dict)
-    quarantine: dict[int, QuarantineRow] = field(default_factory=dict)
+    quarantine: dict[int, Quarantined] = field(default_factory=dict)
+    halts: dict[int, HaltRow] = field(default_factory=dict)
     ledger: LedgerTables = field(default_factory=LedgerTables)
     access: AccessTables = field(default_factory=AccessTables)
     counting: CountingTables = field(default_factory=CountingTables)
@@ -105,7 +107,7 @@ class MemoryStore:
             raise StoreUnavailable("The store is closed.")
 
 
-class _Session(MemoryLedger, MemoryExpiry, MemoryAccess, MemoryCounts, MemoryOrders, MemoryExports):
+class _Session(MemoryLedger, MemoryExpiry, MemoryAccess, MemoryCounts, MemoryOrders, MemoryExports, MemoryQuarantine):
     """Implements Reader and Writer over tables that nobody else changes meanwhile."""
 
     def __init__(self, tables: _Tables) -> None:
@@ -113,6 +115,7 @@ class _Session(MemoryLedger, MemoryExpiry, MemoryAccess, MemoryCounts, MemoryOrd
         self._tables, self._access, self._orders = tables, tables.access, tables.orders
         self._exports = tables.exports
         self._counting, self._counted_executions = tables.counting, tables.executions
+        self._quarantine, self._halts = tables.quarantine, tables.halts
         self._held, self._held_places = tables.executions, tables.places
         self._of_key = (tables.places, tables.payloads, tables.log_lines, tables.watches, tables.erasures)
         self._erasures, self._held_releases = tables.erasures, tables.releases
@@ -209,9 +212,6 @@ class _Session(MemoryLedger, MemoryExpiry, MemoryAccess, MemoryCounts, MemoryOrd
         batches = (batch for place, batch in self._tables.releases.items() if place[0] == partition)
         return [release for batch in batches for release in batch if start <= release.offset < end]
 
-    def quarantine(self, limit: int) -> Sequence[QuarantineRow]:
-        return list(reversed(self._tables.quarantine.values()))[:limit]
-
     # What is watched
 
     def next_watch_us(self) -> int | None:
@@ -238,6 +238,10 @@ class _Session(MemoryLedger, MemoryExpiry, MemoryAccess, MemoryCounts, MemoryOrd
     def commit(self, commit: Commit) -> None:
         for partition, moved in commit.moved.items():
             self._move(partition, moved)
+        for partition, halt in commit.halts.items():
+            if self._tables.offsets[partition].next != halt.offset:
+                raise Fenced(f"partition {partition} does not stand at {halt.offset}")
+            self._halts[partition] = HaltRow(halt)
         for id_, touched in commit.changes.touched.items():
             self._check_version(id_, touched.execution)
             self._store(id_, touched)
@@ -251,8 +255,9 @@ class _Session(MemoryLedger, MemoryExpiry, MemoryAccess, MemoryCounts, MemoryOrd
 
     def _move(self, partition: int, moved: Moved) -> None:
         row = self._tables.offsets.get(partition)
-        if row is None or row.next != moved.expected:
-            raise Fenced(f"partition {partition} does not stand at {moved.expected} any more")
+        halted = self._halts.get(partition)
+        if row is None or row.next != moved.expected or (halted and halted.stands):
+            raise Fenced(f"partition {partition} is halted, or does not stand at {moved.expected} any more")
         self._tables.offsets[partition] = OffsetRow(moved.next, max(row.planned, moved.next), moved.anchor)
 
     def _check_version(self, id_: ExecutionId, execution: Execution) -> None:
@@ -292,13 +297,6 @@ class _Session(MemoryLedger, MemoryExpiry, MemoryAccess, MemoryCounts, MemoryOrd
             batch = [it for it in changes.releases if it.event.record.partition == partition]
             stored = [stored_release(release, release.event.type in DERIVED) for release in batch]
             self._tables.releases[partition, first, next_offset] = stored
-
-    def _add_quarantine(self, poison: Iterable[Poison]) -> None:
-        for bad in poison:
-            record, number = bad.record, len(self._tables.quarantine) + 1
-            place = (number, record.partition, record.offset, record.stored_us)
-            row = QuarantineRow(*place, bad.reason, bad.field, bad.message, record.key, record.value)
-            self._tables.quarantine[number] = row
 
     # The journal's place
 

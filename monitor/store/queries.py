@@ -19,7 +19,6 @@ from monitor.store.base import (
     ListQuery,
     OffsetRow,
     Page,
-    QuarantineRow,
     StoredRelease,
 )
 from monitor.store.commands import CommandReads
@@ -27,6 +26,7 @@ from monitor.store.count_queries import CountReads
 from monitor.store.exports import ExportReads
 from monitor.store.ledger import LedgerReads
 from monitor.store.orders import OrderReads
+from monitor.store.quarantine_rows import QuarantineReads
 from monitor.store.sqlite_expiry import ExpiryReads
 from monitor.store.watch_queries import WatchReads
 
@@ -50,7 +50,17 @@ _POSITION: Final = (
 )
 
 
-class Queries(AccessReads, ExpiryReads, CommandReads, CountReads, OrderReads, ExportReads, LedgerReads, WatchReads):
+class Queries(
+    AccessReads,
+    ExpiryReads,
+    CommandReads,
+    CountReads,
+    OrderReads,
+    ExportReads,
+    LedgerReads,
+    QuarantineReads,
+    WatchReads,
+):
     """Implements the Reader port over `connection`, whose transaction is the snapshot."""
 
     def __init__(self, connection: Connection) -> None:
@@ -138,10 +148,6 @@ class Queries(AccessReads, ExpiryReads, CommandReads, CountReads, OrderReads, Ex
             .order_by(columns.next)
         )
         return [release for body in found for release in rows.unpack_releases(body) if start <= release.offset < end]
-
-    def quarantine(self, limit: int) -> Sequence[QuarantineRow]:
-        wanted = select(tables.quarantine).order_by(tables.quarantine.c.id.desc()).limit(limit)
-        return [QuarantineRow(*row) for row in self._connection.execute(wanted)]
 
 
 def _summary(row: Row[Any]) -> Summary:

@@ -197,6 +197,8 @@ class SQLiteRebuild:
             self._driver.execute(_COUNT_TOTALS)
             self._driver.execute("DELETE FROM offsets")
             self._copy("offsets")
+            # Not before: nothing moves a partition that stands still.
+            self._copy("halts")
             # When engines were heard of is no matter of records.
             self._driver.execute(_KEEP_HEARD)
             # What is to be looked at, and what is still to be blanked, is so however it is folded.

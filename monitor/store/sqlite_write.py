@@ -14,7 +14,6 @@ from typing import Final
 from sqlalchemy import Connection
 
 from monitor.errors import Fenced
-from monitor.events.model import Poison
 from monitor.projections.execution import Execution, Node, NodeKey
 from monitor.projections.fold import Changes, ExecutionId, Release
 from monitor.store import rows
@@ -22,6 +21,7 @@ from monitor.store.access_rows import AccessWrites
 from monitor.store.base import Commit, Moved, cut_away, journal_mismatch
 from monitor.store.exports import ExportWrites
 from monitor.store.orders import OrderWrites
+from monitor.store.quarantine_rows import QuarantineWrites
 from monitor.store.queries import Queries
 from monitor.store.rows import StoredExecution
 from monitor.store.searching import Known, NodeNames
@@ -53,6 +53,7 @@ _LOAD_NAMES: Final = "SELECT node_id, name FROM node_names WHERE team = ? AND wo
 
 _MOVE: Final = """
 UPDATE offsets SET next = ?, anchor = ?, planned = max(planned, ?) WHERE partition = ? AND next = ?
+AND NOT EXISTS (SELECT 1 FROM halts WHERE halts.partition = offsets.partition AND halts.until IS NULL)
 """
 
 _UPDATE_PROGRESS: Final = """
@@ -119,13 +120,11 @@ INSERT INTO totals (team, workflow_id, status, count) VALUES (?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET count = count + excluded.count
 """
 _ADD_RELEASES: Final = "INSERT INTO releases (partition, first, next, body) VALUES (?, ?, ?, ?)"
-_ADD_QUARANTINE: Final = """
-INSERT INTO quarantine ("partition", "offset", stored_us, reason, field, message, "key", value)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-"""
 
 
-class SQLiteWriter(SQLiteLedger, ExpiryWrites, AccessWrites, OrderWrites, ExportWrites, WatchWrites, Queries):
+class SQLiteWriter(
+    SQLiteLedger, ExpiryWrites, AccessWrites, OrderWrites, ExportWrites, QuarantineWrites, WatchWrites, Queries
+):
     """Implements the Writer port over the one connection that writes."""
 
     def __init__(self, connection: Connection, names: NodeNames | None = None) -> None:
@@ -161,6 +160,8 @@ class SQLiteWriter(SQLiteLedger, ExpiryWrites, AccessWrites, OrderWrites, Export
     def commit(self, commit: Commit) -> None:
         for partition, moved in commit.moved.items():
             self._move(partition, moved)
+        for partition, halt in commit.halts.items():
+            self._halt(partition, halt)
         changes = commit.changes
         self._write_executions(rows.pack(changes, self._new_keys(changes), self._names))
         if changes.erasures:
@@ -174,7 +175,7 @@ class SQLiteWriter(SQLiteLedger, ExpiryWrites, AccessWrites, OrderWrites, Export
     def _move(self, partition: int, moved: Moved) -> None:
         values = (moved.next, moved.anchor, moved.next, partition, moved.expected)
         if not self._driver.execute(_MOVE, values).rowcount:
-            raise Fenced(f"partition {partition} does not stand at {moved.expected} any more")
+            raise Fenced(f"partition {partition} is halted, or does not stand at {moved.expected} any more")
 
     def _load_names(self, team: str, workflow_id: str) -> Known:
         return set(self._driver.execute(_LOAD_NAMES, (team, workflow_id)))
@@ -209,9 +210,6 @@ class SQLiteWriter(SQLiteLedger, ExpiryWrites, AccessWrites, OrderWrites, Export
         packed = rows.pack_releases(releases)
         self._many(_ADD_RELEASES, [(at, moved[at].expected, moved[at].next, body) for at, body in packed.items()])
 
-    def _add_quarantine(self, poison: Iterable[Poison]) -> None:
-        self._many(_ADD_QUARANTINE, [_quarantine_row(bad) for bad in poison])
-
     # The journal's place
 
     def bind(self, incarnation: str, starts: Sequence[int]) -> None:
@@ -230,9 +228,3 @@ class SQLiteWriter(SQLiteLedger, ExpiryWrites, AccessWrites, OrderWrites, Export
 
     def forget_releases(self, partition: int, before: int) -> None:
         self._driver.execute("DELETE FROM releases WHERE partition = ? AND next <= ?", (partition, before))
-
-
-def _quarantine_row(bad: Poison) -> rows.Row:
-    record = bad.record
-    place = (record.partition, record.offset, record.stored_us)
-    return (*place, bad.reason, bad.field, bad.message, record.key, record.value)

@@ -32,6 +32,15 @@ CATALOGUE: Final = (
     Metric("applied", "monitor_events_applied", "counter", "Events that changed the state."),
     Metric("duplicates", "monitor_events_duplicate", "counter", "Events that had been applied before."),
     Metric("quarantined", "monitor_records_quarantined", "counter", "Records that hold no usable event."),
+    Metric("undecided", "monitor_quarantine_undecided", "gauge", "Quarantined records that nobody has decided about."),
+    Metric(
+        "decisions",
+        "monitor_quarantine_decisions",
+        "counter",
+        "Decisions about quarantined records: accepted, replayed.",
+        ("decision",),
+    ),
+    Metric("halted", "monitor_partitions_halted", "gauge", "Partitions that stand still: too many hold no event."),
     Metric("lost", "monitor_records_lost", "counter", "Records that retention removed before they were read."),
     Metric("batches", "monitor_commit_batches", "counter", "Transactions of the pipeline."),
     Metric("fenced", "monitor_commits_fenced", "counter", "Transactions refused since somebody else moved the state."),
@@ -103,6 +112,9 @@ class Metrics:
     applied: Counter
     duplicates: Counter
     quarantined: Counter
+    undecided: Gauge
+    halted: Gauge
+    decisions: Counter
     lost: Counter
     batches: Counter
     fenced: Counter

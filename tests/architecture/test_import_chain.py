@@ -14,7 +14,7 @@ CHAIN = (
     ("access",),
     ("webhooks",),
     ("journal", "store"),
-    ("intake",),
+    ("intake", "anchors"),
     ("engines", "sources", "fanout"),
     ("executions", "pipeline", "deliverer", "replayer", "janitor", "expiry", "eraser", "judge"),
     ("opening", "observing"),

@@ -324,6 +324,33 @@ class JournalContract:
             assert await poll_until(consumer, 10 - offset) == first[offset:]
         await consumer.close()
 
+    async def test_partition_that_is_left_out_stands_still(self, journal: Journal) -> None:
+        """Until a reload that names it; others go on, also with what comes later."""
+        written = await journal.append([entry for n in range(40) for entry in numbered(1, key=b"exec_%d" % n)])
+        home = written[0].partition
+        store, left_out = Standing(0), {home}
+
+        async def without(partitions: Collection[int]) -> Mapping[int, int]:
+            return await store([partition for partition in partitions if partition not in left_out])
+
+        consumer = await journal.consumer(without)
+        others = [place for place in written if place.partition != home]
+        assert {Place(record.partition, record.offset) for record in await poll_until(consumer, len(others))} == set(
+            others
+        )
+        assert list(await consumer.poll(100, 0.5)) == []
+        assert home not in consumer.reached
+        left_out.clear()
+        for place in others:
+            store.offsets[place.partition] = max(store.offsets[place.partition], place.offset + 1)
+        await consumer.reload()
+        held = await poll_until(consumer, len(written) - len(others))
+        assert set(places(held)) == set(written) - set(others)
+        left_out.add(home)
+        await consumer.reload()
+        assert list(await consumer.poll(100, 0.5)) == []
+        await consumer.close()
+
     async def test_cancelled_poll_loses_nothing(self, journal: Journal) -> None:
         """Records that a cancelled poll would have returned come again."""
         consumer = await journal.consumer(from_the_start)

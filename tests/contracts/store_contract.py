@@ -270,7 +270,7 @@ class StoreContract:
             await store.write(lambda writer: writer.pass_cut(1, 40, 95))
         assert (await store.read(lambda reader: reader.offsets()))[1] == OffsetRow(90, 90, b"")
         [row] = await store.read(lambda reader: reader.quarantine(10))
-        assert (row.partition, row.offset, row.reason, row.value) == (1, 40, "retention_cut", None)
+        assert (row.partition, row.offset, row.reason, row.size_bytes) == (1, 40, "retention_cut", None)
         assert "records 40 to 89" in row.message
 
     # Executions
@@ -712,16 +712,6 @@ class StoreContract:
         await store.write(lambda writer: writer.forget_releases(0, 4))
         assert await store.read(offsets(0, 100)) == [(4, None), (5, "execution.conflict"), (5, None)]
         assert await store.read(offsets(0, 100, 1)) == [(40, None)]
-
-    async def test_quarantine_keeps_any_bytes(self, store: Store, feed: Feed) -> None:
-        """Bytes that are no event are kept as they came, the newest first."""
-        await feed.send(b"\0\xff not json", None, event("node.started"))
-        rows = await store.read(lambda reader: reader.quarantine(10))
-        assert [row.offset for row in rows] == [2, 1, 0]
-        assert [row.reason for row in rows] == ["invalid_field", "empty", "malformed_json"]
-        assert [row.value for row in rows[1:]] == [None, b"\0\xff not json"]
-        assert (rows[0].field, rows[0].key, rows[0].partition) == ("data.nodeId", b"key", 0)
-        assert await store.read(lambda reader: reader.quarantine(1)) == rows[:1]
 
     # What a batch owes
 

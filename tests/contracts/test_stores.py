@@ -12,6 +12,7 @@ from tests.contracts.expiry_contract import ExpiryContract
 from tests.contracts.export_contract import ExportContract
 from tests.contracts.ledger_contract import LedgerContract
 from tests.contracts.order_contract import OrderContract
+from tests.contracts.quarantine_contract import QuarantineContract
 from tests.contracts.store_contract import INCARNATION, STARTS, StoreContract
 from tests.contracts.watch_contract import WatchContract
 
@@ -24,6 +25,7 @@ class TestMemoryStore(
     AccessContract,
     OrderContract,
     ExportContract,
+    QuarantineContract,
     WatchContract,
 ):
     @pytest.fixture
@@ -41,6 +43,7 @@ class TestSQLiteStore(
     AccessContract,
     OrderContract,
     ExportContract,
+    QuarantineContract,
     WatchContract,
 ):
     @pytest.fixture

@@ -109,6 +109,7 @@ async def test_everything_shows_its_own_mark(teams: Teams) -> None:
         "/v1/webhooks/{id}",
         "/v1/tokens",
         "/v1/tokens/{id}",
+        "/v1/quarantine/{id}",
     }
 
 

@@ -28,6 +28,7 @@ from tests.support.decoding import usual
 from tests.support.kafka import Broker, Kafka
 from tests.support.kafka_topics import commit_offset, opened, recreate
 from tests.support.made_up import VARIED
+from tests.support.quarantine import quarantined
 from tests.support.replay import contents, replayed
 from tests.support.service import eventually
 from tests.support.traffic import traffic
@@ -125,8 +126,8 @@ async def test_poison_first_in_the_middle_and_last_in_a_batch(kafka: Kafka, tmp_
         await journal.append(sent)
         async with running(folding(journal, store, heard)):
             await folded(journal, store)
-        rows = await store.read(lambda reader: reader.quarantine(10))
-        assert [(row.offset, row.reason, row.field, row.key, row.value) for row in reversed(rows)] == [
+        found = await store.read(quarantined)
+        assert [(it.row.offset, it.row.reason, it.row.field, it.key, it.value) for it in found] == [
             (0, "malformed_json", None, b"k", b"\xff{"),
             (21, "invalid_field", None, b"k", b"[]"),
             (42, "missing_field", "type", b"k", b"{}"),

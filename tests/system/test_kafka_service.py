@@ -12,9 +12,10 @@ from httpx_sse import ServerSentEvent, aconnect_sse
 
 from monitor.events.model import MAX_EVENT_BYTES
 from monitor.store import open_sqlite_store
-from monitor.store.base import QuarantineRow
+from monitor.store.quarantine_port import Quarantined
 from tests.support.kafka import Kafka
 from tests.support.kafka_topics import delete_before, opened, raw_producer, recreate
+from tests.support.quarantine import quarantined
 from tests.support.service import Service, eventually
 from tests.support.traffic import traffic
 
@@ -71,7 +72,8 @@ async def test_hostile_bytes_are_quarantined_and_the_partition_goes_on(kafka: Ka
         assert (await client.get("/livez")).status_code == 200
         assert service.pid == pid
     told = {
-        row.offset: (row.partition, row.key, row.reason, row.field, row.value) for row in await quarantined(tmp_path)
+        it.row.offset: (it.row.partition, it.key, it.row.reason, it.row.field, it.value)
+        for it in await left_in(tmp_path)
     }
     assert told == {
         2 * number: (0, b"k", bad.reason, bad.field, bad.value) for number, bad in enumerate(HOSTILE.values())
@@ -99,7 +101,7 @@ async def test_retention_cut_is_told_to_everybody(kafka: Kafka, tmp_path: Path) 
             assert await metric(client, "monitor_records_lost_total") == 30
             assert await metric(client, "monitor_events_applied_total") == 40
     assert frames == ["stream.hello", "stream.subscribed", "stream.gap"]
-    [row] = await quarantined(tmp_path)
+    [(row, *_)] = await left_in(tmp_path)
     assert (row.reason, row.partition, row.offset) == ("retention_cut", 0, 30)
     assert row.message == "records 30 to 59 of partition 0 are gone from the journal"
 
@@ -175,10 +177,10 @@ async def frames_until(
                 return
 
 
-async def quarantined(folder: Path) -> Sequence[QuarantineRow]:
+async def left_in(folder: Path) -> Sequence[Quarantined]:
     """What the service left in quarantine."""
     store = await open_sqlite_store(folder / "data" / "store.db")
     try:
-        return await store.read(lambda reader: reader.quarantine(100))
+        return await store.read(quarantined)
     finally:
         await store.close()

@@ -8,18 +8,20 @@ from typing import Any, TypeVar
 import pytest
 
 from monitor.access.teams import team_rule
+from monitor.anchors import check_anchors
 from monitor.clock import SystemClock
 from monitor.errors import Fenced, JournalMismatch, StoreUnavailable
 from monitor.events.model import Entry, Record
 from monitor.events.position import Position
 from monitor.journal import MemoryJournal
-from monitor.pipeline import Pipeline, WorkingSet, check_anchors
+from monitor.pipeline import Pipeline, WorkingSet
 from monitor.projections.execution import Execution
 from monitor.projections.fold import Release
 from monitor.store.base import Reader, Store, Writer
 from monitor.store.memory import MemoryStore
 from tests.support.clocks import settle
 from tests.support.made_up import VARIED
+from tests.support.quarantine import quarantined
 from tests.support.replay import contents, deliveries, quiet_pipeline
 from tests.support.server import until
 from tests.support.service import eventually
@@ -123,8 +125,8 @@ async def test_poison_is_quarantined_and_its_neighbours_are_folded() -> None:
     journal = await filled([bad[0], *good[:10], bad[1], *good[10:], bad[2]])
     store = await opened(journal)
     await pipeline(journal, store, RecordingOutlet()).catch_up()
-    rows = await store.read(lambda reader: reader.quarantine(10))
-    assert sorted((row.offset, row.value) for row in rows) == [(0, b""), (11, bad[1].value), (22, bad[2].value)]
+    found = await store.read(quarantined)
+    assert [(it.row.offset, it.value) for it in found] == [(0, b""), (11, bad[1].value), (22, bad[2].value)]
     clean = await opened(lone := await filled(good))
     await pipeline(lone, clean, RecordingOutlet()).catch_up()
     assert (await contents(store))["executions"].keys() == (await contents(clean))["executions"].keys()

@@ -158,8 +158,10 @@ class KafkaConsumer:
                 offsets = await self._find_offsets(partitions)
                 if generation != self._membership.generation:
                     continue
-                for partition in partitions:
-                    self._go_to(client, partition, offsets[partition])
+                for partition in partitions - offsets.keys():
+                    self._leave_out(client, partition)
+                for partition, offset in offsets.items():
+                    self._go_to(client, partition, offset)
             self._generation = generation
 
     async def _examine(self, client: Any) -> None:
@@ -206,6 +208,16 @@ class KafkaConsumer:
         self._readings[partition].trust = Trust.CUT
         if partition in self._membership.assigned:
             client.pause(TopicPartition(self._topic, partition))
+
+    def _leave_out(self, client: Any, partition: int) -> None:
+        """Read nothing of a partition until the next reload: it was not said where to go on."""
+        from aiokafka import TopicPartition  # noqa: PLC0415
+
+        if partition in self._membership.assigned:
+            place = TopicPartition(self._topic, partition)
+            # Somewhere a client must stand, or it asks the group where.
+            client.seek(place, 0)
+            client.pause(place)
 
     async def reload(self) -> None:
         self._generation = -1
