@@ -41,6 +41,7 @@ CURES: Final[Mapping[str, str]] = {
     "NO_ENGINE": "Connect the engine that runs it; `force` records a cancellation where none is left.",
     "PAYLOAD_TOO_LARGE": "Send less at once, in several requests; of large answers ask for a part.",
     "POSITION_NOT_REACHED": _ASK_AGAIN,
+    "QUARANTINE_NOT_FOUND": _LOOK_UP,
     "RATE_LIMITED": "Wait for `Retry-After`, or have a token made with a greater `rateLimit`.",
     "REPLAY_NOT_FOUND": "Take the id that the answer to the replay told.",
     "REPLAY_RUNNING": "Wait for its end, or cancel it.",
