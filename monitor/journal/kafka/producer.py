@@ -5,7 +5,8 @@ from one caller at a time, for only then does aiokafka keep their order; what th
 """
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import structlog
@@ -101,10 +102,8 @@ class KafkaProducer:
 
     async def _send(self, client: Any, entry: Entry, partition: int) -> Awaitable[Any]:
         key, value, headers = entry
-        confirmation: Awaitable[Any] = await client.send(
-            self._topic, value, key, partition=partition, headers=list(headers)
-        )
-        return confirmation
+        offer = partial(client.send, self._topic, value, key, partition=partition, headers=list(headers))
+        return await _taken(offer)
 
     async def _send_batches(
         self, client: Any, entries: Sequence[Entry], partition: int, indexes: Sequence[int]
@@ -114,7 +113,7 @@ class KafkaProducer:
         while rest:
             batch = client.create_batch()
             count = _fill(batch, (entries[index] for index in rest))
-            confirmation = await client.send_batch(batch, self._topic, partition=partition)
+            confirmation = await _taken(partial(client.send_batch, batch, self._topic, partition=partition))
             handed_over.append(_HandedOver(rest[:count], confirmation))
             rest = rest[count:]
         return handed_over
@@ -152,6 +151,22 @@ class KafkaProducer:
             _log.warning("kafka producer failed and is replaced", topic=self._topic, error=repr(error))
             self._client = None
             await _stop(client)
+
+
+async def _taken(offer: Callable[[], Awaitable[Awaitable[Any]]]) -> Awaitable[Any]:
+    """What the client answers once there is room for what it is offered.
+
+    The client gives up on its own: after REQUEST_TIMEOUT_MS, and with a batch far sooner, for it counts the same wait
+    again whenever the batch before is tried again (`add_batch`). It has taken nothing then, and how long an append may
+    last is `append`'s to say.
+    """
+    from aiokafka.errors import KafkaTimeoutError  # noqa: PLC0415
+
+    while True:
+        try:
+            return await offer()
+        except KafkaTimeoutError:
+            continue
 
 
 def _by_partition(entries: Sequence[Entry], partitions: int) -> dict[int, list[int]]:
