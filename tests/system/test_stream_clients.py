@@ -61,6 +61,7 @@ async def test_every_client_is_shown_the_same(tmp_path: Path, browser: Browser) 
     early = ["early-1", "early-2", "early-3"]
     async with serving(Service(tmp_path / "data")) as service:
         await post(service, map(event, early))
+        await service.caught_up()
         kinds = Followers(service.url, CHANNELS, browser, events="*", snapshot="active").all()
         async with following(kinds) as followers:
             for follower in followers.values():
@@ -106,6 +107,7 @@ async def test_stream_of_one_execution_ends_for_everybody(tmp_path: Path, browse
     ]
     async with serving(Service(tmp_path / "data")) as service:
         await post(service, [event("e1")])
+        await service.caught_up()
         kinds = Followers(service.url, browser=browser, path="/v1/executions/e1/stream", logs="1").all()
         del kinds["curl"]  # which does not tell its user about a 204
         async with following(kinds) as followers:
