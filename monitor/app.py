@@ -9,7 +9,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -44,6 +44,8 @@ from monitor.api import (
     webhook_messages,
     webhooks,
 )
+from monitor.api.dialects import so1
+from monitor.api.dialects.desk import Desk
 from monitor.clock import Clock, SystemClock
 from monitor.dashboard import docs, page
 from monitor.deliverer import Deliverer
@@ -65,6 +67,7 @@ from monitor.executions.exports import Exports
 from monitor.executions.halts import Halts
 from monitor.executions.history import History
 from monitor.executions.idempotency import Idempotency
+from monitor.executions.lookups import Lookups
 from monitor.executions.originals import Originals
 from monitor.executions.pings import Pings
 from monitor.executions.quarantine import Quarantine
@@ -118,6 +121,9 @@ from monitor.webhooks.payload import Bodies
 from monitor.webhooks.posting import Poster
 from monitor.webhooks.sender import open_sender
 from monitor.webhooks.targets import Targets
+
+FACES: Final = (so1.FACE,)
+"""How the API is spelt, beside natively."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -405,7 +411,21 @@ def operations_of(parts: Parts) -> list[Operation]:
         *quarantine.operations(quarantine=parts.quarantine, sealer=sealer),
         *halts.operations(halts=parts.halts),
         *sessions.operations(sessions=parts.sessions),
+        *so1.operations(_desk(parts, reads)),
     ]
+
+
+def _desk(parts: Parts, reads: Reads) -> Desk:
+    return Desk(
+        reads,
+        Lookups(reads),
+        parts.commands,
+        parts.changes,
+        parts.bulk,
+        Exports(reads),
+        parts.sealer,
+        parts.clock,
+    )
 
 
 def open_addresses_of(parts: Parts) -> list[Open]:
@@ -432,7 +452,7 @@ def create_app(parts: Parts) -> ASGIApp:
     sealer, clock = parts.sealer, parts.clock
     is_open = parts.settings.auth == "off"
     authenticate: Authenticate = (
-        anybody if is_open else Guard(parts.credentials, parts.sessions, parts.settings.origins)
+        anybody if is_open else Guard(parts.credentials, parts.sessions, parts.settings.origins, FACES)
     )
     rates = Rates(clock, parts.settings.rate_limit)
     routes = [
@@ -441,7 +461,7 @@ def create_app(parts: Parts) -> ASGIApp:
         *open_routes(open_addresses_of(parts)),
         *routed(operations_of(parts), authenticate, rates),
     ]
-    web = CountRequests(Starlette(routes=routes, exception_handlers=exception_handlers(clock)), parts.metrics)
+    web = CountRequests(Starlette(routes=routes, exception_handlers=exception_handlers(clock, FACES)), parts.metrics)
     live = Streams(
         parts.hub,
         sealer=sealer,

@@ -1,13 +1,14 @@
 """Tokens: what a program shows to be let in, and the rules about them. Rows live in the store.
 
 A token reads `mon_ID_SECRET`: 16 and 64 hexadecimal digits. The id finds its row; of the secret the row holds nothing
-but the SHA-256, which needs no salt and no slowness where the secret is 256 random bits. Pure; chance comes as bytes.
+but the SHA-256, which needs no salt and no slowness where the secret is 256 random bits. Clients of other APIs look at
+how a key begins: any token may be spelt so (`KINDS`), where such an API is served. Pure; chance comes as bytes.
 """
 
 import hmac
 import re
 from hashlib import sha256
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple, get_args
 
 import msgspec
 
@@ -17,7 +18,12 @@ from monitor.access.roles import ROLES, Role, Scope, lesser
 SECRET_BYTES: Final = 32
 ID_BYTES: Final = 8
 
-FORM: Final = re.compile(rf"mon_([0-9a-f]{{{2 * ID_BYTES}}})_([0-9a-f]{{{2 * SECRET_BYTES}}})")
+Kind = Literal["mon", "so1_key", "sdk"]
+
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+"""How a token begins: our own way first."""
+
+FORM: Final = re.compile(rf"({'|'.join(KINDS)})_([0-9a-f]{{{2 * ID_BYTES}}})_([0-9a-f]{{{2 * SECRET_BYTES}}})")
 """What a token looks like, whether there is such a one or not."""
 
 
@@ -59,6 +65,7 @@ class Shown(NamedTuple):
 
     id: str
     secret: bytes
+    kind: str = "mon"
 
     def __repr__(self) -> str:
         return f"Shown({self.id!r})"
@@ -67,7 +74,7 @@ class Shown(NamedTuple):
 def read_token(text: str) -> Shown | None:
     """The halves of a token; None for what has not the form of one."""
     found = FORM.fullmatch(text)
-    return None if found is None else Shown(token_id(bytes.fromhex(found[1])), bytes.fromhex(found[2]))
+    return None if found is None else Shown(token_id(bytes.fromhex(found[2])), bytes.fromhex(found[3]), found[1])
 
 
 def token_id(raw: bytes) -> str:

@@ -4,7 +4,7 @@ Each is one event of the monitor's own, answered once it is visible. Every quest
 alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from monitor.access.principal import Principal
@@ -13,7 +13,7 @@ from monitor.executions.audit import Audit
 from monitor.executions.finding import find_execution, has_ended
 from monitor.executions.telling import Telling
 from monitor.projections.view import Summary
-from monitor.store.base import Store
+from monitor.store.base import Reader, Store
 
 _DONE: Final = {"execution.deleted": "delete", "execution.annotated": "annotate"}
 """What the audit calls it."""
@@ -34,21 +34,33 @@ class Changes:
         summary = await self._find(who, execution_id)
         if not force and not has_ended(summary):
             raise CannotDeleteExecution(executionId=execution_id, status=summary.status)
-        await self._tell(who, summary, "execution.deleted", {"actor": who.name})
+        await self._tell(who, [summary], "execution.deleted", {"actor": who.name})
+
+    async def delete_all(self, who: Principal, execution_ids: Sequence[str]) -> None:
+        """Remove these executions, or none of them. Raises CannotDeleteExecution for one that has not ended."""
+
+        def work(reader: Reader) -> list[Summary]:
+            return [find_execution(reader, who, it)[0] for it in dict.fromkeys(execution_ids)]
+
+        rows = await self._store.read(work)
+        if running := next((row for row in rows if not has_ended(row)), None):
+            raise CannotDeleteExecution(executionId=running.id, status=running.status)
+        await self._tell(who, rows, "execution.deleted", {"actor": who.name})
 
     async def annotate(self, who: Principal, execution_id: str, noted: Mapping[str, Any]) -> Summary:
         """Replace the members of `noted` (tags, vote, note) in its annotation; None removes one."""
         summary = await self._find(who, execution_id)
-        await self._tell(who, summary, "execution.annotated", {**noted, "actor": who.name})
+        await self._tell(who, [summary], "execution.annotated", {**noted, "actor": who.name})
         return await self._find(who, execution_id)
 
     async def _find(self, who: Principal, execution_id: str) -> Summary:
         summary, _ = await self._store.read(lambda reader: find_execution(reader, who, execution_id))
         return summary
 
-    async def _tell(self, who: Principal, summary: Summary, kind: str, data: Mapping[str, Any]) -> None:
-        event = self._telling.event(kind, summary.id, summary.workflow_id, data)
-        position = await self._telling.tell(who.team, event)
-        await self._audit.record(who, f"execution.{_DONE[kind]}", summary.id)
+    async def _tell(self, who: Principal, rows: Sequence[Summary], kind: str, data: Mapping[str, Any]) -> None:
+        events = [self._telling.event(kind, row.id, row.workflow_id, data) for row in rows]
+        position = await self._telling.tell(who.team, *events)
+        for row in rows:
+            await self._audit.record(who, f"execution.{_DONE[kind]}", row.id)
         if not await self._telling.shown(position):
             raise PositionNotReached("The change is durable, but not visible yet; look again.")

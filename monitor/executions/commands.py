@@ -81,9 +81,16 @@ class Commands:
         self._audit, self._issuing = audit, Issuing(store, telling, audit, random_bytes)
 
     async def execute(
-        self, who: Principal, workflow_id: str, input_data: Any, *, wait_s: float = 0.0, seed: str | None = None
+        self,
+        who: Principal,
+        workflow_id: str,
+        input_data: Any,
+        *,
+        wait_s: float = 0.0,
+        goal: Goal = ENDED,
+        seed: str | None = None,
     ) -> Commanded:
-        """Run a workflow, and wait up to `wait_s` seconds for its end.
+        """Run a workflow, and wait up to `wait_s` seconds for its end, or for what `goal` says.
 
         Raises WorkflowNotFound, NoEngine, CommandRefused, and InvalidEvent for an input that no event can carry.
         """
@@ -93,7 +100,7 @@ class Commands:
         ids = self._issuing.ids(who, seed)
         command = Execute(ids.command_id, who.team, ids.execution_id, workflow_id, input_data)
         self._telling.check("execution.queued", {"inputData": input_data})
-        return await self._start(engine, command, who, ENDED, wait_s)
+        return await self._start(engine, command, who, goal, wait_s)
 
     async def retry(
         self,

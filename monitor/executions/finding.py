@@ -14,7 +14,10 @@ def could_be_id(said: str) -> bool:
 
 
 def find_execution(reader: Reader, who: Principal, execution_id: str) -> tuple[Summary, int]:
-    """Its view and its key. Raises ExecutionNotFound, also for another team's."""
+    """Its view and its key. Raises ExecutionNotFound, also for another team's.
+
+    Words that can be no id are not even asked for: databases choke on some of them.
+    """
     found = reader.execution(who.team, execution_id) if could_be_id(execution_id) else None
     if found is None:
         raise ExecutionNotFound(f"Execution with ID '{execution_id}' not found", executionId=execution_id)

@@ -14,6 +14,7 @@ from monitor.access.principal import Principal
 from monitor.errors import ExecutionNotFound, HistoryGone, InvalidCursor, InvalidPosition, TooLarge
 from monitor.events.model import Event, Place, Record
 from monitor.events.position import Position, beginning
+from monitor.executions.finding import find_execution
 from monitor.executions.lines import lines_for
 from monitor.executions.reads import (
     FIRST_LINES,
@@ -24,7 +25,6 @@ from monitor.executions.reads import (
     Reading,
     Reads,
     data_of,
-    find,
 )
 from monitor.journal.base import Journal
 from monitor.projections.execution import Execution, Node, NodeKey
@@ -195,7 +195,7 @@ class History:
 
     async def _places(self, who: Principal, execution_id: str, at_least: Position | None) -> Reading[Sequence[Place]]:
         def work(reader: Reader) -> Sequence[Place]:
-            _, key = find(reader, who, execution_id)
+            _, key = find_execution(reader, who, execution_id)
             return reader.places(key)
 
         return await self._reads.read(at_least, work)

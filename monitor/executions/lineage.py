@@ -9,7 +9,8 @@ from typing import Final, NamedTuple
 from monitor.access.principal import Principal
 from monitor.errors import ExecutionNotFound
 from monitor.events.position import Position
-from monitor.executions.reads import Listed, Reading, Reads, find, list_page
+from monitor.executions.finding import find_execution
+from monitor.executions.reads import Listed, Reading, Reads, list_page
 from monitor.projections.filter import Condition, Filter
 from monitor.projections.status import STATUSES
 from monitor.projections.view import Summary
@@ -50,7 +51,7 @@ async def lineage(
     """
 
     def work(reader: Reader) -> Lineage:
-        row, _ = find(reader, who, execution_id)
+        row, _ = find_execution(reader, who, execution_id)
         above = [it for it, _ in zip(_above(reader, who, row), range(MOST_KIN + 1), strict=False)]
         below = [it for it, _ in zip(_below(reader, who, row), range(MOST_KIN + 1), strict=False)]
         its = Condition("parent", "eq", (row.id,))
@@ -91,7 +92,7 @@ def _below(reader: Reader, who: Principal, row: Summary) -> Iterator[Summary]:
 
 def _known(reader: Reader, who: Principal, execution_id: str | None) -> Summary | None:
     try:
-        return None if execution_id is None else find(reader, who, execution_id)[0]
+        return None if execution_id is None else find_execution(reader, who, execution_id)[0]
     except ExecutionNotFound:
         return None
 

@@ -8,16 +8,16 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 from monitor.access.principal import Principal
-from monitor.errors import ExecutionNotFound, NotFound, PositionNotReached
-from monitor.events.model import MAX_ID_CHARACTERS
+from monitor.errors import NotFound, PositionNotReached
 from monitor.events.position import Position
+from monitor.executions.finding import find_execution
 from monitor.executions.lines import AskedLines, LinePage, line_page, lines_for
 from monitor.fanout.hub import Hub
 from monitor.projections.execution import Node, NodeKey
 from monitor.projections.filter import Filter
 from monitor.projections.loglines import LogLine
 from monitor.projections.nodes import node_slot
-from monitor.projections.view import Summary, latest_runs
+from monitor.projections.view import Summary, latest_runs, runs_in_order
 from monitor.store.base import ListQuery, Reader, Sort, Store
 from monitor.store.searching import fold_text
 
@@ -54,7 +54,7 @@ class Reading(NamedTuple, Generic[T]):
 
 
 class NodeRun(NamedTuple):
-    """The latest run of a node. Payloads are JSON as stored; None where there is none."""
+    """A run of a node. Payloads are JSON as stored; None where there is none."""
 
     key: NodeKey
     node: Node
@@ -81,7 +81,7 @@ class Data(NamedTuple):
     """What an execution was given, and what it and its nodes made of it."""
 
     nodes: list[NodeRun]
-    # Nodes that were left out, since they were too many or too large.
+    # Nodes, or runs, that were left out, since they were too many or too large.
     more_nodes: int
     input: bytes | None
     output: bytes | None
@@ -115,6 +115,10 @@ class Asked(NamedTuple):
     counted: tuple[int, bool] | None = None
     # The page ends before that row instead.
     backwards: bool = False
+    # Of each node every run instead of the latest one, where data is read.
+    every_run: bool = False
+    # Rows before the page, where pages have numbers instead of cursors.
+    skip: int = 0
     # Only what has this in its error or in the name of a node that it ran.
     text: str | None = None
 
@@ -157,21 +161,30 @@ class Reads:
             asked.after,
             counted=asked.counted,
             backwards=asked.backwards,
+            skip=asked.skip,
             text=text,
         )
-        return await self.read(at_least, lambda reader: list_page(reader, query, with_data=asked.with_data))
+        with_data, every_run = asked.with_data, asked.every_run
+        return await self.read(at_least, lambda it: list_page(it, query, with_data=with_data, every_run=every_run))
 
     async def execution(
-        self, who: Principal, execution_id: str, at_least: Position | None, *, with_data: bool, with_lines: bool
+        self,
+        who: Principal,
+        execution_id: str,
+        at_least: Position | None,
+        *,
+        with_data: bool,
+        with_lines: bool,
+        every_run: bool = False,
     ) -> Reading[Found]:
-        """One execution. Raises ExecutionNotFound."""
+        """One execution, with the latest run of each node or `every_run` of it. Raises ExecutionNotFound."""
 
         def work(reader: Reader) -> Found:
-            summary, key = find(reader, who, execution_id)
+            summary, key = find_execution(reader, who, execution_id)
             lines = reader.log_lines(key, levels=None, node_id=None, limit=FIRST_LINES) if with_lines else None
             return Found(
                 summary,
-                data_of(reader, key, MAX_NODES_INLINE, MAX_PAGE_BYTES) if with_data else None,
+                data_of(reader, key, MAX_NODES_INLINE, MAX_PAGE_BYTES, every_run=every_run) if with_data else None,
                 None if lines is None else lines_for(who, lines),
             )
 
@@ -181,7 +194,7 @@ class Reads:
         """The payloads of an execution and of its nodes, as many as fit one answer. Raises ExecutionNotFound."""
 
         def work(reader: Reader) -> Data:
-            _, key = find(reader, who, execution_id)
+            _, key = find_execution(reader, who, execution_id)
             return data_of(reader, key, None, MAX_DATA_BYTES)
 
         return await self.read(at_least, work)
@@ -202,7 +215,7 @@ class Reads:
         """
 
         def work(reader: Reader) -> NodeRuns:
-            _, key = find(reader, who, execution_id)
+            _, key = find_execution(reader, who, execution_id)
             return runs_of(reader, key, execution_id, node_id, iteration=iteration, attempt=attempt)
 
         return await self.read(at_least, work)
@@ -213,7 +226,7 @@ class Reads:
         """A page of the log. Raises ExecutionNotFound."""
 
         def work(reader: Reader) -> LinePage:
-            _, key = find(reader, who, execution_id)
+            _, key = find_execution(reader, who, execution_id)
             page = line_page(reader, key, asked)
             return page._replace(lines=lines_for(who, page.lines))
 
@@ -226,25 +239,13 @@ class Reads:
         return await self._store.read(lambda reader: Reading(work(reader), reader.position()))
 
 
-def find(reader: Reader, who: Principal, execution_id: str) -> tuple[Summary, int]:
-    """The view and its key. Raises ExecutionNotFound.
-
-    Words that can be no id are not even asked for: databases choke on some of them.
-    """
-    could_be = 0 < len(execution_id) <= MAX_ID_CHARACTERS and execution_id.isprintable()
-    found = reader.execution(who.team, execution_id) if could_be else None
-    if found is None:
-        raise ExecutionNotFound(f"Execution with ID '{execution_id}' not found", executionId=execution_id)
-    return found
-
-
-def list_page(reader: Reader, query: ListQuery, *, with_data: bool) -> Listed:
+def list_page(reader: Reader, query: ListQuery, *, with_data: bool, every_run: bool = False) -> Listed:
     """A page of a list, with payloads where they are asked for."""
     page, keys = reader.executions(query)
     found = list(zip(page.rows, keys, strict=True))
     if query.backwards:
         found.reverse()  # nearest to the cursor first, so that a page that ends early ends at its far end
-    rows = _with_data(reader, found) if with_data else [Found(summary) for summary, _ in found]
+    rows = _with_data(reader, found, every_run=every_run) if with_data else [Found(summary) for summary, _ in found]
     is_cut = page.has_more or len(rows) < len(found)
     found = found[: len(rows)]
     if query.backwards:
@@ -272,13 +273,13 @@ def _beside(query: ListQuery) -> tuple[int | None, int]:
     return value, key + (1 if query.sort.startswith("-") is query.backwards else -1)
 
 
-def _with_data(reader: Reader, found: Sequence[tuple[Summary, int]]) -> list[Found]:
+def _with_data(reader: Reader, found: Sequence[tuple[Summary, int]], *, every_run: bool) -> list[Found]:
     rows: list[Found] = []
     size_bytes = 0
     for summary, key in found:
         if size_bytes > MAX_PAGE_BYTES:
             break
-        data = data_of(reader, key, MAX_NODES_INLINE, MAX_PAGE_BYTES)
+        data = data_of(reader, key, MAX_NODES_INLINE, MAX_PAGE_BYTES, every_run=every_run)
         rows.append(Found(summary, data))
         size_bytes += data.size_bytes
     return rows
@@ -288,18 +289,20 @@ def _sorted_by(summary: Summary, sort: Sort) -> int | None:
     return summary.at_us if sort.endswith("startedAt") else summary.duration_us
 
 
-def data_of(reader: Contents, key: int, most_nodes: int | None, most_bytes: int) -> Data:
-    """What an execution carried, and the latest run of each node, as much as fits: at least one node."""
-    latest = list(latest_runs(dict(reader.nodes(key))).values())
+def data_of(reader: Contents, key: int, most_nodes: int | None, most_bytes: int, *, every_run: bool = False) -> Data:
+    """What an execution carried, and the latest run of each node, or every run in the order of their starts; as much
+    as fits: at least one.
+    """
+    runs = list((runs_in_order if every_run else latest_runs)(dict(reader.nodes(key))))
     own = reader.payloads(key, ["input", "output", "trigger"])
     shown: list[NodeRun] = []
     size_bytes = 0
-    for run in _runs(reader, key, latest[:most_nodes]):
+    for run in _runs(reader, key, runs[:most_nodes]):
         size_bytes += run.size_bytes
         if shown and size_bytes > most_bytes:
             break
         shown.append(run)
-    return Data(shown, len(latest) - len(shown), own.get("input"), own.get("output"), own.get("trigger"))
+    return Data(shown, len(runs) - len(shown), own.get("input"), own.get("output"), own.get("trigger"))
 
 
 def _runs(reader: Contents, key: int, latest: Sequence[tuple[NodeKey, Node]]) -> Iterator[NodeRun]:

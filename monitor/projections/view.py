@@ -122,12 +122,14 @@ def annotation_of(registers: Registers) -> dict[str, Any] | None:
     return {name: value for name, (_, _, value) in registers.notes.items() if value is not None} or None
 
 
-def latest_runs(nodes: dict[NodeKey, Node]) -> dict[str, tuple[NodeKey, Node]]:
-    """The latest iteration and attempt of every node, in order of first start."""
-    latest: dict[str, tuple[NodeKey, Node]] = {}
-    for key in sorted(nodes):
-        latest[key[0]] = (key, nodes[key])
-    return dict(sorted(latest.items(), key=lambda item: (_first_us(item[1][1]), item[0])))
+def latest_runs(nodes: dict[NodeKey, Node]) -> list[tuple[NodeKey, Node]]:
+    """The latest iteration and attempt of every node, in the order of their starts."""
+    return runs_in_order({key: nodes[key] for key in {key[0]: key for key in sorted(nodes)}.values()})
+
+
+def runs_in_order(nodes: dict[NodeKey, Node]) -> list[tuple[NodeKey, Node]]:
+    """Runs of nodes, in the order of their starts."""
+    return sorted(nodes.items(), key=lambda item: (_first_us(item[1]), item[0]))
 
 
 def _first_us(node: Node) -> int:

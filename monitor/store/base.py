@@ -119,6 +119,8 @@ class ListQuery(NamedTuple):
     backwards: bool = False
     # The number of rows in the list and whether that is a lower bound, as the first page told it; None = count them.
     counted: tuple[int, bool] | None = None
+    # Rows that are passed by first, as lists by page number ask for: each costs a step along an index.
+    skip: int = 0
     # In lower case (`searching.fold_text`): only what has it in its error, or ran a node with it in its name or id.
     text: str | None = None
     # How far rows are counted where no sum tells them; None = as far as takes no time.

@@ -124,9 +124,9 @@ def _next_keys(query: ListQuery, value: Any, ranges: Sequence[Conditions]) -> Se
     """The first keys of all ranges by (value, key)."""
     limit: BindParameter[int] = bindparam("most", type_=BigInteger)
     base = select(_E.key, value.label("value")).where(*_listed(query)).order_by(*_order(query, value, _E.key))
-    parts = (base.where(*range_).limit(limit).subquery() for range_ in ranges)
+    parts = (base.where(*range_).limit(query.skip + limit).subquery() for range_ in ranges)
     merged = union_all(*(select(part) for part in parts)).subquery().c
-    return select(merged.key).order_by(*_order(query, merged.value, merged.key)).limit(limit)
+    return select(merged.key).order_by(*_order(query, merged.value, merged.key)).offset(query.skip).limit(limit)
 
 
 def _is_few(query: ListQuery, total: int) -> bool:

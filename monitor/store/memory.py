@@ -147,6 +147,7 @@ class _Session(MemoryLedger, MemoryExpiry, MemoryAccess, MemoryCounts, MemoryOrd
             page = rest[-query.limit :]
         else:
             rest = [row for row in ordered if query.after is None or _is_after(row, query)]
+            rest = rest[query.skip :]
             page = rest[: query.limit]
         views, keys = [view for view, _ in page], [key for _, key in page]
         total, is_lower_bound = query.counted or (len(ordered), False)

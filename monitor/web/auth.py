@@ -25,12 +25,15 @@ from monitor.errors import (
     ForeignOrigin,
     InsufficientPermissions,
     TokenInUrl,
+    TokenInvalid,
     TokenMalformed,
     TokenMissing,
 )
 from monitor.executions.credentials import Credentials
 from monitor.executions.sessions import Sessions
+from monitor.web.faces import Face, face_at
 from monitor.web.origins import is_own_page
+from monitor.web.paths import sent_path
 
 Authenticate = Callable[[Connection], Awaitable[Principal]]
 """What addresses take: the principal of an HTTP or WebSocket connection. Raises a ClientError for one that is none."""
@@ -55,9 +58,18 @@ async def anybody(_connection: Connection) -> Principal:
 class Guard:
     """Lets in who shows a token, or what stands for one. Implements Authenticate."""
 
-    def __init__(self, credentials: Credentials, sessions: Sessions, origins: Collection[str] = ()) -> None:
-        """`origins` are of pages elsewhere that may use sessions as pages of this service do."""
+    def __init__(
+        self,
+        credentials: Credentials,
+        sessions: Sessions,
+        origins: Collection[str] = (),
+        faces: Collection[Face] = (),
+    ) -> None:
+        """`origins` are of pages elsewhere that may use sessions as pages of this service do; `faces` are those beside
+        the native one.
+        """
         self._credentials, self._sessions, self._origins = credentials, sessions, frozenset(origins)
+        self._faces = faces
 
     async def __call__(self, connection: Connection) -> Principal:
         """Whose token the connection shows.
@@ -73,11 +85,13 @@ class Guard:
 
     async def _holder(self, connection: Connection, address: str | None) -> tuple[Token, str | None]:
         """And the session, where it comes by one."""
-        headers = Headers(scope=connection)
-        if "authorization" in headers:
-            scheme, said = _authorization(headers)
-            look = self._sessions.redeemed if scheme == "ticket" else self._credentials.holder
-            return await look(said, address), None
+        headers, face = Headers(scope=connection), face_at(sent_path(connection), self._faces)
+        if "authorization" in headers or face.header in headers:
+            scheme, said = _shown(headers, face)
+            if scheme == "ticket":
+                return await self._sessions.redeemed(said, address), None
+            _check_kind(said, face)
+            return await self._credentials.holder(said, address), None
         if ticket := QueryParams(connection.get("query_string", b"")).get(TICKET):
             if _changes(connection):
                 # A page elsewhere could have a browser send it, and so sign it in as somebody else.
@@ -121,6 +135,24 @@ def _authorization(headers: Headers) -> tuple[str, str]:
     if len(said) > 1 or scheme.lower() not in ("bearer", "ticket"):
         raise TokenMalformed
     return scheme.lower(), credentials.strip()
+
+
+def _shown(headers: Headers, face: Face) -> tuple[str, str]:
+    """What stands for somebody, with its scheme, where the face looks for it. Raises TokenMalformed."""
+    if face.header == "Authorization" or face.header not in headers:
+        return _authorization(headers)
+    said = [*headers.getlist(face.header), *headers.getlist("authorization")]
+    if len(said) > 1:
+        raise TokenMalformed
+    return "bearer", said[0].strip()
+
+
+def _check_kind(text: str, face: Face) -> None:
+    """Raises TokenInvalid for a token that is spelt as those of another API."""
+    shown = read_token(text)
+    if shown is not None and shown.kind not in ("mon", face.spelling):
+        known = " or ".join(f"'{kind}_'" for kind in dict.fromkeys((face.spelling, "mon")))
+        raise TokenInvalid(f"a token begins with {known} here, not with '{shown.kind}_'")
 
 
 def _check_url(connection: Connection) -> None:

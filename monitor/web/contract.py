@@ -40,6 +40,7 @@ from monitor.errors import (
     UnsupportedMediaType,
 )
 from monitor.web.documents import Document
+from monitor.web.faces import NATIVE, CredentialHeader, Face
 from monitor.web.filters import filter_parameters
 from monitor.web.operations import Answer, Open, Operation
 from monitor.web.params import CURSOR, FILTERS, MIN_POSITION, Parameter
@@ -120,6 +121,7 @@ class Described:
     answers: Sequence[Answer] = (Answer(),)
     errors: Sequence[type[MonitorError]] = ()
     name: str = ""
+    face: Face = NATIVE
 
     @property
     def tag(self) -> str:
@@ -150,7 +152,7 @@ class Described:
         if self.bodies:
             kinds.update(_OF_BODIES)
             kinds.update(it.refusal for it in self.bodies.values() if isinstance(it, type) and issubclass(it, Document))
-        return sorted(kinds, key=lambda kind: (kind.status, kind.code))
+        return sorted(kinds, key=lambda kind: (self.face.status_of(kind), kind.code))
 
 
 def described(operation: Operation | Open) -> Described:
@@ -181,6 +183,7 @@ def described(operation: Operation | Open) -> Described:
         answers=operation.answers,
         errors=operation.errors,
         name=operation.name,
+        face=operation.face,
     )
 
 
@@ -207,16 +210,21 @@ def openapi(operations: Iterable[Described]) -> Json:
         "paths": paths,
         "components": {
             "schemas": {**schemas.components, "Error": _ERROR},
-            "securitySchemes": {
-                "bearer": {
-                    "type": "http",
-                    "scheme": "bearer",
-                    "description": "A token. Its scopes: "
-                    + " ".join(f"`{name}`: {doc}" for name, doc in SCOPES.items()),
-                }
-            },
+            "securitySchemes": _security_schemes({it.face.header for it in table}),
         },
     }
+
+
+_SCHEME_OF: Final[Mapping[CredentialHeader, str]] = {"Authorization": "bearer", "X-N8N-API-KEY": "apiKey"}
+
+
+def _security_schemes(used: Iterable[CredentialHeader]) -> Json:
+    about = "A token. Its scopes: " + " ".join(f"`{name}`: {doc}" for name, doc in SCOPES.items())
+    schemes: dict[str, Json] = {
+        "bearer": {"type": "http", "scheme": "bearer", "description": about},
+        "apiKey": {"type": "apiKey", "in": "header", "name": "X-N8N-API-KEY", "description": about},
+    }
+    return {name: schemes[name] for name in sorted({"bearer", *(_SCHEME_OF[header] for header in used)})}
 
 
 def operation_name(method: str, path: str, *, is_list: bool = False) -> str:
@@ -263,7 +271,7 @@ def _operation(it: Described, table: Sequence[Described], schemas: Schemas) -> J
         "summary": summary.partition(". ")[0].rstrip("."),
         "description": it.doc,
         "tags": [it.tag],
-        "security": [{"bearer": [it.scope]}] if it.scope else [],
+        "security": [{_SCHEME_OF[it.face.header]: [it.scope]}] if it.scope else [],
     }
     parameters = [*_path_parameters(it.path), *_query_parameters(it.query), *_header_parameters(it.headers)]
     if parameters:
@@ -271,7 +279,7 @@ def _operation(it: Described, table: Sequence[Described], schemas: Schemas) -> J
     if it.bodies:
         content = {media_type: {"schema": schemas.of(body, "validation")} for media_type, body in it.bodies.items()}
         shown["requestBody"] = {"required": not it.body_optional, "content": content}
-    shown["responses"] = {**_answers(it, table, schemas), **_refusals(it)}
+    shown["responses"] = {**_answers(it, table, schemas), **_refusals(it, schemas)}
     return shown
 
 
@@ -338,11 +346,11 @@ def _meaning(answer: Answer, schemas: Schemas) -> str:
     return str(schemas.resolved(schemas.of(answer.document, "serialization")).get("description", "The document."))
 
 
-def _refusals(it: Described) -> Json:
+def _refusals(it: Described, schemas: Schemas) -> Json:
     """One answer for each status, whose schema names every code that it may carry."""
     by_status: dict[int, list[type[MonitorError]]] = {}
     for kind in it.refusals:
-        by_status.setdefault(kind.status, []).append(kind)
+        by_status.setdefault(it.face.status_of(kind), []).append(kind)
     return {
         str(status): {
             "description": "\n".join(sorted({f"`{kind.code}`: {_first_line(kind)}" for kind in kinds})),
@@ -351,7 +359,7 @@ def _refusals(it: Described) -> Json:
                 if any(kind.retryable or kind.retry_after_s is not None for kind in kinds)
                 else {}
             ),
-            "content": {"application/json": {"schema": _error_schema(sorted({kind.code for kind in kinds}))}},
+            "content": {"application/json": {"schema": _schema_of_refusals(it.face, kinds, schemas)}},
         }
         for status, kinds in by_status.items()
         if str(status) not in {str(answer.status) for answer in it.answers}
@@ -360,6 +368,12 @@ def _refusals(it: Described) -> Json:
 
 def _first_line(kind: type[MonitorError]) -> str:
     return (kind.__doc__ or "").partition("\n")[0]
+
+
+def _schema_of_refusals(face: Face, kinds: Iterable[type[MonitorError]], schemas: Schemas) -> Json:
+    if face.document is not None:
+        return schemas.of(face.document, "serialization")
+    return _error_schema(sorted({kind.code for kind in kinds}))
 
 
 def _error_schema(codes: Sequence[str]) -> Json:
@@ -433,6 +447,8 @@ def _documents(table: Iterable[Described]) -> Iterator[tuple[object, Mode]]:
     for it in table:
         yield from ((body, "validation") for body in it.bodies.values())
         yield from ((answer.document, "serialization") for answer in it.answers if answer.document is not None)
+        if it.face.document is not None:
+            yield it.face.document, "serialization"
 
 
 def plain_text(doc: str | None) -> str:

@@ -16,6 +16,7 @@ from monitor.access.principal import Principal
 from monitor.access.roles import Scope
 from monitor.errors import MonitorError
 from monitor.web.auth import Authenticate, permit
+from monitor.web.faces import NATIVE, Face
 from monitor.web.params import Parameter, check_declared
 from monitor.web.paths import IdRoute
 from monitor.web.rates import Rates
@@ -64,6 +65,8 @@ class Operation:
     errors: Sequence[type[MonitorError]] = ()
     # What generated clients call it; "" = what follows from method and path.
     name: str = ""
+    # How it is spelt.
+    face: Face = NATIVE
     # Awaited before somebody without the scope is told so.
     on_refused: Handled | None = None
 

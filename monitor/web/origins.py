@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 SENT_HEADERS: Final = (
     *("authorization", "content-type", "idempotency-key", "if-none-match", "last-event-id", "prefer"),
-    "x-csrf-token",
+    *("x-csrf-token", "x-n8n-api-key"),
 )
 """What scripts of other origins may send."""
 

@@ -8,7 +8,7 @@ import asyncio
 import itertools
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -573,6 +573,17 @@ class StoreContract:
                 wanted = {row.id for row in population if matches(found, row) and row.created_us <= at_us}
                 assert {row.id for page in pages for row in page.rows} == wanted
                 assert {page.total for page in pages} == {len(wanted)}
+
+    async def test_a_list_can_be_read_by_page_number(self, store: Store, population: list[Summary]) -> None:
+        """What is skipped are the rows before, of whatever filter and sort; beyond the end there is nothing."""
+        for document in ({}, {"status": ["failed", "success"]}, {"workflowId": "wf_1"}, {"mode": {"ne": "manual"}}):
+            for sort in get_args(Sort):
+                query = ListQuery("default", parse_json(document), sort, 7)
+                rows = [row.id for page in await all_pages(store, query) for row in page.rows]
+                for skip in (0, 1, 7, len(rows) - 1, len(rows), 10 * len(rows)):
+                    page, _ = await page_of(store, query._replace(skip=skip))
+                    assert [row.id for row in page.rows] == rows[skip : skip + 7]
+                    assert (page.has_more, page.total) == (len(rows) > skip + 7, len(rows))
 
     async def test_text_is_found_in_errors_and_names_of_nodes(self, store: Store, population: list[Summary]) -> None:
         """In any case, as it stands (nothing is a wildcard), with filters, in pages and counted."""

@@ -15,7 +15,10 @@ from starlette.types import Scope
 from monitor.access.principal import Principal
 from monitor.access.roles import ROLES, SCOPES, Role
 from monitor.api import bulk, changes, commands, executions
-from monitor.clock import SystemClock
+from monitor.api.dialects import so1
+from monitor.api.dialects.desk import Desk
+from monitor.app import FACES
+from monitor.clock import Clock, SystemClock
 from monitor.engines.base import Answer, Command, Engine
 from monitor.engines.demo import DemoEngine
 from monitor.engines.router import Router
@@ -23,7 +26,9 @@ from monitor.executions.audit import Audit
 from monitor.executions.bulk import Bulk
 from monitor.executions.changes import Changes
 from monitor.executions.commands import Commands
+from monitor.executions.exports import Exports
 from monitor.executions.idempotency import Idempotency
+from monitor.executions.lookups import Lookups
 from monitor.executions.originals import Originals
 from monitor.executions.reads import Reads
 from monitor.executions.telling import Telling
@@ -111,8 +116,15 @@ class CommandHouse:
             *commands.operations(commands=self.commands, reads=reads, idempotency=self.idempotency),
             *changes.operations(changes=self.changes),
             *bulk.operations(bulk=self.bulk, idempotency=self.idempotency),
+            *so1.operations(self.desk(reads, clock)),
         ]
-        self.application = Starlette(routes=routed(asked, principal), exception_handlers=exception_handlers(clock))
+        handlers = exception_handlers(clock, FACES)
+        self.application = Starlette(routes=routed(asked, principal), exception_handlers=handlers)
+
+    def desk(self, reads: Reads, clock: Clock) -> Desk:
+        """As dialects get it."""
+        exports = Exports(reads)
+        return Desk(reads, Lookups(reads), self.commands, self.changes, self.bulk, exports, SEALER, clock)
 
     @asynccontextmanager
     async def client(self, **headers: str) -> AsyncIterator[httpx.AsyncClient]:

@@ -4,7 +4,7 @@ import pytest
 
 from monitor.access.principal import Principal
 from monitor.access.roles import ROLES, Role, Scope
-from monitor.access.tokens import excess, granted, is_secret_of, read_token, token_id, token_text
+from monitor.access.tokens import Shown, excess, granted, is_secret_of, read_token, token_id, token_text
 from tests.support.tokens import SECRET, make_token
 
 TEXT = token_text(token_id(b"12345678"), SECRET)
@@ -13,7 +13,7 @@ TEXT = token_text(token_id(b"12345678"), SECRET)
 def test_token_is_read_as_it_was_written() -> None:
     """Its id and its secret; neither shows the secret when printed."""
     shown = read_token(TEXT)
-    assert shown == (token_id(b"12345678"), SECRET)
+    assert shown == Shown(token_id(b"12345678"), SECRET, "mon")
     assert SECRET.hex() not in repr(shown)
 
 

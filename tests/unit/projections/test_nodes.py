@@ -71,4 +71,4 @@ def test_the_latest_run_of_each_node_in_order_of_start() -> None:
     run.tell("node.started", 7, data={"nodeId": "a", "iteration": 1})
     run.tell("node.started", 6, data={"nodeId": "b", "attempt": 2})
     run.tell("node.started", 4, data={"nodeId": "b", "attempt": 1})
-    assert [key for key, _ in latest_runs(run.execution.nodes).values()] == [("b", 0, 2), ("a", 1, 1)]
+    assert [key for key, _ in latest_runs(run.execution.nodes)] == [("b", 0, 2), ("a", 1, 1)]
