@@ -322,6 +322,13 @@ class InsufficientPermissions(ClientError):
     status = 403
 
 
+class ForeignTeam(ClientError):
+    """User does not have access to this team."""
+
+    code = "FOREIGN_TEAM"
+    status = 403
+
+
 class Unauthenticated(ClientError):
     """This needs a token: send it as `Authorization: Bearer mon_...`."""
 

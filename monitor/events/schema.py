@@ -64,6 +64,7 @@ Index = Annotated[int, Field(ge=0, le=_LARGEST_INTEGER)]
 
 # Optional members of `data`: documented with their type, taken with any; one of another type says nothing.
 Text = Annotated[Any, WithJsonSchema({"type": "string"})]
+TextOrCount = Annotated[Any, WithJsonSchema({"type": ["string", "integer"], "minimum": 0})]
 Texts = Annotated[Any, WithJsonSchema({"type": "array", "items": {"type": "string"}})]
 Time = Annotated[Any, WithJsonSchema({"type": "string", "format": "date-time"})]
 Count = Annotated[Any, WithJsonSchema({"type": "integer", "minimum": 0})]
@@ -121,7 +122,7 @@ class Opening(_Open):
     """What is known of an execution when it begins."""
 
     workflow_name: Text = None
-    workflow_version: Text = None
+    workflow_version: TextOrCount = None
     mode: Annotated[
         Text, Field(description="manual, trigger, webhook, scheduled, retry, or the engine's own word.")
     ] = None

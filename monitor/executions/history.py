@@ -156,7 +156,7 @@ class History:
         found = Found(
             summary(then.execution),
             data_of(then, 0, MAX_NODES_INLINE, MAX_PAGE_BYTES) if with_data else None,
-            lines_for(who, then.lines) if with_lines else None,
+            lines=lines_for(who, then.lines) if with_lines else None,
         )
         return Reading(found, position)
 

@@ -63,7 +63,7 @@ async def lineage(
             len(above) > MOST_KIN,
             len(below) > MOST_KIN,
             _known(reader, who, row.parent_id),
-            list_page(reader, children, with_data=False),
+            list_page(reader, children),
             {status: count for status, count in counts.items() if count},
         )
 

@@ -5,6 +5,7 @@ wait until the state has got that far. Called by the native face and the dialect
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 from monitor.access.principal import Principal
@@ -38,6 +39,9 @@ MAX_DATA_BYTES: Final = 32 << 20
 
 MAX_RUNS: Final = 1000
 """Runs of a node that are listed."""
+
+_NODE_BYTES: Final = 400
+"""What a node takes in memory without its payloads, more or less."""
 
 _NODES_AT_ONCE: Final = 50
 """Read together: one query for nearly every execution, and never much more than an answer takes."""
@@ -99,6 +103,8 @@ class Found(NamedTuple):
 
     summary: Summary
     data: Data | None = None
+    # The latest run of each node, in the order of their starts, without payloads.
+    nodes: Sequence[tuple[NodeKey, Node]] | None = None
     lines: Sequence[LogLine] | None = None
 
 
@@ -117,6 +123,8 @@ class Asked(NamedTuple):
     backwards: bool = False
     # Of each node every run instead of the latest one, where data is read.
     every_run: bool = False
+    # The latest run of every node, without payloads.
+    with_nodes: bool = False
     # Rows before the page, where pages have numbers instead of cursors.
     skip: int = 0
     # Only what has this in its error or in the name of a node that it ran.
@@ -164,8 +172,7 @@ class Reads:
             skip=asked.skip,
             text=text,
         )
-        with_data, every_run = asked.with_data, asked.every_run
-        return await self.read(at_least, lambda it: list_page(it, query, with_data=with_data, every_run=every_run))
+        return await self.read(at_least, lambda reader: list_page(reader, query, _more_of(asked)))
 
     async def execution(
         self,
@@ -185,7 +192,7 @@ class Reads:
             return Found(
                 summary,
                 data_of(reader, key, MAX_NODES_INLINE, MAX_PAGE_BYTES, every_run=every_run) if with_data else None,
-                None if lines is None else lines_for(who, lines),
+                lines=None if lines is None else lines_for(who, lines),
             )
 
         return await self.read(at_least, work)
@@ -239,13 +246,23 @@ class Reads:
         return await self._store.read(lambda reader: Reading(work(reader), reader.position()))
 
 
-def list_page(reader: Reader, query: ListQuery, *, with_data: bool, every_run: bool = False) -> Listed:
-    """A page of a list, with payloads where they are asked for."""
+More = Callable[[Reader, Summary, int], tuple[Found, int]]
+"""What is shown of an execution beside its view, by its key, and how large that is."""
+
+
+def _more_of(asked: Asked) -> More | None:
+    if asked.with_data:
+        return partial(_with_data, every_run=asked.every_run)
+    return _with_nodes if asked.with_nodes else None
+
+
+def list_page(reader: Reader, query: ListQuery, more: More | None = None) -> Listed:
+    """A page of a list, with `more` of each execution; it ends early where that grows too large."""
     page, keys = reader.executions(query)
     found = list(zip(page.rows, keys, strict=True))
     if query.backwards:
         found.reverse()  # nearest to the cursor first, so that a page that ends early ends at its far end
-    rows = _with_data(reader, found, every_run=every_run) if with_data else [Found(summary) for summary, _ in found]
+    rows = _filled(reader, found, more) if more else [Found(summary) for summary, _ in found]
     is_cut = page.has_more or len(rows) < len(found)
     found = found[: len(rows)]
     if query.backwards:
@@ -273,16 +290,26 @@ def _beside(query: ListQuery) -> tuple[int | None, int]:
     return value, key + (1 if query.sort.startswith("-") is query.backwards else -1)
 
 
-def _with_data(reader: Reader, found: Sequence[tuple[Summary, int]], *, every_run: bool) -> list[Found]:
+def _filled(reader: Reader, found: Sequence[tuple[Summary, int]], more: More) -> list[Found]:
     rows: list[Found] = []
     size_bytes = 0
     for summary, key in found:
         if size_bytes > MAX_PAGE_BYTES:
             break
-        data = data_of(reader, key, MAX_NODES_INLINE, MAX_PAGE_BYTES, every_run=every_run)
-        rows.append(Found(summary, data))
-        size_bytes += data.size_bytes
+        row, row_bytes = more(reader, summary, key)
+        rows.append(row)
+        size_bytes += row_bytes
     return rows
+
+
+def _with_data(reader: Reader, summary: Summary, key: int, *, every_run: bool) -> tuple[Found, int]:
+    data = data_of(reader, key, MAX_NODES_INLINE, MAX_PAGE_BYTES, every_run=every_run)
+    return Found(summary, data), data.size_bytes
+
+
+def _with_nodes(reader: Reader, summary: Summary, key: int) -> tuple[Found, int]:
+    nodes = latest_runs(dict(reader.nodes(key)))
+    return Found(summary, nodes=nodes), len(nodes) * _NODE_BYTES
 
 
 def _sorted_by(summary: Summary, sort: Sort) -> int | None:
@@ -303,6 +330,13 @@ def data_of(reader: Contents, key: int, most_nodes: int | None, most_bytes: int,
             break
         shown.append(run)
     return Data(shown, len(runs) - len(shown), own.get("input"), own.get("output"), own.get("trigger"))
+
+
+def without_payloads(data: Data | None) -> Data | None:
+    """The same for who may not see payloads."""
+    if data is None:
+        return None
+    return Data([run._replace(input=None, output=None) for run in data.nodes], data.more_nodes, None, None, None)
 
 
 def _runs(reader: Contents, key: int, latest: Sequence[tuple[NodeKey, Node]]) -> Iterator[NodeRun]:

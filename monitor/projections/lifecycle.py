@@ -9,7 +9,17 @@ from monitor.events.types import EventType, reported_status, status_rank
 from monitor.projections.changes import Touched
 from monitor.projections.execution import Fact, Registers, Source
 from monitor.projections.fingerprint import kind_of
-from monitor.projections.members import duration_us, error, mapping, moment_us, strings, text, whole, word
+from monitor.projections.members import (
+    duration_us,
+    error,
+    mapping,
+    moment_us,
+    strings,
+    text,
+    text_or_whole,
+    whole,
+    word,
+)
 
 
 def apply_execution(touched: Touched, event: Event, kind: EventType, tie: int) -> bool:
@@ -247,7 +257,7 @@ def _set(members: dict[str, tuple[int, int, int, Any]], name: str, order: tuple[
 
 _READERS: Final[dict[str, Callable[[object], Any]]] = {
     "workflowName": text,
-    "workflowVersion": text,
+    "workflowVersion": text_or_whole,
     "mode": text,
     "retryOf": word,
     "nodeCount": whole,

@@ -24,6 +24,11 @@ def whole(said: object) -> int | None:
     return said if type(said) is int and 0 <= said < 1 << 53 else None
 
 
+def text_or_whole(said: object) -> str | int | None:
+    """The member if it is a string that says something, or a count."""
+    return text(said) if isinstance(said, str) else whole(said)
+
+
 def number(said: object) -> int | float | None:
     """The member if it is a number."""
     return said if isinstance(said, int | float) and not isinstance(said, bool) else None

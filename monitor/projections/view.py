@@ -29,6 +29,8 @@ class Summary(msgspec.Struct, frozen=True, gc=False):
     status: str
     workflow_id: str
     workflow_name: str | None
+    # As its engine counts or calls it.
+    workflow_version: str | int | None
     mode: str | None
     trigger: dict[str, Any] | None
     # Order of lists: started, else queued, else first evidence.
@@ -90,6 +92,7 @@ def summary(execution: Execution) -> Summary:
         status=execution.status,
         workflow_id=execution.workflow_id,
         workflow_name=execution.workflow_name,
+        workflow_version=member.get("workflowVersion"),
         mode=execution.mode,
         trigger=member.get("trigger"),
         at_us=next((at_us for at_us in times_us if at_us is not None), execution.created_us),

@@ -62,6 +62,7 @@ def execution(found: Found) -> Execution:
         "progress": progress(row.progress, row.status),
         "waiting": _known(row.waiting, {}),
         "reason": row.reason,
+        "workflowVersion": row.workflow_version,
         "retryOf": row.retry_of,
         "parent": _known(row.parent, {"executionId": text, "nodeId": text}),
         "tags": row.tags or None,

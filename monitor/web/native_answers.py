@@ -172,6 +172,8 @@ class Execution(TypedDict):
     waiting: NotRequired[Told[ExecutionWait]]
     reason: NotRequired[Told[str]]
     """Why it ended as it did."""
+    workflowVersion: NotRequired[Told[str | int]]
+    """As its engine counts or calls it."""
     retryOf: NotRequired[Told[str]]
     parent: NotRequired[Told[ParentExecution]]
     tags: NotRequired[Told[list[str]]]

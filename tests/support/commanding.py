@@ -15,7 +15,7 @@ from starlette.types import Scope
 from monitor.access.principal import Principal
 from monitor.access.roles import ROLES, SCOPES, Role
 from monitor.api import bulk, changes, commands, executions
-from monitor.api.dialects import so1
+from monitor.api.dialects import so1, team
 from monitor.api.dialects.desk import Desk
 from monitor.app import FACES
 from monitor.clock import Clock, SystemClock
@@ -116,7 +116,8 @@ class CommandHouse:
             *commands.operations(commands=self.commands, reads=reads, idempotency=self.idempotency),
             *changes.operations(changes=self.changes),
             *bulk.operations(bulk=self.bulk, idempotency=self.idempotency),
-            *so1.operations(self.desk(reads, clock)),
+            *so1.operations(desk := self.desk(reads, clock)),
+            *team.operations(desk),
         ]
         handlers = exception_handlers(clock, FACES)
         self.application = Starlette(routes=routed(asked, principal), exception_handlers=handlers)

@@ -1,9 +1,9 @@
 """Golden vectors: the examples of a document, what engines told before them, and how an answer is held against one.
 
 A vector is JSON: `name`; `given`, the events before; `runs`, what the engine tells of each new execution; `request`
-(method, path, headers, body); `status`; `answer`, as the document shows it; `differs`, the members whose value is of
-the moment, so that only their type is compared (`*` = any one member or item). An answer may hold more members than
-the document shows, and times are compared as moments.
+(method, path, headers, body); `status`; `answer`, as the document shows it, or `text`, where that is no JSON;
+`differs`, the members whose value is of the moment, so that only their type is compared (`*` = any one member or item).
+An answer may hold more members than the document shows, and times are compared as moments.
 """
 
 import asyncio
