@@ -44,7 +44,7 @@ from monitor.api import (
     webhook_messages,
     webhooks,
 )
-from monitor.api.dialects import so1, team
+from monitor.api.dialects import n8n, so1, team
 from monitor.api.dialects.desk import Desk
 from monitor.clock import Clock, SystemClock
 from monitor.dashboard import docs, page
@@ -122,7 +122,7 @@ from monitor.webhooks.posting import Poster
 from monitor.webhooks.sender import open_sender
 from monitor.webhooks.targets import Targets
 
-FACES: Final = (so1.FACE, team.FACE)
+FACES: Final = (so1.FACE, n8n.FACE, team.FACE)
 """How the API is spelt, beside natively."""
 
 
@@ -412,6 +412,7 @@ def operations_of(parts: Parts) -> list[Operation]:
         *halts.operations(halts=parts.halts),
         *sessions.operations(sessions=parts.sessions),
         *so1.operations(desk := _desk(parts, reads)),
+        *n8n.operations(desk),
         *team.operations(desk),
     ]
 

@@ -7,6 +7,7 @@ goes on after a restart without doing anything twice.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
@@ -117,6 +118,8 @@ class Bulk:
         self._audit, self._sealer, self._clock, self._random_bytes = audit, sealer, clock, random_bytes
         self._woken = asyncio.Event()
         self._turns = Turns(_JOBS_AT_ONCE)
+        # Set, and replaced, whenever a job ends.
+        self._ended = asyncio.Event()
         self._log = structlog.get_logger("bulk")
 
     # --- what is asked for -------------------------------------------------------------------------------------------
@@ -181,6 +184,18 @@ class Bulk:
             raise BulkJobNotFound(jobId=job_id)
         return found
 
+    async def settled(self, who: Principal, job_id: str, within_s: float) -> Progress:
+        """A job once it has ended, or as it stands after `within_s` seconds. Raises BulkJobNotFound."""
+        found = await self.single(who, job_id)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while found.job.finished_us is None:
+                    ended = self._ended
+                    found = await self.single(who, job_id)
+                    if found.job.finished_us is None:
+                        await ended.wait()
+        return await self.single(who, job_id)
+
     def _word(self, who: Principal, seed: str | None) -> str:
         if seed is None:
             return self._random_bytes(12).hex()
@@ -242,6 +257,8 @@ class Bulk:
             if len(left) <= TURN:
                 done = replace(job, finished_us=self._clock.now_us())
                 await self._store.write(lambda writer: writer.finish_bulk_job(done), durable=True)
+                self._ended.set()
+                self._ended = asyncio.Event()
         except* Unavailable as group_error:
             self._log.warning("a job rests for the moment", job=job.id, reason=str(group_error.exceptions[0]))
             await self._clock.sleep(_PAUSE_S)

@@ -323,7 +323,7 @@ def _answers(it: Described, table: Sequence[Described], schemas: Schemas) -> Jso
         ]
         if names:
             shown["headers"] = {name: HEADERS[name] for name in dict.fromkeys(names)}
-        if answer.document is not None or answer.media_types != ("application/json",):
+        if answer.media_types and (answer.document is not None or answer.media_types != ("application/json",)):
             schema = _TEXT if answer.document is None else schemas.of(answer.document, "serialization")
             shown.setdefault("content", {}).update(
                 {media_type: {"schema": schema} for media_type in answer.media_types}
@@ -342,7 +342,7 @@ def _meaning(answer: Answer, schemas: Schemas) -> str:
     if answer.status == 304:
         return "The version that If-None-Match names is the current one."
     if answer.document is None:
-        return "Done." if answer.media_types == ("application/json",) else "The document."
+        return "Done." if answer.media_types in ((), ("application/json",)) else "The document."
     return str(schemas.resolved(schemas.of(answer.document, "serialization")).get("description", "The document."))
 
 

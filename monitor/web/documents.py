@@ -13,6 +13,7 @@ from pydantic import (
     ConfigDict,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
+    TypeAdapter,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -124,6 +125,20 @@ async def read_document(
     # Now that it is known to be JSON of a moderate depth.
     json.loads(body, object_pairs_hook=_refuse_repeats)
     return document
+
+
+async def read_array(request: Request, kind: type[_D], *, most: int) -> list[_D]:
+    """The body as up to `most` documents. Raises a ClientError naming the first fault."""
+    body = await read_body(request, MAX_BODY_BYTES)
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise UnsupportedMediaType("send the body as application/json")
+    try:
+        found = TypeAdapter(list[kind]).validate_json(body)  # type: ignore[valid-type]
+    except ValidationError as error:
+        raise _refusal(error, kind) from None
+    if len(found) > most:
+        raise InvalidRequest(f"the body has {len(found)} items; at most {most} are taken")
+    return found
 
 
 def _refuse_repeats(pairs: list[tuple[str, Any]]) -> None:

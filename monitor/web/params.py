@@ -160,6 +160,8 @@ class Limit:
 
     default: int
     most: int
+    # Whether more than `most` means `most`, instead of being refused.
+    clamps: bool = False
     name: str = field(default="limit", init=False)
 
     @property
@@ -169,12 +171,16 @@ class Limit:
 
     def schema(self) -> dict[str, Any]:
         """JSON Schema of a value."""
-        return {"type": "integer", "minimum": 1, "maximum": self.most, "default": self.default}
+        most = _MOST_OF_A_NUMBER if self.clamps else self.most
+        return {"type": "integer", "minimum": 1, "maximum": most, "default": self.default}
 
     def take(self, query: QueryParams) -> int:
         """The limit."""
         said = take_one(query, self.name)
-        return self.default if said is None else _whole_number(self.name, said, 1, self.most)
+        if said is None:
+            return self.default
+        most = _MOST_OF_A_NUMBER if self.clamps else self.most
+        return min(_whole_number(self.name, said, 1, most), self.most)
 
 
 @dataclass(frozen=True, slots=True)

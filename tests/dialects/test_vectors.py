@@ -7,7 +7,7 @@ import pytest
 from tests.support.commanding import commanding
 from tests.support.vectors import Player, differences, vectors_of
 
-DIALECTS = ("so1", "team")
+DIALECTS = ("so1", "n8n", "team")
 
 CASES = [pytest.param(it, id=f"{dialect}: {it['name']}") for dialect in DIALECTS for it in vectors_of(dialect)]
 

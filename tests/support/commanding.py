@@ -15,7 +15,7 @@ from starlette.types import Scope
 from monitor.access.principal import Principal
 from monitor.access.roles import ROLES, SCOPES, Role
 from monitor.api import bulk, changes, commands, executions
-from monitor.api.dialects import so1, team
+from monitor.api.dialects import n8n, so1, team
 from monitor.api.dialects.desk import Desk
 from monitor.app import FACES
 from monitor.clock import Clock, SystemClock
@@ -117,6 +117,7 @@ class CommandHouse:
             *changes.operations(changes=self.changes),
             *bulk.operations(bulk=self.bulk, idempotency=self.idempotency),
             *so1.operations(desk := self.desk(reads, clock)),
+            *n8n.operations(desk),
             *team.operations(desk),
         ]
         handlers = exception_handlers(clock, FACES)

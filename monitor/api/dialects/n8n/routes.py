@@ -1,0 +1,340 @@
+"""Routes: what the desk is asked for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from starlette.datastructures import QueryParams
+from starlette.requests import Request
+from starlette.responses import Response
+
+from monitor.access.principal import Principal
+from monitor.api.dialects.desk import Desk
+from monitor.api.dialects.n8n.documents import (
+    N8nExecution,
+    N8nList,
+    N8nRequested,
+    N8nStopped,
+    N8nSuccess,
+    N8nTag,
+)
+from monitor.api.dialects.n8n.readers import (
+    INCLUDE,
+    LAST_ID,
+    LIMIT,
+    LIST,
+    NO_LIMIT,
+    REDACT,
+    N8nDelete,
+    N8nExecute,
+    N8nFlatFilter,
+    N8nPatch,
+    N8nRetry,
+    N8nStopMany,
+    N8nTagWish,
+    filter_of,
+    noted,
+)
+from monitor.api.dialects.n8n.words import FACE
+from monitor.api.dialects.n8n.writers import data, execution, number, reply, tags
+from monitor.errors import (
+    CannotCancelExecution,
+    CannotDeleteExecution,
+    CannotRetryExecution,
+    CommandRefused,
+    EngineUnavailable,
+    ExecutionNotFound,
+    InvalidBulk,
+    InvalidCursor,
+    InvalidFilter,
+    NoEngine,
+    PositionNotReached,
+    TooManyWaiting,
+    WorkflowNotFound,
+)
+from monitor.executions.bulk import MOST_EXECUTIONS, Wanted
+from monitor.executions.commands import START_WAIT_S
+from monitor.executions.reads import Asked, Found
+from monitor.executions.waiting import STARTED, Commanded
+from monitor.web.auth import permit
+from monitor.web.cursors import After, cursor_token, open_cursor
+from monitor.web.documents import read_array, read_document
+from monitor.web.operations import Answer, Operation
+from monitor.web.params import CURSOR
+
+STOP_WAIT_S: Final = 20.0
+"""How long an answer waits until every execution was asked to stop; what is left goes on without it."""
+
+_STARTS: Final = (NoEngine, CommandRefused, EngineUnavailable, TooManyWaiting)
+_AT: Final = "/api/v1/executions"
+
+
+def operations(desk: Desk) -> list[Operation]:
+    """The operations of this dialect."""
+    face, here = _N8n(desk), partial(Operation, face=FACE)
+    one, missing = Answer(N8nExecution), ExecutionNotFound
+    changed = (missing, PositionNotReached)
+    gone = (missing, CannotDeleteExecution, PositionNotReached)
+    return [
+        here(
+            "GET",
+            _AT,
+            face.listing,
+            "executions:read",
+            query=LIST,
+            answers=(Answer(N8nList),),
+            errors=(InvalidCursor, missing),
+            name="listN8nExecutions",
+        ),
+        here(
+            "GET",
+            f"{_AT}/{{id}}",
+            face.single,
+            "executions:read",
+            query=(INCLUDE, REDACT, NO_LIMIT),
+            answers=(one,),
+            errors=(missing,),
+            name="getN8nExecution",
+        ),
+        here(
+            "POST",
+            f"{_AT}/{{id}}/stop",
+            face.stop,
+            "executions:write",
+            answers=(one,),
+            errors=(missing, CannotCancelExecution, *_STARTS),
+            name="stopN8nExecution",
+        ),
+        here(
+            "POST",
+            f"{_AT}/stopMany",
+            face.stop_nested,
+            "executions:write",
+            body=N8nStopMany,
+            answers=(Answer(N8nStopped),),
+            errors=(InvalidBulk, InvalidFilter),
+            name="stopManyN8nExecutions",
+        ),
+        here(
+            "POST",
+            f"{_AT}/stop",
+            face.stop_flat,
+            "executions:write",
+            body=N8nFlatFilter,
+            answers=(Answer(N8nStopped),),
+            errors=(InvalidBulk, InvalidFilter),
+            name="stopN8nExecutions",
+        ),
+        here(
+            "POST",
+            f"{_AT}/{{id}}/retry",
+            face.retry,
+            "executions:write",
+            body=N8nRetry,
+            body_optional=True,
+            answers=(one,),
+            errors=(missing, CannotRetryExecution, *_STARTS),
+            name="retryN8nExecution",
+        ),
+        here(
+            "POST",
+            f"{_AT}/delete",
+            face.delete_many,
+            "executions:write",
+            body=N8nDelete,
+            answers=(Answer(N8nSuccess),),
+            errors=gone,
+            name="deleteN8nExecutions",
+        ),
+        here(
+            "DELETE",
+            f"{_AT}/{{id}}",
+            face.delete,
+            "executions:write",
+            answers=(one,),
+            errors=gone,
+            name="deleteOneN8nExecution",
+        ),
+        here(
+            "PATCH",
+            f"{_AT}/{{id}}",
+            face.annotate,
+            "executions:write",
+            body=N8nPatch,
+            answers=(one,),
+            errors=changed,
+            name="updateN8nExecution",
+        ),
+        here(
+            "GET",
+            f"{_AT}/{{id}}/tags",
+            face.tags,
+            "executions:read",
+            answers=(Answer(list[N8nTag]),),
+            errors=(missing,),
+            name="getN8nExecutionTags",
+        ),
+        here(
+            "PUT",
+            f"{_AT}/{{id}}/tags",
+            face.replace_tags,
+            "executions:write",
+            body=list[N8nTagWish],
+            answers=(Answer(list[N8nTag]),),
+            errors=changed,
+            name="replaceN8nExecutionTags",
+        ),
+        here(
+            "POST",
+            "/api/v1/workflows/{id}/execute",
+            face.execute,
+            "workflow:execute",
+            body=N8nExecute,
+            body_optional=True,
+            answers=(Answer(N8nRequested),),
+            errors=(WorkflowNotFound, *_STARTS),
+            name="executeN8nWorkflow",
+        ),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _N8n:
+    desk: Desk
+
+    async def listing(self, request: Request, who: Principal) -> Response:
+        """A page of executions, the newest first; `nextCursor`, or `lastId`, leads to the next one."""
+        query = request.query_params
+        found, limit, cursor = filter_of(who, query), LIMIT.take(query), CURSOR.take(query)
+        last_id, with_data = LAST_ID.take(query), _includes(query, who)
+        question = ["n8n", who.team, repr(found)]
+        after: After | None = None
+        if cursor is not None:
+            after = open_cursor(self.desk.sealer, question, cursor)
+        elif last_id is not None:
+            after = await self.desk.lookups.spot(who, last_id)
+        asked = Asked(found, "-startedAt", limit, after, with_data=with_data, every_run=True)
+        page, _ = await self.desk.reads.listed(who, asked, None)
+        good = await self.desk.lookups.made_good(who, [row.summary.id for row in page.rows])
+        redacted = REDACT.take(query)
+        document: N8nList = {
+            "data": [_shown(row, good.get(row.summary.id), redacted=redacted) for row in page.rows],
+            "count": page.total,
+            "estimated": page.total_is_lower_bound,
+            "concurrentExecutionsCount": await self.desk.lookups.running(who),
+            "nextCursor": None if page.after is None else cursor_token(self.desk.sealer, question, page.after),
+        }
+        return reply(document)
+
+    async def single(self, request: Request, who: Principal) -> Response:
+        """One execution."""
+        query, id_ = request.query_params, request.path_params["id"]
+        with_data, redacted = _includes(query, who), REDACT.take(query)
+        found, _ = await self.desk.reads.execution(
+            who, id_, None, with_data=with_data, with_lines=False, every_run=True
+        )
+        good = await self.desk.lookups.made_good(who, [id_])
+        return reply(_shown(found, good.get(id_), redacted=redacted))
+
+    async def stop(self, request: Request, who: Principal) -> Response:
+        """An execution that is stopped where it is."""
+        done = await self.desk.commands.cancel(who, request.path_params["id"], "manual")
+        return reply(_commanded(done))
+
+    async def stop_nested(self, request: Request, who: Principal) -> Response:
+        """How many executions were stopped, of those that the filter finds: up to 1000 at once, the newest first."""
+        return await self._stop_many(who, (await read_document(request, N8nStopMany)).filter)
+
+    async def stop_flat(self, request: Request, who: Principal) -> Response:
+        """The same, as the real API spells it."""
+        return await self._stop_many(who, await read_document(request, N8nFlatFilter))
+
+    async def retry(self, request: Request, who: Principal) -> Response:
+        """An execution of its own that repeats one that failed, was stopped or crashed."""
+        asked, id_ = await read_document(request, N8nRetry, is_optional=True), request.path_params["id"]
+        found, _ = await self.desk.reads.execution(who, id_, None, with_data=False, with_lines=False)
+        if found.summary.status == "success":
+            message = "The execution succeeded, so it cannot be retried."
+            raise CannotRetryExecution(message, executionId=id_, status=found.summary.status)
+        done = await self.desk.commands.retry(who, id_, load_workflow=asked.load_workflow)
+        return reply(_commanded(done))
+
+    async def delete_many(self, request: Request, who: Principal) -> Response:
+        """Those executions no more, with their data and logs: all of them, or none if one is unknown or still runs."""
+        asked = await read_document(request, N8nDelete)
+        await self.desk.changes.delete_all(who, asked.ids)
+        return reply({"success": True})
+
+    async def delete(self, request: Request, who: Principal) -> Response:
+        """An execution as it was, which is no more."""
+        id_ = request.path_params["id"]
+        found, _ = await self.desk.reads.execution(who, id_, None, with_data=False, with_lines=False)
+        await self.desk.changes.delete(who, id_)
+        return reply(execution(found.summary))
+
+    async def annotate(self, request: Request, who: Principal) -> Response:
+        """The execution with what was noted: what is left out stays as it was."""
+        asked = (await read_document(request, N8nPatch)).annotation
+        said: dict[str, Any] = {name: getattr(asked, name) for name in asked.model_fields_set}
+        if "tags" in said:
+            said["tags"] = noted(said["tags"])
+        return await self._annotated(request, who, said)
+
+    async def tags(self, request: Request, who: Principal) -> Response:
+        """The tags of an execution."""
+        id_ = request.path_params["id"]
+        found, _ = await self.desk.reads.execution(who, id_, None, with_data=False, with_lines=False)
+        return reply(tags(found.summary))
+
+    async def replace_tags(self, request: Request, who: Principal) -> Response:
+        """The tags of an execution, which are now these."""
+        asked = await read_array(request, N8nTagWish, most=50)
+        row = await self.desk.changes.annotate(who, request.path_params["id"], {"tags": noted(it.id for it in asked)})
+        return reply(tags(row))
+
+    async def execute(self, request: Request, who: Principal) -> Response:
+        """A new execution of a workflow, as it starts."""
+        asked = await read_document(request, N8nExecute, is_optional=True)
+        workflow_id = request.path_params["id"]
+        done = await self.desk.commands.execute(who, workflow_id, asked.input_data, wait_s=START_WAIT_S, goal=STARTED)
+        waiting = done.summary.waiting if done.summary else None
+        requested: N8nRequested = {
+            "executionId": number(done.execution_id),
+            "waitingForWebhook": (waiting or {}).get("kind") == "webhook",
+        }
+        return reply(requested)
+
+    async def _annotated(self, request: Request, who: Principal, said: Mapping[str, Any]) -> Response:
+        id_ = request.path_params["id"]
+        row = await self.desk.changes.annotate(who, id_, said)
+        good = await self.desk.lookups.made_good(who, [id_])
+        return reply(execution(row, good.get(id_)))
+
+    async def _stop_many(self, who: Principal, asked: N8nFlatFilter) -> Response:
+        wanted = Wanted(asked.question(), None, MOST_EXECUTIONS)
+        preview = await self.desk.bulk.preview(who, "stop", wanted)
+        started = await self.desk.bulk.start(who, "stop", wanted, preview.token, force=False)
+        ended = await self.desk.bulk.settled(who, started.job.id, STOP_WAIT_S)
+        return reply({"stopped": sum(item.outcome in ("done", "accepted") for item in ended.items)})
+
+
+def _commanded(done: Commanded) -> N8nExecution:
+    if done.summary is None:
+        # Its engine has it, and has not told of it yet.
+        raise EngineUnavailable(executionId=done.execution_id)
+    return execution(done.summary)
+
+
+def _includes(query: QueryParams, who: Principal) -> bool:
+    wanted = INCLUDE.take(query)
+    if wanted and not REDACT.take(query):
+        permit(who, "executions:data")
+    return wanted
+
+
+def _shown(found: Found, retried_by: str | None, *, redacted: bool) -> N8nExecution:
+    shown = execution(found.summary, retried_by)
+    if found.data is not None:
+        shown["data"] = data(found.data, found.summary.error, redacted=redacted)
+    return shown
