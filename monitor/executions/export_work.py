@@ -18,7 +18,7 @@ from monitor.errors import Unavailable
 from monitor.executions.export_files import ExportFiles, FileCut
 from monitor.executions.export_jobs import Bounds, ended
 from monitor.executions.exports import PAGE_ROWS, Once, RowForm
-from monitor.executions.reads import list_page
+from monitor.executions.reads import list_page, more_of
 from monitor.projections.filter import parse_json
 from monitor.store.base import ListQuery, Reader, Store
 from monitor.store.export_port import ExportAsked, ExportJob
@@ -155,7 +155,7 @@ class ExportWork:
         pieces, keys = [form.head()] if not job.bytes else [], list[int]()
         moved = replace(job, state="running", started_us=job.started_us or self._clock.now_us())
         for _ in range(_PAGES):
-            page = list_page(reader, _query(moved), with_data=job.asked.with_data)
+            page = list_page(reader, _query(moved), more_of(with_data=job.asked.with_data))
             rows, new = once.only(page)
             pieces.append(form.rows(rows, is_first=not (job.rows or keys)))
             keys += new

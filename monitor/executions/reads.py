@@ -172,7 +172,8 @@ class Reads:
             skip=asked.skip,
             text=text,
         )
-        return await self.read(at_least, lambda reader: list_page(reader, query, _more_of(asked)))
+        more = more_of(with_data=asked.with_data, every_run=asked.every_run, with_nodes=asked.with_nodes)
+        return await self.read(at_least, lambda reader: list_page(reader, query, more))
 
     async def execution(
         self,
@@ -250,10 +251,11 @@ More = Callable[[Reader, Summary, int], tuple[Found, int]]
 """What is shown of an execution beside its view, by its key, and how large that is."""
 
 
-def _more_of(asked: Asked) -> More | None:
-    if asked.with_data:
-        return partial(_with_data, every_run=asked.every_run)
-    return _with_nodes if asked.with_nodes else None
+def more_of(*, with_data: bool, every_run: bool = False, with_nodes: bool = False) -> More | None:
+    """What a page shows beside its views; None = nothing."""
+    if with_data:
+        return partial(_with_data, every_run=every_run)
+    return _with_nodes if with_nodes else None
 
 
 def list_page(reader: Reader, query: ListQuery, more: More | None = None) -> Listed:

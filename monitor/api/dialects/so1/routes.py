@@ -75,6 +75,7 @@ def operations(desk: Desk) -> list[Operation]:
             body_optional=True,
             answers=(Answer(one), Answer(one, 202)),
             errors=(WorkflowNotFound, InvalidEvent, *_STARTS),
+            name="executeSo1Workflow",
         ),
         here(
             "GET",
@@ -94,6 +95,7 @@ def operations(desk: Desk) -> list[Operation]:
             query=(INCLUDE,),
             answers=(Answer(one),),
             errors=(ExecutionNotFound,),
+            name="getSo1Execution",
         ),
         here(
             "POST",
@@ -104,6 +106,7 @@ def operations(desk: Desk) -> list[Operation]:
             body_optional=True,
             answers=(Answer(one), Answer(one, 202)),
             errors=(ExecutionNotFound, CannotRetryExecution, *_STARTS),
+            name="retrySo1Execution",
         ),
         here(
             "POST",
@@ -112,6 +115,7 @@ def operations(desk: Desk) -> list[Operation]:
             "executions:write",
             answers=(Answer(one), Answer(one, 202)),
             errors=(ExecutionNotFound, CannotCancelExecution, *_STARTS),
+            name="cancelSo1Execution",
         ),
         here(
             "DELETE",
@@ -120,6 +124,7 @@ def operations(desk: Desk) -> list[Operation]:
             "executions:write",
             answers=(Answer(So1Answer[So1Deleted]),),
             errors=(ExecutionNotFound, CannotDeleteExecution, PositionNotReached),
+            name="deleteSo1Execution",
         ),
         here(
             "GET",
@@ -129,6 +134,7 @@ def operations(desk: Desk) -> list[Operation]:
             query=(LEVEL, LINES),
             answers=(Answer(So1Answer[So1Log]),),
             errors=(ExecutionNotFound,),
+            name="getSo1ExecutionLogs",
         ),
     ]
 
