@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +13,12 @@ import httpx
 
 from monitor.access.roles import SCOPES, Scope
 from monitor.app import Parts, open_parts, operations_of
+from monitor.errors import MonitorError
+from monitor.events.codec import format_time
 from monitor.events.model import TEAM_HEADER, Entry
 from monitor.serving import running
 from monitor.settings import read_settings
+from monitor.web.faces import Refusal
 from monitor.web.operations import Operation
 from tests.support.receiver import Receiver, receiving
 from tests.support.service import eventually
@@ -36,8 +39,16 @@ BODIES: Final[Mapping[tuple[str, str], Any]] = {
     ("POST", "/v1/webhooks/{id}/replay"): {"since": "2026-01-01T00:00:00Z", "status": ["delivered"]},
     ("POST", "/v1/exports"): {"filter": {"status": "failed"}},
     ("POST", "/v1/tokens"): {"name": "another", "role": "viewer"},
+    ("POST", "/api/v1/executions/stopMany"): {"filter": {"status": ["waiting"]}},
+    ("POST", "/api/v1/executions/stop"): {"status": ["waiting"]},
+    ("POST", "/api/v1/executions/delete"): {"ids": ["exec_2"]},
+    ("PATCH", "/api/v1/executions/{id}"): {"annotation": {"vote": "up"}},
+    ("PUT", "/api/v1/executions/{id}/tags"): [{"id": "urgent"}],
 }
 """What each operation with a body is sent; one that is not here is sent an empty object."""
+
+QUERIES: Final[Mapping[tuple[str, str], Mapping[str, str]]] = {("GET", "/api/executions"): {"workflowId": "wf_1"}}
+"""What operations are asked that need to be asked something."""
 
 
 @dataclass
@@ -69,6 +80,7 @@ UNKNOWN: Final = {
     "webhook-replays": f"rp_{'0' * 24}",
     "tokens": f"tok_{'0' * 16}",
     "quarantine": f"qr_{'9' * 12}",
+    "team": "nobody",
 }
 """Ids that nobody has, by the word that stands before them in addresses: a new kind of thing is added here and to
 `Teams._fill`.
@@ -95,6 +107,7 @@ class Teams:
         self.ours = Team("acme", "apple-1c7e", 1)
         self.theirs = Team("zeta", "zebra-7f3a", 2)
         self._root: dict[str, str] = {}
+        self._others = 0
 
     async def ask(
         self, operation: Operation, ids: Mapping[str, str], headers: Mapping[str, str], **params: str
@@ -108,7 +121,7 @@ class Teams:
             address(operation, ids),
             headers={**headers, **({} if body is None else {"content-type": "application/json"})},
             content=body,
-            params=params,
+            params={**QUERIES.get((operation.method, operation.path), {}), **params},
         )
 
     async def token(self, team: str, **wish: Any) -> dict[str, Any]:
@@ -173,7 +186,15 @@ class Teams:
             "webhook-replays": replays[0]["id"],
             "tokens": tokens[0]["id"],
             "quarantine": await self._quarantined(team),
+            "team": team.name,
         }
+
+    async def another(self, team: Team) -> str:
+        """One more execution of a team, which has ended."""
+        self._others += 1
+        execution_id = f"another_{self._others}"
+        await self.told(team, *story(execution_id, "wf_1", team.mark))
+        return execution_id
 
     async def _made(self, team: Team, path: str, body: Any) -> dict[str, Any]:
         answer = await self.client.post(path, json=body, headers=team.headers)
@@ -293,6 +314,21 @@ def gist(answer: httpx.Response, ids: Mapping[str, str]) -> tuple[int, str]:
     for asked in sorted(set(ids.values()), key=len, reverse=True):
         text = text.replace(asked, "ID")
     return answer.status_code, text
+
+
+def is_refusal(operation: Operation, answer: httpx.Response, kind: type[MonitorError], message: str = "") -> bool:
+    """Whether an answer is that refusal, in the words of the operation's face."""
+    said = Refusal(operation.face.status_of(kind), kind.code, message or kind().message, {}, "", 0)
+    words = {it for it in _texts(operation.face.words(said)) if it not in ("", format_time(0))}
+    return answer.status_code == said.status and all(json.dumps(it)[1:-1] in answer.text for it in words)
+
+
+def _texts(document: Any) -> Iterator[str]:
+    if isinstance(document, Mapping):
+        for value in document.values():
+            yield from _texts(value)
+    elif isinstance(document, str):
+        yield document
 
 
 @asynccontextmanager
