@@ -175,7 +175,7 @@ async def test_topic_recreated(kafka: Kafka) -> None:
 async def test_topic_deleted(kafka: Kafka) -> None:
     """A topic that vanished for longer than a moment is said to be unavailable, with its name."""
     topic = await kafka.create_topic()
-    patience = Patience(lost_s=1.0, look_s=0.1, life_s=0.5)
+    patience = Patience(lost_s=3.0, look_s=0.1, life_s=0.5)
     async with opened(kafka, topic, patience=patience) as journal:
         await journal.append(numbered(3, key=b"k"))
         consumer = await journal.consumer(from_the_start)

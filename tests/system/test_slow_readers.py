@@ -65,7 +65,7 @@ async def test_five_of_a_hundred_never_read(tmp_path: Path) -> None:
         stalled = [await read(kind) for kind in STALLED]
         await teller.tell()
         await until(lambda: have([*others, *stalled, slow], teller.ids), WITHIN_S)
-        begin, before_bytes, descriptors = len(teller.ids), process.memory_info().rss, process.num_fds()
+        begin, before_bytes, sockets = len(teller.ids), process.memory_info().rss, sockets_of(process)
         for reader in stalled:
             reader.pause()
         pace, most_bytes = asyncio.create_task(slow.read_slowly()), before_bytes
@@ -78,7 +78,7 @@ async def test_five_of_a_hundred_never_read(tmp_path: Path) -> None:
         await until(lambda: have(others, teller.ids), WITHIN_S)
         stalled[0].resume()
         await until(lambda: not stalled[0].is_open, WITHIN_S)
-        await until(lambda: process.num_fds() <= descriptors - len(STALLED), WITHIN_S)
+        await until(lambda: sockets_of(process) <= sockets - len(STALLED), WITHIN_S)
         assert not pace.done()
         read_slowly = len(slow.ids) - begin
         pace.cancel()
@@ -160,6 +160,11 @@ class Teller:
             "/v1/events", content=orjson.dumps(events), headers={"content-type": "application/json"}
         )
         assert answer.status_code == 200, answer.text
+
+
+def sockets_of(process: psutil.Process) -> int:
+    """How many it has open; of other descriptors, such as those of readers of the store, it may need more later."""
+    return len(process.net_connections("tcp"))
 
 
 async def statistics(client: httpx.AsyncClient) -> dict[str, Any]:
