@@ -96,7 +96,7 @@ MISTAKES = {
     "a lost checkpoint behind a resume": Mistake(Attachment._join_group, "if self._told == self.position:", "if True:"),
     "a loss that nobody is told of": Mistake(
         Attachment._give_up,
-        'self._jump("stream.gap", reason, self.position)',
+        'self._jump("stream.gap", Gap(reason=reason), self.position)',
         "self._leave_group(); self.position = self._feed.position",
     ),
     "a new selection begins now": Mistake(
