@@ -29,12 +29,12 @@ class Position(NamedTuple):
 
     def includes(self, other: "Position") -> bool:
         """Whether every record of `other` is in this set too. Raises ValueError across incarnations."""
-        self._same_life(other)
+        self._require_comparable(other)
         return all(mine >= theirs for mine, theirs in zip(self.offsets, other.offsets, strict=True))
 
     def merged(self, other: "Position") -> "Position":
         """The union of both sets. Raises ValueError across incarnations."""
-        self._same_life(other)
+        self._require_comparable(other)
         return Position(self.incarnation, tuple(map(max, self.offsets, other.offsets)))
 
     def advanced(self, partition: int, next_offset: int) -> "Position":
@@ -45,8 +45,12 @@ class Position(NamedTuple):
         offsets[partition] = next_offset
         return Position(self.incarnation, tuple(offsets))
 
-    def _same_life(self, other: "Position") -> None:
-        if self.incarnation != other.incarnation or len(self.offsets) != len(other.offsets):
+    def is_comparable(self, other: "Position") -> bool:
+        """Whether both are of one journal's life."""
+        return self.incarnation == other.incarnation and len(self.offsets) == len(other.offsets)
+
+    def _require_comparable(self, other: "Position") -> None:
+        if not self.is_comparable(other):
             raise ValueError("positions of two incarnations cannot be compared")
 
 

@@ -8,7 +8,7 @@ task wakes.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Literal, NamedTuple, Protocol
+from typing import Any, Final, Literal
 
 from monitor.access.positions import ended_token
 from monitor.errors import Unavailable
@@ -17,6 +17,7 @@ from monitor.fanout.approach import Approach, Lost
 from monitor.fanout.channels import ACTIVE, Selection, SnapshotWish, Subscription
 from monitor.fanout.controls import Drain, End, Gap, GapReason, Reset, ResetReason, Slow, SnapshotEnd
 from monitor.fanout.feed import Chunk, Feed, Group
+from monitor.fanout.outlet import Label, Outlet, send_nowhere
 from monitor.fanout.replay import Replay
 from monitor.fanout.ring import Fallen
 from monitor.fanout.showing import Due, Showing
@@ -33,51 +34,6 @@ MAX_REPLIES: Final = 32
 """Replies that wait for a slow writer before no more of the client's messages are read."""
 
 NOT_PARKED: Final = -1
-
-
-class Outlet(Protocol):
-    """A socket that takes ready bytes at once and says when it is full."""
-
-    @property
-    def is_full(self) -> bool:
-        """Whether it holds so much that no more should be written."""
-        ...
-
-    @property
-    def is_clear(self) -> bool:
-        """Whether it holds nothing. When that changes, it wakes the attachment at once."""
-        ...
-
-    @property
-    def buffered_bytes(self) -> int:
-        """What it holds."""
-        ...
-
-    def write(self, data: bytes) -> None:
-        """Take bytes. It never waits and never fails: a dead socket tells its owner, who ends the attachment."""
-        ...
-
-    def send(self, data: bytes) -> int:
-        """Take what the socket takes at once, and return how many bytes that is; OSError = none. For clear ones only.
-
-        Whatever is wrong with the socket, the rest is for `write`.
-        """
-        ...
-
-
-class Label(NamedTuple):
-    """Who is connected, for people."""
-
-    # Names the connection in logs and questions; it grants nothing.
-    sid: str
-    transport: str
-    team: str
-    # Address and port.
-    client: str
-    # Of the token that the connection was opened with; None where nobody was asked.
-    token_id: str | None = None
-    # Of the browser's session that it was opened in; None outside of any.
-    session_id: str | None = None
 
 
 class Attachment:
@@ -138,7 +94,7 @@ class Attachment:
         # The chunk of its ring that a parked client gets next.
         self.parked_at = NOT_PARKED
         self.outlet = outlet
-        self.send = outlet.send if outlet is not None else _send_nowhere
+        self.send = outlet.send if outlet is not None else send_nowhere
         # How much the full socket held when it last took something, and when that was.
         self.stuck_bytes, self.stuck_since_s = 0, 0.0
         self.opened_us = feed.clock.now_us()
@@ -186,7 +142,7 @@ class Attachment:
         new = selection.subscriptions - self.selection.subscriptions if snapshot is None else frozenset()
         self.selection, self._on_loss = selection, on_loss
         self._is_resuming = start is not None
-        if start is not None and not same_life(start, self._feed.position):
+        if start is not None and not start.is_comparable(self._feed.position):
             self.reset("incarnation")
         else:
             self._showing.keep(() if self._is_resuming else self._showing.due, selection.subscriptions, new)
@@ -553,11 +509,6 @@ class Attachment:
             await self._wait(self._feed.full)
 
 
-def _send_nowhere(_data: bytes) -> int:
-    """Who has no outlet is never parked."""
-    return 0
-
-
 def _within(chunks: Sequence[Chunk], limit_bytes: int) -> Sequence[Chunk]:
     """As many chunks as fit; one in any case."""
     size_bytes = 0
@@ -566,8 +517,3 @@ def _within(chunks: Sequence[Chunk], limit_bytes: int) -> Sequence[Chunk]:
         if count and size_bytes > limit_bytes:
             return chunks[:count]
     return chunks
-
-
-def same_life(one: Position, other: Position) -> bool:
-    """Whether two positions are of one journal and can be compared."""
-    return one.incarnation == other.incarnation and len(one.offsets) == len(other.offsets)

@@ -4,8 +4,9 @@ from collections import OrderedDict
 from typing import Final
 
 from monitor.errors import MonitorError, SessionInvalid, TokenRevoked
-from monitor.fanout.attachment import Attachment, Label
+from monitor.fanout.attachment import Attachment
 from monitor.fanout.controls import Problem
+from monitor.fanout.outlet import Label
 
 _REMEMBERED: Final = 10_000
 """Of those that ended last: whoever was let in right before attaches within moments."""

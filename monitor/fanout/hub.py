@@ -17,12 +17,13 @@ from monitor.access.sealing import Sealer
 from monitor.clock import Clock
 from monitor.errors import InvalidPosition, Shed
 from monitor.events.position import Position
-from monitor.fanout.attachment import Attachment, Label, Outlet, same_life
+from monitor.fanout.attachment import Attachment
 from monitor.fanout.channels import Selection
 from monitor.fanout.controls import Fresh, Stale
 from monitor.fanout.expulsion import Expulsion
 from monitor.fanout.feed import Feed, Limits, Tally
 from monitor.fanout.flushing import SLICE, Flushing
+from monitor.fanout.outlet import Label, Outlet
 from monitor.fanout.replay import Replay
 from monitor.fanout.snapshots import Snapshots
 from monitor.fanout.watches import Watches
@@ -200,7 +201,7 @@ class Hub:
 
     def knows(self, position: Position) -> bool:
         """Whether a position is of the journal that this hub releases."""
-        return same_life(position, self.position)
+        return position.is_comparable(self.position)
 
     async def earliest(self) -> Position:
         """Where the journal begins. Raises JournalUnavailable."""

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 from monitor.events.position import Position
-from monitor.fanout.attachment import Attachment, Label
+from monitor.fanout.attachment import Attachment
 from monitor.fanout.controls import Hello, Limits
 from monitor.fanout.hub import Hub
+from monitor.fanout.outlet import Label
 from monitor.fanout.wires import Wire
 from monitor.streams.session import MAX_CHANNELS, MAX_MESSAGE_CHARACTERS, MAX_SUBSCRIPTIONS, Select, Since, Start
 

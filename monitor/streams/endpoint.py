@@ -19,8 +19,8 @@ from monitor.access.sealing import Sealer
 from monitor.clock import Clock
 from monitor.errors import InvalidPosition, MethodNotAllowed, MonitorError, NotAcceptable, Shed
 from monitor.events.position import Position
-from monitor.fanout.attachment import Label
 from monitor.fanout.hub import Hub
+from monitor.fanout.outlet import Label
 from monitor.fanout.wires import NDJSON, SSE, SSE_NAMED, WEBSOCKET, Wire, without_payloads
 from monitor.streams.addresses import Form, is_stream, read_form, read_wish
 from monitor.streams.conversation import Opening, resolve

@@ -14,10 +14,11 @@ from monitor.clock import Clock
 from monitor.events.codec import decode
 from monitor.events.model import TEAM_HEADER, Entry, Event, Place, Poison
 from monitor.events.position import Position, beginning
-from monitor.fanout.attachment import Attachment, Label, Outlet
+from monitor.fanout.attachment import Attachment
 from monitor.fanout.channels import Selection, Subscription
 from monitor.fanout.feed import Limits
 from monitor.fanout.hub import Hub
+from monitor.fanout.outlet import Label, Outlet
 from monitor.fanout.replay import Replay
 from monitor.fanout.snapshots import Snapshots
 from monitor.fanout.wires import WEBSOCKET, Wire

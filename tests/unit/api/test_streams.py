@@ -13,9 +13,10 @@ from monitor.access.principal import Principal
 from monitor.access.roles import Role
 from monitor.api import streams
 from monitor.events.codec import format_time
-from monitor.fanout.attachment import Attachment, Label
+from monitor.fanout.attachment import Attachment
 from monitor.fanout.channels import Selection, Subscription
 from monitor.fanout.hub import Hub
+from monitor.fanout.outlet import Label
 from monitor.fanout.wires import SSE, WEBSOCKET
 from monitor.projections.filter import parse_json
 from monitor.web.operations import routed

@@ -7,9 +7,9 @@ import pytest
 
 from monitor.access.positions import position_token
 from monitor.events.position import Position
-from monitor.fanout.attachment import Label
 from monitor.fanout.channels import ACTIVE, Selection, Subscription
 from monitor.fanout.hub import Hub
+from monitor.fanout.outlet import Label
 from monitor.fanout.wires import NDJSON
 from monitor.streams.conversation import Opening, begin, resolve
 from monitor.streams.session import Reply, Select, Since
