@@ -1,5 +1,6 @@
 """What a deleted execution told is in no file any more; what everybody else goes by is as it was."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -143,4 +144,22 @@ async def test_who_still_reads_delays_the_end_of_it_alone(tmp_path: Path) -> Non
         parts.eraser._wipe_store = inner
         await parts.eraser.tidy()
         assert await parts.store.read(lambda reader: reader.erasures(10)) == []
+        assert found_in(data, SECRET) == set()
+
+
+async def test_what_retention_takes_meanwhile_hides_nothing(tmp_path: Path) -> None:
+    """Records that were found and are gone when they are looked at do not keep those behind them from being blanked."""
+    data = tmp_path / "data"
+    async with opened(data) as parts:
+        told_first = [life("gone", OTHER)[2] | {"id": f"e{number}"} for number in range(30)]
+        await told(parts, [*told_first, *life("gone", SECRET), deleted("gone")])
+        find = parts.journal.find
+
+        async def trimmed_meanwhile(partition: int, *asked: Any) -> Sequence[int]:
+            found = await find(partition, *asked)
+            await parts.journal.trim(partition, len(told_first))
+            return found
+
+        parts.journal.find = trimmed_meanwhile  # type: ignore[method-assign]
+        await parts.eraser.tidy()
         assert found_in(data, SECRET) == set()
