@@ -2,12 +2,13 @@
 
 The key is kept before anything is done and with the answer after it, durable, for a day. What a dead process left
 without an answer is carried out again under the same seed: commands that follow from it have the same ids, and engines
-take each id once. Requests that fail free their key. Used by the faces, which pack and unpack answers.
+take each id once. Requests that fail free their key: the same one again is the same command, another one may follow.
+When its day is over a key stands for nothing any more. Used by the faces, which pack and unpack answers.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from monitor.access.principal import Principal
 from monitor.clock import Clock
@@ -17,6 +18,9 @@ from monitor.store.order_port import KEY_KEEP_S, MOST_KEYS, IdempotentRequest
 
 Work = Callable[[str], Awaitable[bytes]]
 """Carries a request out and returns its answer; equal seeds name equal commands."""
+
+_FREE: Final = b""
+"""In place of a fingerprint: the key's request failed."""
 
 
 class Answered(NamedTuple):
@@ -63,24 +67,25 @@ class Idempotency:
         if held.answer is not None:
             return Answered(held.answer, is_repeated=True)
         try:
-            answer = await work(f"{asked.key}\n{asked.fingerprint.hex()}")
+            # A key of another day names other commands.
+            answer = await work(f"{held.key}\n{held.fingerprint.hex()}\n{held.created_us}")
         except Exception:
-            await self._store.write(
-                lambda writer: writer.drop_idempotent_request(asked.team, asked.principal, asked.key), durable=True
-            )
+            freed = held._replace(fingerprint=_FREE)
+            await self._store.write(lambda writer: writer.put_idempotent_request(freed), durable=True)
             raise
-        answered = asked._replace(answer=answer)
+        answered = held._replace(answer=answer)
         await self._store.write(lambda writer: writer.put_idempotent_request(answered), durable=True)
         return Answered(answer, is_repeated=False)
 
     def _take(self, writer: Writer, asked: IdempotentRequest) -> IdempotentRequest:
         """What the key stands for now. One without an answer is of a process that has died, and is taken over."""
         held = writer.idempotent_request(asked.team, asked.principal, asked.key)
-        if held is not None and held.created_us >= asked.created_us - KEY_KEEP_S * 1_000_000:
-            if held.fingerprint != asked.fingerprint:
-                raise IdempotencyKeyReused
-            return held
         if held is None and writer.idempotent_requests(asked.team) >= self._most_keys:
             raise TooManyIdempotencyKeys
-        writer.put_idempotent_request(asked)
+        if held is not None and held.created_us >= asked.created_us - KEY_KEEP_S * 1_000_000:
+            if held.fingerprint not in (_FREE, asked.fingerprint):
+                raise IdempotencyKeyReused
+            asked = held._replace(fingerprint=asked.fingerprint)
+        if asked != held:
+            writer.put_idempotent_request(asked)
         return asked

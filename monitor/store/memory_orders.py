@@ -48,9 +48,6 @@ class MemoryOrders:
     def put_idempotent_request(self, request: IdempotentRequest) -> None:
         self._orders.idempotent_requests[request.team, request.principal, request.key] = request
 
-    def drop_idempotent_request(self, team: str, principal: str, key: str) -> None:
-        self._orders.idempotent_requests.pop((team, principal, key), None)
-
     def forget_idempotent_requests(self, before_us: int, limit: int) -> int:
         held = self._orders.idempotent_requests
         old = sorted((it.created_us, key) for key, it in held.items() if it.created_us < before_us)[:limit]

@@ -98,10 +98,6 @@ class OrderWriter(OrderReader, Protocol):
         """Store it, in place of what its key stood for."""
         ...
 
-    def drop_idempotent_request(self, team: str, principal: str, key: str) -> None:
-        """Forget it: the key is free again."""
-        ...
-
     def forget_idempotent_requests(self, before_us: int, limit: int) -> int:
         """Forget up to `limit` of those that came before; returns how many. Fewer than `limit`: that was all."""
         ...

@@ -49,17 +49,17 @@ class OrderWrites(OrderReads):
     """Implements OrderWriter."""
 
     def put_idempotent_request(self, request: IdempotentRequest) -> None:
-        self.drop_idempotent_request(request.team, request.principal, request.key)
+        self._drop_idempotent_request(request.team, request.principal, request.key)
         self._connection.execute(insert(tables.idempotent_requests).values(request._asdict()))
 
-    def drop_idempotent_request(self, team: str, principal: str, key: str) -> None:
+    def _drop_idempotent_request(self, team: str, principal: str, key: str) -> None:
         self._connection.execute(delete(tables.idempotent_requests).where(*_is(team, principal, key)))
 
     def forget_idempotent_requests(self, before_us: int, limit: int) -> int:
         old = select(_I.team, _I.principal, _I.key).where(_I.created_us < before_us).order_by(_I.created_us)
         gone = self._connection.execute(old.limit(limit)).all()
         for row in gone:
-            self.drop_idempotent_request(*row)
+            self._drop_idempotent_request(*row)
         return len(gone)
 
     def add_bulk_job(self, job: BulkJob, execution_ids: Sequence[str]) -> BulkJob:

@@ -23,16 +23,13 @@ class OrderContract:
     """Mixed into a driver's class, which gives the fixture `store`."""
 
     async def test_a_key_stands_for_the_latest_that_was_put(self, store: Store) -> None:
-        """By team, principal and key; dropped, it is free."""
+        """By team, principal and key."""
         answered = ASKED._replace(answer=b"200")
         await store.write(lambda writer: writer.put_idempotent_request(ASKED))
         await store.write(lambda writer: writer.put_idempotent_request(answered))
         await store.write(lambda writer: writer.put_idempotent_request(ASKED._replace(principal="bob")))
         assert await store.read(lambda reader: reader.idempotent_request("acme", "ada", "key-1")) == answered
         assert await store.read(lambda reader: reader.idempotent_request("else", "ada", "key-1")) is None
-        await store.write(lambda writer: writer.drop_idempotent_request("acme", "ada", "key-1"))
-        assert await store.read(lambda reader: reader.idempotent_request("acme", "ada", "key-1")) is None
-        assert await store.read(lambda reader: reader.idempotent_request("acme", "bob", "key-1")) is not None
 
     async def test_old_keys_are_forgotten(self, store: Store) -> None:
         """Those that came before a time."""

@@ -160,6 +160,6 @@ async def test_what_retention_takes_meanwhile_hides_nothing(tmp_path: Path) -> N
             await parts.journal.trim(partition, len(told_first))
             return found
 
-        parts.journal.find = trimmed_meanwhile  # type: ignore[method-assign]
+        parts.journal.find = trimmed_meanwhile  # type: ignore[assignment,method-assign]
         await parts.eraser.tidy()
         assert found_in(data, SECRET) == set()

@@ -171,6 +171,19 @@ async def test_a_key_is_kept_for_a_day(house: CommandHouse) -> None:
     assert (await idempotency.once(who, "key", b"other", work)).answer == b"second"
 
 
+async def test_a_request_of_another_day_is_carried_out(house: CommandHouse, client: httpx.AsyncClient) -> None:
+    """The same key with the same body more than a day later, as of a weekly job, is another execution."""
+    first = (await client.post(PATH, headers=KEY)).json()
+    who, store = await principal({"headers": []}), house.house.store
+    held = await store.read(lambda reader: reader.idempotent_request(who.team, who.name, "order-7"))
+    assert held is not None
+    aged = held._replace(created_us=held.created_us - (KEY_KEEP_S + 1) * 1_000_000)
+    await store.write(lambda writer: writer.put_idempotent_request(aged))
+    second = (await client.post(PATH, headers=KEY)).json()
+    assert sorted(await executions(client)) == sorted([first["executionId"], second["executionId"]])
+    assert first["executionId"] != second["executionId"]
+
+
 async def test_no_payload_is_kept_for_a_repeat(house: CommandHouse, client: httpx.AsyncClient) -> None:
     """Of an answer that shows an execution the id alone; once that is deleted there is nothing to show."""
     headers, body = KEY | {"prefer": "wait=30"}, {"input": {"order": "kept-nowhere-else"}}
