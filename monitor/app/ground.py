@@ -1,0 +1,114 @@
+"""What every part stands on, and what else must be opened and closed, each made in the order that they need."""
+
+import random
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import Any, NamedTuple
+
+from monitor.access.decoding import Decoding, decoding_of
+from monitor.access.sealing import Sealer
+from monitor.clock import Clock
+from monitor.engines.base import Engine
+from monitor.engines.demo import DemoEngine
+from monitor.engines.kafka import open_kafka_engine
+from monitor.executions.audit import Audit
+from monitor.executions.reads import Found
+from monitor.fanout.feed import Limits
+from monitor.fanout.hub import Hub
+from monitor.fanout.replay import Replay
+from monitor.fanout.snapshots import Snapshots
+from monitor.intake import Intake
+from monitor.journal.base import Journal
+from monitor.opening import bind, lock_folder, open_journal, open_sealer
+from monitor.settings import Settings
+from monitor.store import open_sqlite_store
+from monitor.store.sqlite import SQLiteStore
+from monitor.telemetry.metrics import Metrics
+from monitor.web import native
+from monitor.webhooks.payload import Bodies
+from monitor.webhooks.posting import Poster
+from monitor.webhooks.sender import open_sender
+from monitor.webhooks.targets import Targets
+
+
+class Ground(NamedTuple):
+    """What everything else stands on."""
+
+    settings: Settings
+    clock: Clock
+    metrics: Metrics
+    journal: Journal
+    store: SQLiteStore
+    sealer: Sealer
+    decoding: Decoding
+    audit: Audit
+    replay: Replay
+    bodies: Bodies
+    targets: Targets
+
+
+async def open_ground(settings: Settings, clock: Clock, opened: AsyncExitStack) -> Ground:
+    """The folder locked, journal and store open and bound to each other. Raises StartupError."""
+    lock_folder(settings.data, opened)
+    journal = await open_journal(settings, clock)
+    opened.push_async_callback(journal.close)
+    store = await open_store(settings, opened)
+    sealer = await open_sealer(settings, store)
+    await bind(journal, store)
+    decoding = decoding_of(settings, exclusive=journal.exclusive)
+    return Ground(
+        settings=settings,
+        clock=clock,
+        metrics=Metrics(),
+        journal=journal,
+        store=store,
+        sealer=sealer,
+        decoding=decoding,
+        audit=Audit(store, clock),
+        replay=Replay(journal, store, decoding),
+        bodies=Bodies(settings.public_url),
+        targets=Targets(settings.webhook_allow),
+    )
+
+
+async def open_store(settings: Settings, opened: AsyncExitStack) -> SQLiteStore:
+    """The store of the data folder. Raises StartupError."""
+    store = await open_sqlite_store(settings.data / "store.db")
+    opened.push_async_callback(store.close)
+    return store
+
+
+async def open_poster(ground: Ground, opened: AsyncExitStack) -> Poster:
+    """What sends webhooks."""
+    sender = await opened.enter_async_context(open_sender(ground.targets))
+    return Poster(sender, ground.sealer, ground.decoding.masking)
+
+
+async def filled_hub(ground: Ground) -> Hub:
+    """The hub, which remembers what was released last."""
+    hub = Hub(
+        start=await ground.store.read(lambda reader: reader.position()),
+        replay=ground.replay,
+        snapshots=Snapshots(ground.store, lambda summary: native.execution(Found(summary)), ground.clock),
+        sealer=ground.sealer,
+        clock=ground.clock,
+        metrics=ground.metrics,
+        limits=Limits(connections=ground.settings.streams),
+    )
+    await hub.refill()
+    return hub
+
+
+async def open_engines(settings: Settings, intake: Intake, clock: Clock, opened: AsyncExitStack) -> list[Engine]:
+    """Everything that runs workflows here."""
+
+    async def tell(events: Sequence[Mapping[str, Any]], team: str) -> None:
+        await intake.publish([{**event, "teamId": team} for event in events], team=team)
+
+    engines: list[Engine] = [DemoEngine(tell, clock, random.Random())] if settings.demo else []  # noqa: S311 - a play
+    if settings.commands:
+        # The last one: it takes what no other does.
+        runners = await open_kafka_engine(settings.commands, clock=clock, create=settings.create_topics)
+        opened.push_async_callback(runners.close)
+        engines.append(runners)
+    return engines
