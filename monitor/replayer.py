@@ -14,7 +14,8 @@ from msgspec.structs import replace
 
 from monitor.clock import Clock, rest
 from monitor.errors import StoreUnavailable
-from monitor.store.base import Reader, Replay, ReplayState, Store, Writer
+from monitor.store.base import Reader, Store, Writer
+from monitor.store.delivery_port import Replay, ReplayState
 
 PORTION: Final = 256
 """Deliveries of a job that wait for their first attempt: a lane sends fewer between two looks."""

@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 from monitor.events.codec import format_time
 from monitor.events.payloads import without_payloads
 from monitor.executions.deliveries import Shown, Standing, Status
-from monitor.store.base import AttemptRow
+from monitor.store.delivery_port import AttemptRow
 from monitor.web.cursors import Pagination
 from monitor.web.replies import Timestamp
 from monitor.webhooks.delivery import Trigger

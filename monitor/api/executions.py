@@ -30,7 +30,7 @@ from monitor.events.position import Position
 from monitor.executions.history import History
 from monitor.executions.reads import Asked, Listed, Reads
 from monitor.projections.filter import parse_query
-from monitor.store.base import Sort
+from monitor.store.execution_port import Sort
 from monitor.web import native
 from monitor.web.auth import permit
 from monitor.web.cursors import After, FullPagination, open_turn, turn_token

@@ -22,7 +22,7 @@ from monitor.errors import (
 from monitor.events.codec import format_time, parse_time_us
 from monitor.executions.deliveries import Wanted
 from monitor.executions.replays import MISSED, REPLAYABLE, Progress, Replays
-from monitor.store.base import ReplayState
+from monitor.store.delivery_port import ReplayState
 from monitor.web.cursors import Pagination, cursor_token, open_cursor
 from monitor.web.documents import Document, read_document
 from monitor.web.operations import Answer, Operation

@@ -34,7 +34,8 @@ from monitor.executions.turns import Turns
 from monitor.executions.waiting import Commanded
 from monitor.projections.filter import Filter, parse_json
 from monitor.projections.view import Summary
-from monitor.store.base import ListQuery, Reader, Store, Writer
+from monitor.store.base import Reader, Store, Writer
+from monitor.store.execution_port import ListQuery
 from monitor.store.order_port import BulkItem, BulkJob, BulkKind, Outcome
 
 MOST_EXECUTIONS: Final = 1_000

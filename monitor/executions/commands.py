@@ -40,8 +40,9 @@ from monitor.fanout.watches import Watch
 from monitor.projections.filter import Condition, Filter
 from monitor.projections.status import is_final
 from monitor.projections.view import Summary
-from monitor.store.base import ListQuery, Reader, Store
+from monitor.store.base import Reader, Store
 from monitor.store.command_port import CommandRow
+from monitor.store.execution_port import ListQuery
 
 CANCEL_WAIT_S: Final = 5.0
 """How long an answer waits until a cancellation that the engine took is visible."""

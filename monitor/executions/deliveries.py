@@ -12,7 +12,8 @@ from monitor.clock import Clock
 from monitor.errors import CannotCancelDelivery, CannotRetryDelivery, DeliveryNotFound
 from monitor.executions.audit import Audit
 from monitor.executions.webhooks import find_endpoint
-from monitor.store.base import AttemptRow, Backlog, DeliveryQuery, DeliveryRow, Reader, Store, Writer
+from monitor.store.base import Reader, Store, Writer
+from monitor.store.delivery_port import AttemptRow, Backlog, DeliveryQuery, DeliveryRow
 from monitor.webhooks.delivery import DeliveryState
 from monitor.webhooks.endpoint import Endpoint
 from monitor.webhooks.lane import Lane

@@ -20,7 +20,8 @@ from monitor.executions.export_jobs import Bounds, ended
 from monitor.executions.exports import PAGE_ROWS, Once, RowForm
 from monitor.executions.reads import list_page, more_of
 from monitor.projections.filter import parse_json
-from monitor.store.base import ListQuery, Reader, Store
+from monitor.store.base import Reader, Store
+from monitor.store.execution_port import ListQuery
 from monitor.store.export_port import ExportAsked, ExportJob
 
 ROUND_S: Final = 60.0

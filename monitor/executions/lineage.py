@@ -14,7 +14,8 @@ from monitor.executions.reads import Listed, Reading, Reads, list_page
 from monitor.projections.filter import Condition, Filter
 from monitor.projections.status import STATUSES
 from monitor.projections.view import Summary
-from monitor.store.base import ListQuery, Reader
+from monitor.store.base import Reader
+from monitor.store.execution_port import ListQuery
 
 MOST_KIN: Final = 100
 """Executions that are shown above, and below; producers may tell of rings, and of chains without an end."""

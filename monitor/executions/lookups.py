@@ -12,7 +12,8 @@ from monitor.executions.finding import find_execution
 from monitor.executions.reads import Reads
 from monitor.projections.execution import Node
 from monitor.projections.filter import MAX_VALUES, Condition, Filter
-from monitor.store.base import ListQuery, Reader
+from monitor.store.base import Reader
+from monitor.store.execution_port import ListQuery
 
 _MOST_RETRIES = 1000
 """Successful ones of a page of executions; whoever retries one that often gets to know some of them."""

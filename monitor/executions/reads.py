@@ -19,7 +19,8 @@ from monitor.projections.filter import Filter
 from monitor.projections.loglines import LogLine
 from monitor.projections.nodes import node_slot
 from monitor.projections.view import Summary, latest_runs, runs_in_order
-from monitor.store.base import ListQuery, Reader, Sort, Store
+from monitor.store.base import Reader, Store
+from monitor.store.execution_port import ListQuery, Sort
 from monitor.store.searching import fold_text
 
 T = TypeVar("T")

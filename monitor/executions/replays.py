@@ -15,7 +15,8 @@ from monitor.errors import CannotCancelReplay, ReplayNotFound, ReplayRunning
 from monitor.executions.audit import Audit
 from monitor.executions.deliveries import Wanted, query_of
 from monitor.executions.webhooks import find_endpoint
-from monitor.store.base import DeliveryQuery, Reader, Replay, Store, Writer
+from monitor.store.base import Reader, Store, Writer
+from monitor.store.delivery_port import DeliveryQuery, Replay
 
 REPLAYABLE: Final = ("delivered", "failed", "held")
 """What can be sent once more: nobody is at it, and nobody has called it off."""

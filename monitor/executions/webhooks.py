@@ -19,7 +19,8 @@ from monitor.executions.rehearsal import Rehearsal, Rehearsed
 from monitor.executions.wishes import Wish, Wishes, checked_key
 from monitor.journal.base import Journal
 from monitor.projections.filter import Filter
-from monitor.store.base import DeliveryQuery, Reader, Store, Writer
+from monitor.store.base import Reader, Store, Writer
+from monitor.store.delivery_port import DeliveryQuery
 from monitor.webhooks.delivery import DeliveryState
 from monitor.webhooks.endpoint import SECRET_PURPOSE, Endpoint, Secret
 from monitor.webhooks.lane import enabled

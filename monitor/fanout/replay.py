@@ -18,7 +18,8 @@ from monitor.events.position import Position
 from monitor.journal.base import Bounds, Journal
 from monitor.projections.execution import Progress
 from monitor.projections.fold import Release, concluded
-from monitor.store.base import Store, StoredRelease
+from monitor.store.base import Store
+from monitor.store.releases import StoredRelease
 
 PAGE_RECORDS: Final = 100
 """At 500 bytes an event about one chunk; at 1 MiB, the largest, still bounded."""

@@ -20,7 +20,8 @@ from monitor.fanout.wires import Wire
 from monitor.projections.filter import MAX_VALUES, Condition, Filter, matches, to_json
 from monitor.projections.status import IN_FLIGHT
 from monitor.projections.view import Summary
-from monitor.store.base import ListQuery, Reader, Store
+from monitor.store.base import Reader, Store
+from monitor.store.execution_port import ListQuery
 
 MAX_BYTES: Final = 4 << 20
 """Of one snapshot; a list says the rest."""

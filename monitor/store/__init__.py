@@ -1,6 +1,7 @@
 """The store: everything at rest but the journal. Port in `base`, drivers opened by their `open_*` functions."""
 
-from monitor.store.base import Commit, ListQuery, Moved, Page, Reader, Store, Writer
+from monitor.store.base import Commit, Moved, Reader, Store, Writer
+from monitor.store.execution_port import ListQuery, Page
 from monitor.store.memory import MemoryStore
 from monitor.store.sqlite import open_sqlite_store
 

@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.elements import TextClause
 
 from monitor.store import tables
-from monitor.store.base import REDELIVERABLE, AttemptRow, Backlog, DeliveryQuery, DeliveryRow, Replay
+from monitor.store.delivery_port import REDELIVERABLE, AttemptRow, Backlog, DeliveryQuery, DeliveryRow, Replay
 from monitor.store.tables import HELD, LEASED, PENDING
 from monitor.webhooks.delivery import AttemptDetail, DeliveryState, Trigger
 from monitor.webhooks.endpoint import Endpoint

@@ -28,7 +28,7 @@ from sqlalchemy.sql import operators
 from monitor.projections.filter import FIELDS, Condition, Filter
 from monitor.projections.status import STATUSES
 from monitor.store import tables
-from monitor.store.base import ListQuery
+from monitor.store.execution_port import ListQuery
 from monitor.store.searching import MOST_ERRORS, MOST_NODES
 
 COUNTED_ROWS: Final = 10_000

@@ -19,20 +19,9 @@ from monitor.projections.filter import matches
 from monitor.projections.fold import Changes, ExecutionId, Touched
 from monitor.projections.loglines import LogLine, Spot
 from monitor.projections.view import Summary, summary
-from monitor.store.base import (
-    Commit,
-    ListQuery,
-    Moved,
-    OffsetRow,
-    Page,
-    Reader,
-    StoredRelease,
-    Writer,
-    cut_away,
-    journal_mismatch,
-    stored_release,
-)
+from monitor.store.base import Commit, Moved, OffsetRow, Reader, Writer, cut_away, journal_mismatch
 from monitor.store.command_port import CommandRow, CommandSpot
+from monitor.store.execution_port import ListQuery, Page
 from monitor.store.memory_access import AccessTables, MemoryAccess
 from monitor.store.memory_counting import CountingTables, MemoryCounts
 from monitor.store.memory_expiry import MemoryExpiry
@@ -41,6 +30,7 @@ from monitor.store.memory_ledger import LedgerTables, MemoryLedger
 from monitor.store.memory_orders import MemoryOrders, OrderTables
 from monitor.store.memory_quarantine import MemoryQuarantine
 from monitor.store.quarantine_port import HaltRow, Quarantined
+from monitor.store.releases import StoredRelease, stored_release
 from monitor.store.searching import MOST_CHARACTERS, MOST_NAMES, error_text_of, name_text_of
 
 T = TypeVar("T")

@@ -8,8 +8,8 @@ from monitor.events.model import Place
 from monitor.projections.execution import Execution
 from monitor.projections.fold import ExecutionId
 from monitor.projections.view import summary
-from monitor.store.base import StoredRelease, blanked_release
 from monitor.store.expiry import Erasure, Sweep
+from monitor.store.releases import StoredRelease, blanked_release
 
 
 class MemoryExpiry:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from monitor.store.base import REDELIVERABLE, AttemptRow, Backlog, DeliveryQuery, DeliveryRow, Replay
+from monitor.store.delivery_port import REDELIVERABLE, AttemptRow, Backlog, DeliveryQuery, DeliveryRow, Replay
 from monitor.store.ledger import ENDED, RANKS, SHED_FIRST
 from monitor.webhooks.delivery import Claimed, DeliveryState, Outcome, Planned, Trigger
 from monitor.webhooks.endpoint import MOST_IN_FLIGHT, Endpoint

@@ -15,18 +15,15 @@ from monitor.projections.loglines import LogLine, Spot
 from monitor.projections.view import Summary
 from monitor.store import listing, rows, tables
 from monitor.store.access_rows import AccessReads
-from monitor.store.base import (
-    ListQuery,
-    OffsetRow,
-    Page,
-    StoredRelease,
-)
+from monitor.store.base import OffsetRow
 from monitor.store.commands import CommandReads
 from monitor.store.count_queries import CountReads
+from monitor.store.execution_port import ListQuery, Page
 from monitor.store.exports import ExportReads
 from monitor.store.ledger import LedgerReads
 from monitor.store.orders import OrderReads
 from monitor.store.quarantine_rows import QuarantineReads
+from monitor.store.releases import StoredRelease
 from monitor.store.sqlite_expiry import ExpiryReads
 from monitor.store.watch_queries import WatchReads
 

@@ -20,7 +20,7 @@ from monitor.projections.fold import Changes, Release, Touched
 from monitor.projections.loglines import LogLine
 from monitor.projections.statistics import contribution, run_contributions
 from monitor.projections.view import Summary, summary
-from monitor.store.base import StoredRelease, stored_release
+from monitor.store.releases import StoredRelease, stored_release
 from monitor.store.searching import MOST_CHARACTERS, MOST_NAMES, Known, NodeNames, error_text_of, name_text_of
 from monitor.store.tables import LARGE_PAYLOAD_BYTES, SEEN_CHUNK
 

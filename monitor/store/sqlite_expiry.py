@@ -8,9 +8,9 @@ from sqlalchemy import ColumnElement, Connection, and_, func, select, tuple_
 
 from monitor.projections.fold import Changes
 from monitor.store import rows, tables
-from monitor.store.base import blanked_release
 from monitor.store.expiry import Erasure, Sweep
 from monitor.store.kinds import tables_of
+from monitor.store.releases import blanked_release
 
 _E: Final = tables.executions.c
 _T: Final = tables.totals.c

@@ -25,9 +25,10 @@ from monitor.events.types import DERIVED
 from monitor.projections.execution import Execution
 from monitor.projections.fold import FOLD_VERSION, Changes, ExecutionId, Release, Touched, fold, withdraw
 from monitor.store import rows
-from monitor.store.base import Commit, Moved, OffsetRow, StoredRelease, stored_release
+from monitor.store.base import Commit, Moved, OffsetRow
 from monitor.store.kinds import tables_of
 from monitor.store.queries import Queries
+from monitor.store.releases import StoredRelease, stored_release
 from monitor.store.sqlite import check_layout, connect, driver_error, engine_over
 from monitor.store.sqlite_write import SQLiteWriter
 from monitor.store.tables import METADATA, make_tables

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from monitor.projections.filter import parse_json
 from monitor.store import Store
-from monitor.store.base import AttemptRow, DeliveryQuery, DeliveryRow
+from monitor.store.delivery_port import AttemptRow, DeliveryQuery, DeliveryRow
 from monitor.webhooks.delivery import AttemptDetail, Claimed, Outcome, Planned
 from monitor.webhooks.endpoint import Endpoint, Rate, Secret
 from monitor.webhooks.lane import BREAK_AFTER, Lane, after, set_back

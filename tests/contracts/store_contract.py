@@ -22,7 +22,9 @@ from monitor.projections.filter import Filter, matches, parse_json
 from monitor.projections.fold import Changes, ExecutionId, fold
 from monitor.projections.view import Summary, summary
 from monitor.store import Commit, ListQuery, Moved, Page, Reader, Store, Writer
-from monitor.store.base import DeliveryQuery, OffsetRow, Sort
+from monitor.store.base import OffsetRow
+from monitor.store.delivery_port import DeliveryQuery
+from monitor.store.execution_port import Sort
 from monitor.webhooks.delivery import Planned
 from tests.contracts.ledger_contract import NOW_US, SECOND_US, endpoint, planned
 

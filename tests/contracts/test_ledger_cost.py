@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, create_engine, insert
 
-from monitor.store.base import DeliveryQuery
+from monitor.store.delivery_port import DeliveryQuery
 from monitor.store.sqlite_write import SQLiteWriter
 from monitor.store.tables import make_tables, meta
 from monitor.webhooks.lane import Lane

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from monitor.store import Store, open_sqlite_store
-from monitor.store.base import DeliveryQuery, Replay
+from monitor.store.delivery_port import DeliveryQuery, Replay
 from monitor.store.memory import MemoryStore
 from monitor.webhooks.delivery import Claimed
 from tests.contracts.ledger_contract import NOW_US, SECOND_US, endpoint, outcome, planned

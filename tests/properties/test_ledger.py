@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from monitor.store.base import REDELIVERABLE, DeliveryQuery, Replay, Store, Writer
+from monitor.store.base import Store, Writer
+from monitor.store.delivery_port import REDELIVERABLE, DeliveryQuery, Replay
 from monitor.store.memory_ledger import LedgerTables, MemoryLedger
 from monitor.store.sqlite import open_sqlite_store
 from monitor.webhooks.delivery import Answer, Claimed, Planned

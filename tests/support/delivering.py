@@ -15,7 +15,8 @@ from monitor.clock import Clock
 from monitor.deliverer import CONCURRENCY, LEASE_S, Deliverer
 from monitor.errors import StoreUnavailable
 from monitor.projections.fold import Changes
-from monitor.store.base import AttemptRow, Commit, DeliveryQuery, DeliveryRow, Store, Writer
+from monitor.store.base import Commit, Store, Writer
+from monitor.store.delivery_port import AttemptRow, DeliveryQuery, DeliveryRow
 from monitor.telemetry.metrics import Metrics
 from monitor.webhooks.delivery import Planned
 from monitor.webhooks.endpoint import SECRET_PURPOSE, Endpoint

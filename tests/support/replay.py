@@ -12,7 +12,9 @@ from monitor.journal.base import Journal
 from monitor.pipeline import Pipeline
 from monitor.projections.filter import Filter
 from monitor.projections.fold import Release
-from monitor.store.base import DeliveryQuery, ListQuery, Reader, Store, Writer
+from monitor.store.base import Reader, Store, Writer
+from monitor.store.delivery_port import DeliveryQuery
+from monitor.store.execution_port import ListQuery
 from monitor.store.memory import MemoryStore
 from monitor.telemetry.metrics import Metrics
 from monitor.webhooks.endpoint import Endpoint

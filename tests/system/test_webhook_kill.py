@@ -16,7 +16,8 @@ import orjson
 import pytest
 
 from monitor.store import open_sqlite_store
-from monitor.store.base import DeliveryQuery, DeliveryRow, Reader
+from monitor.store.base import Reader
+from monitor.store.delivery_port import DeliveryQuery, DeliveryRow
 from tests.support.dying import POINTS
 from tests.support.receiver import LOOPBACK, Receiver, Request, receiving
 from tests.support.service import Service, eventually

@@ -13,7 +13,8 @@ import pytest
 
 from monitor.clock import SystemClock
 from monitor.store import open_sqlite_store
-from monitor.store.base import DeliveryQuery, Writer
+from monitor.store.base import Writer
+from monitor.store.delivery_port import DeliveryQuery
 from monitor.webhooks.delivery import Planned
 from monitor.webhooks.endpoint import MAX_IN_FLIGHT
 from tests.support.receiver import LOOPBACK, Receiver, answering, hanging, receiving

@@ -16,7 +16,7 @@ from monitor.errors import DataFolderBusy, DataFolderUnusable, JournalMismatch, 
 from monitor.events.model import Entry
 from monitor.executions.wishes import Wish
 from monitor.settings import Settings, read_settings
-from monitor.store.base import DeliveryQuery
+from monitor.store.delivery_port import DeliveryQuery
 from tests.support.contract.checked import CHECKED
 
 

@@ -14,7 +14,8 @@ from monitor.clock import SystemClock
 from monitor.events.codec import format_time
 from monitor.projections.filter import Filter
 from monitor.settings import Settings
-from monitor.store.base import ListQuery, Reader
+from monitor.store.base import Reader
+from monitor.store.execution_port import ListQuery
 from tests.support.clocks import NOON_US
 from tests.support.folders import rows, told
 

@@ -17,7 +17,8 @@ from monitor.janitor import FORGOTTEN_AT_ONCE, HELD_AT_ONCE, REST_S, ROUND_S, Ja
 from monitor.journal import open_sqlite_journal
 from monitor.journal.base import Bounds, Journal
 from monitor.journal.memory import MemoryJournal
-from monitor.store.base import DeliveryQuery, Reader, Store
+from monitor.store.base import Reader, Store
+from monitor.store.delivery_port import DeliveryQuery
 from monitor.store.memory import MemoryStore
 from monitor.store.order_port import JOB_KEEP_S, KEY_KEEP_S, BulkJob, IdempotentRequest
 from monitor.store.sqlite import open_sqlite_store

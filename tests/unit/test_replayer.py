@@ -16,7 +16,7 @@ from monitor.executions.deliveries import Wanted
 from monitor.executions.replays import Progress, Replays
 from monitor.replayer import PORTION, SLOWEST_S, Replayer
 from monitor.store import Store, open_sqlite_store
-from monitor.store.base import DeliveryQuery
+from monitor.store.delivery_port import DeliveryQuery
 from monitor.store.memory import MemoryStore
 from monitor.webhooks.delivery import AttemptDetail, Claimed, Outcome, Planned
 from tests.support.clocks import ManualClock, settle

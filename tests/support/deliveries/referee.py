@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from monitor.store.base import AttemptRow, DeliveryRow
+from monitor.store.delivery_port import AttemptRow, DeliveryRow
 from monitor.webhooks.delivery import Answer, Claimed, Outcome, Planned
 from monitor.webhooks.endpoint import Endpoint
 

@@ -24,7 +24,8 @@ from monitor.access.sealing import Sealer
 from monitor.deliverer import LONGEST_REST_S, MOST_IN_FLIGHT, PATIENCE_S, RECHECK_S, Deliverer
 from monitor.errors import StoreUnavailable
 from monitor.projections.fold import Changes, Release
-from monitor.store.base import Commit, DeliveryQuery, Reader, Store, Writer
+from monitor.store.base import Commit, Reader, Store, Writer
+from monitor.store.delivery_port import DeliveryQuery
 from monitor.telemetry.metrics import Metrics
 from monitor.webhooks.delivery import Answer, Claimed, Outcome, Planned
 from monitor.webhooks.endpoint import SECRET_PURPOSE, Endpoint, Rate, Secret

@@ -12,7 +12,8 @@ from monitor.executions import rehearsal
 from monitor.fanout.replay import Replay
 from monitor.journal.memory import MemoryJournal
 from monitor.store import MemoryStore, open_sqlite_store
-from monitor.store.base import DeliveryQuery, Reader
+from monitor.store.base import Reader
+from monitor.store.delivery_port import DeliveryQuery
 from tests.support.house import House, open_house
 from tests.support.webhook_house import WISH, client_of, failed, register
 

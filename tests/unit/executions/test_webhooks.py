@@ -14,7 +14,7 @@ from monitor.clock import SystemClock
 from monitor.events.codec import format_time
 from monitor.executions import webhooks
 from monitor.store import MemoryStore, open_sqlite_store
-from monitor.store.base import DeliveryQuery, DeliveryRow
+from monitor.store.delivery_port import DeliveryQuery, DeliveryRow
 from monitor.store.ledger import LedgerWrites
 from monitor.store.memory_ledger import MemoryLedger
 from monitor.webhooks.lane import Lane
