@@ -48,6 +48,11 @@ CHECKED: Final[Mapping[str, Any]] = {"response": [check]}
 """For `event_hooks` of a client."""
 
 
+def faults_of(schema: str, document: object) -> list[str]:
+    """What a document has that its schema, one of the contract's components, does not tell."""
+    return [f"{schema}{fault.json_path[1:]}: {fault.message[:500]}" for fault in _shape(schema).iter_errors(document)]
+
+
 async def _check_content(response: httpx.Response, asked: str, at: tuple[str, str, str], content: Json) -> None:
     media_type = response.headers.get("content-type", "").partition(";")[0]
     if not content:
@@ -74,6 +79,12 @@ def _validator(path: str, method: str, status: str) -> jsonschema.Draft202012Val
     answer = _contract()["paths"][path][method]["responses"][status]
     schema = {**answer["content"]["application/json"]["schema"], "components": _contract()["components"]}
     return jsonschema.Draft202012Validator(schema, format_checker=_FORMATS)
+
+
+@cache
+def _shape(schema: str) -> jsonschema.Draft202012Validator:
+    told = {"$ref": f"#/components/schemas/{schema}", "components": _contract()["components"]}
+    return jsonschema.Draft202012Validator(told, format_checker=_FORMATS)
 
 
 _FORMATS: Final = jsonschema.FormatChecker(())

@@ -30,7 +30,7 @@ STATUS: Final = Vocabulary(
     }
 )
 
-NODE_STATUS: Final[Mapping[str, str]] = {**STATUS.words, "skipped": "canceled", "retrying": "running"}
+NODE_STATUS: Final[Mapping[str, str]] = {**STATUS.words, "skipped": "canceled"}
 
 STOPPABLE: Final[Mapping[str, Sequence[str]]] = {
     "queued": ("queued",),

@@ -23,7 +23,7 @@ STATUS: Final = Vocabulary(
     }
 )
 
-NODE_STATUS: Final[Mapping[str, str]] = {**STATUS.words, "skipped": "canceled", "retrying": "waiting"}
+NODE_STATUS: Final[Mapping[str, str]] = {**STATUS.words, "skipped": "canceled"}
 
 END_NAMED: Final[Mapping[str, Literal["finishedAt", "failedAt", "canceledAt"]]] = {
     "success": "finishedAt",

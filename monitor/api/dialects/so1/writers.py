@@ -56,7 +56,7 @@ def brief(row: Summary) -> So1Execution:
     if row.stopped_us is not None and is_final(row.status):
         shown[END_NAMED[status]] = format_time(row.stopped_us)
     if row.duration_us is not None:
-        shown["duration"] = row.duration_us / 1_000_000
+        shown["duration"] = _seconds(row.duration_us)
     return shown
 
 
@@ -82,7 +82,7 @@ def _node(run: NodeRun, labels: Mapping[str, Label]) -> So1Node:
         "nodeName": label.name,
         "nodeType": label.type,
         "status": NODE_STATUS[node.status],
-        "duration": None if node.duration_us is None else node.duration_us / 1_000_000,
+        "duration": None if node.duration_us is None else _seconds(node.duration_us),
         "output": raw(run.output),
     }
     if run.input is not None:
@@ -90,6 +90,10 @@ def _node(run: NodeRun, labels: Mapping[str, Label]) -> So1Node:
     if node.error is not None:
         shown["error"] = _error({**node.error, "nodeId": run.key[0]}, labels)
     return shown
+
+
+def _seconds(duration_us: int) -> float:
+    return duration_us / 1_000_000
 
 
 def log_line(line: LogLine, labels: Mapping[str, Label]) -> So1Line:

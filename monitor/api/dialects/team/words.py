@@ -26,7 +26,7 @@ STATUS: Final = Vocabulary(
     }
 )
 
-NODE_STATUS: Final[Mapping[str, Any]] = {**STATUS.words, "skipped": "CANCELLED", "retrying": "RUNNING"}
+NODE_STATUS: Final[Mapping[str, Any]] = {**STATUS.words, "skipped": "CANCELLED"}
 
 DECISIONS: Final = """\
 A list's `startedAt` and `durationMs` count from when the execution was queued, those of the details from when it
