@@ -15,6 +15,11 @@ from monitor.events.model import Poison, Record
 WINDOW: Final = 10_000
 """Offsets among which records that hold no event are counted."""
 
+UNCOUNTED: Final = ("id_reused", "retention_cut")
+"""Reasons that are no part of a burst. A record whose id another event has is one that intake takes: if it counted,
+everybody who may send events of one team could halt those of all. What retention removed says nothing of who writes.
+"""
+
 
 class BurstLimits(NamedTuple):
     """How many records without an event are no burst yet."""
@@ -55,7 +60,7 @@ def find_burst(
     in_a_row = _tail(undecided, records[0].offset)
     for record in records:
         bad = poison.get(record.offset)
-        if bad is None or record.offset < forgiven:
+        if bad is None or bad.reason in UNCOUNTED or record.offset < forgiven:
             in_a_row = 0
             continue
         in_a_row += 1

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from monitor.events.model import Poison
+from monitor.projections.bursts import UNCOUNTED
 from monitor.store.quarantine_port import (
     EVERYTHING,
-    RETENTION_CUT,
     Decision,
     HaltRow,
     Quarantined,
@@ -34,7 +34,7 @@ class MemoryQuarantine:
 
     def undecided_in(self, partition: int, start: int) -> Sequence[int]:
         rows = (it.row for it in self._quarantine.values() if it.row.decision is None)
-        counted = (row for row in rows if row.partition == partition and row.reason != RETENTION_CUT)
+        counted = (row for row in rows if row.partition == partition and row.reason not in UNCOUNTED)
         return sorted(row.offset for row in counted if row.offset >= start)
 
     def halts(self) -> Mapping[int, HaltRow]:

@@ -96,7 +96,7 @@ class QuarantineReader(Protocol):
 
     def undecided_in(self, partition: int, start: int) -> Sequence[int]:
         """Offsets from `start` on of a partition's records that nobody has decided about, growing; without what
-        retention removed, which says nothing of whoever writes.
+        is no part of a burst.
         """
         ...
 

@@ -8,11 +8,10 @@ from sqlalchemy import Connection, Select, delete, func, insert, select, update
 
 from monitor.errors import Fenced
 from monitor.events.model import Poison
-from monitor.projections.bursts import Halt
+from monitor.projections.bursts import UNCOUNTED, Halt
 from monitor.store import tables
 from monitor.store.quarantine_port import (
     EVERYTHING,
-    RETENTION_CUT,
     Decision,
     HaltRow,
     Quarantined,
@@ -53,7 +52,7 @@ class QuarantineReads:
 
     def undecided_in(self, partition: int, start: int) -> Sequence[int]:
         wanted = select(_Q.offset).where(tables.UNDECIDED, _Q.partition == partition, _Q.offset >= start)
-        return self._connection.scalars(wanted.where(_Q.reason != RETENTION_CUT).order_by(_Q.offset)).all()
+        return self._connection.scalars(wanted.where(_Q.reason.not_in(UNCOUNTED)).order_by(_Q.offset)).all()
 
     def halts(self) -> Mapping[int, HaltRow]:
         found = self._connection.execute(select(tables.halts))
@@ -82,7 +81,7 @@ class QuarantineWrites(QuarantineReads):
         self._connection.execute(update(tables.halts).where(tables.halts.c.partition == partition).values(resumed))
         burst = (tables.UNDECIDED, _Q.partition == partition, _Q.offset >= found.halt.first)
         accepted = {"decision": "accepted", "decided_us": resumed_us, "decided_by": resumed_by}
-        counted = _Q.reason != RETENTION_CUT
+        counted = _Q.reason.not_in(UNCOUNTED)
         return self._connection.execute(update(tables.quarantine).where(*burst, counted).values(accepted)).rowcount
 
     def _halt(self, partition: int, halt: Halt) -> None:
