@@ -8,11 +8,21 @@ from monitor.web.replies import Timestamp
 
 Word = Literal["new", "running", "waiting", "success", "error", "crashed", "canceled"]
 
+Mode = Literal[
+    "cli", "error", "integrated", "internal", "manual", "retry", "trigger", "webhook", "evaluation", "chat", "agent"
+]
+
 
 class N8nError(TypedDict):
     """A refusal."""
 
     message: str
+
+
+class N8nRedactedError(TypedDict):
+    """What is left of an error without what it says."""
+
+    type: str
 
 
 class N8nRun(TypedDict):
@@ -25,9 +35,14 @@ class N8nRun(TypedDict):
     executionIndex: int
     """Its place among the runs of all nodes."""
     executionStatus: str
+    source: list[Any]
+    """Empty: which run led to this one is not told."""
+    hints: list[Any]
+    """Empty, as above."""
     data: NotRequired[dict[str, list[list[Any]]]]
     """Items by output; `main` is the only one that is known here."""
     error: NotRequired[dict[str, Any]]
+    redactedError: NotRequired[N8nRedactedError]
 
 
 class N8nResult(TypedDict):
@@ -37,12 +52,27 @@ class N8nResult(TypedDict):
     """By the node's name: every run, in order."""
     lastNodeExecuted: NotRequired[str]
     error: NotRequired[dict[str, Any]]
+    redactedError: NotRequired[N8nRedactedError]
+
+
+class N8nStack(TypedDict):
+    """What its engine would go on from: its engine has that, so all of it is empty."""
+
+    contextData: dict[str, Any]
+    nodeExecutionStack: list[Any]
+    metadata: dict[str, Any]
+    waitingExecution: dict[str, Any]
+    waitingExecutionSource: dict[str, Any]
 
 
 class N8nData(TypedDict):
     """The data of an execution."""
 
+    version: Literal[1]
+    """Of this shape, as n8n counts."""
+    startData: dict[str, Any]
     resultData: N8nResult
+    executionData: N8nStack
     moreRuns: NotRequired[int]
     """How many were left out, since they were too many or too large."""
 
@@ -61,16 +91,19 @@ class N8nExecution(TypedDict):
     workflowId: str
     workflowName: str | None
     status: Word
-    mode: str
+    mode: Mode
     finished: bool
     """Whether it succeeded."""
     createdAt: Timestamp
     startedAt: Timestamp | None
     stoppedAt: Timestamp | None
+    deletedAt: None
+    """What was deleted is not shown any more."""
     waitTill: Timestamp | None
-    """Until when it waits, where it says so."""
+    """Until when it waits, the year 3000 where nobody said; null unless it waits."""
     retryOf: str | None
     retrySuccessId: str | None
+    workflowVersionId: str | None
     annotation: N8nAnnotation
     data: NotRequired[N8nData]
 

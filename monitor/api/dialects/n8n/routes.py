@@ -36,6 +36,7 @@ from monitor.api.dialects.n8n.readers import (
     filter_of,
     noted,
 )
+from monitor.api.dialects.n8n.stopping import stopped_of
 from monitor.api.dialects.n8n.words import FACE
 from monitor.api.dialects.n8n.writers import data, execution, number, reply, tags
 from monitor.errors import (
@@ -53,7 +54,6 @@ from monitor.errors import (
     TooManyWaiting,
     WorkflowNotFound,
 )
-from monitor.executions.bulk import MOST_EXECUTIONS, Wanted
 from monitor.executions.commands import START_WAIT_S
 from monitor.executions.reads import Asked, Found
 from monitor.executions.waiting import STARTED, Commanded
@@ -62,9 +62,6 @@ from monitor.web.cursors import After, cursor_token, open_cursor
 from monitor.web.documents import read_array, read_document
 from monitor.web.operations import Answer, Operation
 from monitor.web.params import CURSOR
-
-STOP_WAIT_S: Final = 20.0
-"""How long an answer waits until every execution was asked to stop; what is left goes on without it."""
 
 _STARTS: Final = (NoEngine, CommandRefused, EngineUnavailable, TooManyWaiting)
 _AT: Final = "/api/v1/executions"
@@ -243,12 +240,17 @@ class _N8n:
         return reply(_commanded(done))
 
     async def stop_nested(self, request: Request, who: Principal) -> Response:
-        """How many executions were stopped, of those that the filter finds: up to 1000 at once, the newest first."""
-        return await self._stop_many(who, (await read_document(request, N8nStopMany)).filter)
+        """How many executions have stopped, of those that the filter finds: all of them are asked to, the newest first.
+
+        The answer comes after 20 seconds at the latest, and counts those that had ended by then; the others may follow.
+        """
+        asked = (await read_document(request, N8nStopMany)).filter
+        return reply({"stopped": await stopped_of(self.desk, who, asked)})
 
     async def stop_flat(self, request: Request, who: Principal) -> Response:
         """The same, as the real API spells it."""
-        return await self._stop_many(who, await read_document(request, N8nFlatFilter))
+        asked = await read_document(request, N8nFlatFilter)
+        return reply({"stopped": await stopped_of(self.desk, who, asked)})
 
     async def retry(self, request: Request, who: Principal) -> Response:
         """An execution of its own that repeats one that failed, was stopped or crashed."""
@@ -270,8 +272,9 @@ class _N8n:
         """An execution as it was, which is no more."""
         id_ = request.path_params["id"]
         found, _ = await self.desk.reads.execution(who, id_, None, with_data=False, with_lines=False)
+        good = await self.desk.lookups.made_good(who, [id_])
         await self.desk.changes.delete(who, id_)
-        return reply(execution(found.summary))
+        return reply(execution(found.summary, good.get(id_)))
 
     async def annotate(self, request: Request, who: Principal) -> Response:
         """The execution with what was noted: what is left out stays as it was."""
@@ -310,13 +313,6 @@ class _N8n:
         row = await self.desk.changes.annotate(who, id_, said)
         good = await self.desk.lookups.made_good(who, [id_])
         return reply(execution(row, good.get(id_)))
-
-    async def _stop_many(self, who: Principal, asked: N8nFlatFilter) -> Response:
-        wanted = Wanted(asked.question(), None, MOST_EXECUTIONS)
-        preview = await self.desk.bulk.preview(who, "stop", wanted)
-        started = await self.desk.bulk.start(who, "stop", wanted, preview.token, force=False)
-        ended = await self.desk.bulk.settled(who, started.job.id, STOP_WAIT_S)
-        return reply({"stopped": sum(item.outcome in ("done", "accepted") for item in ended.items)})
 
 
 def _commanded(done: Commanded) -> N8nExecution:

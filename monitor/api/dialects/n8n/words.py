@@ -1,17 +1,20 @@
 """Tables of words: what everything is called there."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, get_args
 
-from monitor.api.dialects.n8n.documents import (
-    N8nError,
-)
+from monitor.api.dialects.n8n.documents import Mode, N8nError
 from monitor.errors import (
+    CannotCancelExecution,
     CannotDeleteExecution,
     CannotRetryExecution,
+    ExecutionNotFound,
     InvalidBulk,
+    InvalidCursor,
     InvalidFilter,
+    MethodNotAllowed,
     MonitorError,
+    NotFound,
 )
 from monitor.web.faces import Face, Refusal
 from monitor.web.vocabulary import Vocabulary
@@ -40,28 +43,42 @@ STOPPABLE: Final[Mapping[str, Sequence[str]]] = {
 }
 """The words of the filter of stopMany, which are not those of lists."""
 
-MODES: Final[Mapping[str, str]] = {"scheduled": "trigger", "schedule": "trigger", "cron": "trigger"}
-"""Where ours is another word; the others are the same."""
+MODES: Final[frozenset[Mode]] = frozenset(get_args(Mode))
+"""What is not among them, such as `schedule` or `api`, is shown as `trigger`."""
+
+FOR_EVER: Final = "3000-01-01T00:00:00.000Z"
+"""Until when an execution waits that waits for somebody, not for a time."""
 
 DECISIONS: Final = """\
 The document's filter leaves out `new` and `crashed`, which exist, and its stopMany says `queued` for `new`: all are
 taken. `unknown`, which the real API takes, finds nothing: there is no such status here.
 The document numbers executions `exec_123`, its pull request `1`: an id is a number only where it is made of digits.
-`stoppedAt` is null until the end, as in the document; the real API also sets it while an execution waits.
-A retry answers once the new execution has started, as in the document; the real API answers when it has ended.
+One status at a time, as the real API has it; a list shows running executions too, which the real one hides there.
+`limit` is from 1 on, and means 250 where it is more; the real API answers 0 with everything there is.
+A parameter that nobody knows is refused, since a misspelt filter would find everything; the real API passes it over.
+A body that is no JSON is 400; the real API answers 500.
+`differences` lists what is left between the real API's answers and these.
 """
 
 _TEXTS: Final[Mapping[str, str]] = {
-    "EXECUTION_NOT_FOUND": "Execution not found",
-    "CANNOT_DELETE_EXECUTION": "Cannot delete a running execution",
+    ExecutionNotFound.code: "Execution not found",
+    CannotDeleteExecution.code: "Cannot delete a running execution",
+    CannotCancelExecution.code: "Only running or waiting executions can be stopped and {executionId} is currently {is}",
+    InvalidCursor.code: "An invalid cursor was provided",
+    MethodNotAllowed.code: "{method} method not allowed",
+    NotFound.code: "not found",
 }
+"""As the document has it, else as the real API answers: clients compare texts where there are no codes."""
+
 _STILL_RUNS: Final = "Cannot retry a running or waiting execution"
 
 
 def _words(refusal: Refusal) -> Mapping[str, Any]:
-    if refusal.code == CannotRetryExecution.code and refusal.details.get("status") in STATUS.statuses(*STOPPABLE):
+    status = refusal.details.get("status")
+    if refusal.code == CannotRetryExecution.code and status in STATUS.statuses(*STOPPABLE):
         return {"message": _STILL_RUNS}
-    return {"message": _TEXTS.get(refusal.code, refusal.message)}
+    told = {"executionId": "it", "method": "this", **refusal.details, "is": STATUS.words.get(status or "", "not")}
+    return {"message": _TEXTS.get(refusal.code, "{message}").format(**told, message=refusal.message)}
 
 
 _STATUSES: Final[Mapping[type[MonitorError], int]] = {CannotDeleteExecution: 400, InvalidFilter: 400, InvalidBulk: 400}

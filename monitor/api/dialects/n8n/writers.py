@@ -1,18 +1,20 @@
 """Writers: executions become documents."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from starlette.responses import Response
 
 from monitor.api.dialects.n8n.documents import (
+    Mode,
     N8nData,
     N8nExecution,
+    N8nResult,
     N8nRun,
     N8nTag,
 )
-from monitor.api.dialects.n8n.words import MODES, NODE_STATUS, STATUS
+from monitor.api.dialects.n8n.words import FOR_EVER, MODES, NODE_STATUS, STATUS
 from monitor.events.codec import format_time
 from monitor.executions.reads import Data, NodeRun
 from monitor.projections.members import moment_us
@@ -20,25 +22,43 @@ from monitor.projections.status import is_final
 from monitor.projections.view import Summary
 from monitor.web.replies import json_reply
 
+_REDACTED: Final = {"json": {}, "redaction": {"redacted": True, "reason": "user_requested"}}
+
 
 def execution(row: Summary, retried_by: str | None = None) -> N8nExecution:
     """An execution; `retried_by` is its first retry that succeeded."""
-    until_us = moment_us((row.waiting or {}).get("until"))
     return {
         "id": row.id,
         "workflowId": row.workflow_id,
         "workflowName": row.workflow_name,
         "status": STATUS[row.status],  # type: ignore[typeddict-item]
-        "mode": MODES.get(row.mode or "", row.mode or "trigger"),
+        "mode": _mode(row),
         "finished": row.status == "success",
         "createdAt": format_time(row.created_us),
         "startedAt": _time(row.started_us),
         "stoppedAt": _time(row.stopped_us) if is_final(row.status) else None,
-        "waitTill": _time(until_us),
+        "deletedAt": None,
+        "waitTill": _wait_till(row),
         "retryOf": row.retry_of,
         "retrySuccessId": retried_by,
+        "workflowVersionId": None if row.workflow_version is None else str(row.workflow_version),
         "annotation": {"tags": row.tags, "vote": (row.annotation or {}).get("vote")},
     }
+
+
+def _mode(row: Summary) -> Mode:
+    if row.mode is None and row.retry_of is not None:
+        return "retry"
+    if row.mode is None and row.parent is not None:
+        return "integrated"
+    said = row.mode or row.trigger_type
+    return next((mode for mode in MODES if mode == said), "trigger")
+
+
+def _wait_till(row: Summary) -> str | None:
+    if row.status != "waiting":
+        return None
+    return _time(moment_us((row.waiting or {}).get("until"))) or FOR_EVER
 
 
 def data(found: Data, error: Mapping[str, Any] | None, *, redacted: bool) -> N8nData:
@@ -48,11 +68,22 @@ def data(found: Data, error: Mapping[str, Any] | None, *, redacted: bool) -> N8n
     for index, run in enumerate(found.nodes):
         name = last = (run.node.label[2] if run.node.label else "") or run.key[0]
         by_name.setdefault(name, []).append(_run(run, index, redacted=redacted))
-    shown: N8nData = {"resultData": {"runData": by_name}}
+    shown: N8nData = {
+        "version": 1,
+        "startData": {},
+        "resultData": {"runData": by_name},
+        "executionData": {
+            "contextData": {},
+            "nodeExecutionStack": [],
+            "metadata": {},
+            "waitingExecution": {},
+            "waitingExecutionSource": {},
+        },
+    }
     if last:
         shown["resultData"]["lastNodeExecuted"] = last
     if error is not None:
-        shown["resultData"]["error"] = dict(error)
+        _put_error(shown["resultData"], error, redacted=redacted)
     if found.more_nodes:
         shown["moreRuns"] = found.more_nodes
     return shown
@@ -71,13 +102,22 @@ def _run(run: NodeRun, index: int, *, redacted: bool) -> N8nRun:
         "executionTime": None if duration_us is None else round(duration_us / 1000),
         "executionIndex": index,
         "executionStatus": NODE_STATUS[node.status],
+        "source": [],
+        "hints": [],
     }
     if run.output is not None:
         items = _items(run.output)
-        shown["data"] = {"main": [[{"json": {}} for _ in items] if redacted else items]}
+        shown["data"] = {"main": [[_REDACTED for _ in items] if redacted else items]}
     if node.error is not None:
-        shown["error"] = dict(node.error)
+        _put_error(shown, node.error, redacted=redacted)
     return shown
+
+
+def _put_error(shown: N8nRun | N8nResult, error: Mapping[str, Any], *, redacted: bool) -> None:
+    if redacted:
+        shown["redactedError"] = {"type": str(error.get("type") or "Error")}
+    else:
+        shown["error"] = dict(error)
 
 
 def _items(payload: bytes) -> list[Any]:
