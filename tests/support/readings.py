@@ -50,6 +50,16 @@ WORDS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
 """By dialect, the statuses behind each word; nodes may also have been skipped."""
 
 
+MODES: Final = {
+    *("cli", "error", "integrated", "internal", "manual", "retry", "trigger", "webhook"),
+    *("evaluation", "chat", "agent"),
+}
+"""Those of n8n."""
+
+FOR_EVER: Final = "3000-01-01T00:00:00.000Z"
+"""So n8n says that an execution waits for somebody."""
+
+
 class _Reader:
     def __init__(self, kept: Kept) -> None:
         self._kept = kept
@@ -176,7 +186,7 @@ def n8n_read(documents: Mapping[str, Json]) -> Json:
         "created": _us(shown["createdAt"]),
         "started": _us(shown["startedAt"]),
         "stopped": _us(shown["stoppedAt"]),
-        "waits until": _us(shown["waitTill"]),
+        "waits until": None if shown["waitTill"] == FOR_EVER else _us(shown["waitTill"]),
         "notes": (shown["annotation"]["tags"], shown["annotation"]["vote"]),
         "error": result.get("error"),
         "nodes": [
@@ -199,12 +209,12 @@ def n8n_meant(kept: Kept) -> Json:
     return {
         "id": row.id,
         "workflow": (row.workflow_id, row.workflow_name),
-        "mode": row.mode or "trigger",
+        "mode": _n8n_mode(row),
         "retries": (row.retry_of, "exec_9"),
         "created": row.created_us,
         "started": row.started_us,
         "stopped": row.stopped_us if row.status in FINAL else None,
-        "waits until": moment_us((row.waiting or {}).get("until")),
+        "waits until": moment_us((row.waiting or {}).get("until")) if row.status == "waiting" else None,
         "notes": (row.tags, (row.annotation or {}).get("vote")),
         "error": row.error,
         "nodes": [
@@ -218,6 +228,13 @@ def n8n_meant(kept: Kept) -> Json:
             for run in data.nodes
         ],
     }
+
+
+def _n8n_mode(row: Summary) -> str:
+    if row.mode is None and (row.retry_of is not None or row.parent is not None):
+        return "integrated" if row.retry_of is None else "retry"
+    said = row.mode or row.trigger_type
+    return said if said in MODES else "trigger"
 
 
 # --- team ------------------------------------------------------------------------------------------------------------
