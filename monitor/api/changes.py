@@ -11,7 +11,7 @@ from starlette.responses import Response
 from monitor.access.principal import Principal
 from monitor.errors import CannotDeleteExecution, ExecutionNotFound, PositionNotReached
 from monitor.executions.changes import Changes
-from monitor.executions.reads import Found
+from monitor.executions.contents import Found
 from monitor.web import native
 from monitor.web.documents import Document, read_document
 from monitor.web.native_answers import Execution

@@ -14,8 +14,9 @@ from monitor.access.principal import Principal
 from monitor.access.sealing import Sealer
 from monitor.errors import ExecutionNotFound, HistoryGone, InvalidRequest, NotFound, TooLarge
 from monitor.events.position import Position
+from monitor.executions.contents import NodeRun
 from monitor.executions.lines import AskedLines
-from monitor.executions.reads import NodeRun, Reads
+from monitor.executions.reads import Reads
 from monitor.executions.reveals import Reveals
 from monitor.projections.loglines import LEVELS, Spot
 from monitor.web import native

@@ -28,7 +28,8 @@ from monitor.errors import (
 from monitor.events.codec import parse_time_us
 from monitor.events.position import Position
 from monitor.executions.history import History
-from monitor.executions.reads import Asked, Listed, Reads
+from monitor.executions.pages import Listed
+from monitor.executions.reads import Asked, Reads
 from monitor.projections.filter import parse_query
 from monitor.store.execution_port import Sort
 from monitor.web import native

@@ -14,7 +14,8 @@ from monitor.access.sealing import Sealer
 from monitor.errors import ExecutionNotFound, InvalidCursor
 from monitor.events.codec import format_time
 from monitor.executions.lineage import lineage
-from monitor.executions.reads import Listed, Reads
+from monitor.executions.pages import Listed
+from monitor.executions.reads import Reads
 from monitor.projections.view import Summary
 from monitor.web.cursors import After, FullPagination, open_turn, turn_token
 from monitor.web.operations import Answer, Operation

@@ -12,7 +12,7 @@ from monitor.engines.base import Engine
 from monitor.engines.demo import DemoEngine
 from monitor.engines.kafka import open_kafka_engine
 from monitor.executions.audit import Audit
-from monitor.executions.reads import Found
+from monitor.executions.contents import Found
 from monitor.fanout.feed import Limits
 from monitor.fanout.hub import Hub
 from monitor.fanout.replay import Replay

@@ -18,7 +18,7 @@ from monitor.errors import Unavailable
 from monitor.executions.export_files import ExportFiles, FileCut
 from monitor.executions.export_jobs import Bounds, ended
 from monitor.executions.exports import PAGE_ROWS, Once, RowForm
-from monitor.executions.reads import list_page, more_of
+from monitor.executions.pages import list_page, more_of
 from monitor.projections.filter import parse_json
 from monitor.store.base import Reader, Store
 from monitor.store.execution_port import ListQuery

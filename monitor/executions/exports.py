@@ -11,7 +11,9 @@ from typing import Final, NamedTuple, Protocol
 
 from monitor.access.principal import Principal
 from monitor.events.position import Position
-from monitor.executions.reads import Asked, Found, Listed, Reads
+from monitor.executions.contents import Found
+from monitor.executions.pages import Listed
+from monitor.executions.reads import Asked, Reads
 
 PAGE_ROWS: Final = 500
 """Read at once: some 20 ms of one thread. With payloads a page ends earlier, by their size."""

@@ -14,18 +14,10 @@ from monitor.access.principal import Principal
 from monitor.errors import ExecutionNotFound, HistoryGone, InvalidCursor, InvalidPosition, TooLarge
 from monitor.events.model import Event, Place, Record
 from monitor.events.position import Position, beginning
+from monitor.executions.contents import MAX_NODES_INLINE, MAX_PAGE_BYTES, Contents, Found, data_of
 from monitor.executions.finding import find_execution
 from monitor.executions.lines import lines_for
-from monitor.executions.reads import (
-    FIRST_LINES,
-    MAX_NODES_INLINE,
-    MAX_PAGE_BYTES,
-    Contents,
-    Found,
-    Reading,
-    Reads,
-    data_of,
-)
+from monitor.executions.reads import FIRST_LINES, Reading, Reads
 from monitor.journal.base import Journal
 from monitor.projections.execution import Execution, Node, NodeKey
 from monitor.projections.fold import fold

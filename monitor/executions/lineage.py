@@ -10,7 +10,8 @@ from monitor.access.principal import Principal
 from monitor.errors import ExecutionNotFound
 from monitor.events.position import Position
 from monitor.executions.finding import find_execution
-from monitor.executions.reads import Listed, Reading, Reads, list_page
+from monitor.executions.pages import Listed, list_page
+from monitor.executions.reads import Reading, Reads
 from monitor.projections.filter import Condition, Filter
 from monitor.projections.status import STATUSES
 from monitor.projections.view import Summary

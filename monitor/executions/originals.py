@@ -6,8 +6,8 @@ What is stored is masked; a workflow that ran with `***` for its password would 
 from monitor.access.masking import shows_masks
 from monitor.access.principal import Principal
 from monitor.errors import CannotRetryExecution, HistoryGone, TooLarge
+from monitor.executions.contents import Contents
 from monitor.executions.history import History
-from monitor.executions.reads import Contents
 
 _INPUT = "input"
 

@@ -13,8 +13,9 @@ from monitor.errors import ClientError, InsufficientPermissions
 from monitor.events.model import MAX_ID_CHARACTERS, Place
 from monitor.events.position import Position
 from monitor.executions.audit import Audit
+from monitor.executions.contents import MAX_DATA_BYTES, Contents, Data, NodeRuns, data_of, runs_of
 from monitor.executions.history import History, Passage
-from monitor.executions.reads import MAX_DATA_BYTES, Contents, Data, NodeRuns, Reading, data_of, runs_of
+from monitor.executions.reads import Reading
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from monitor.errors import TooLarge
-from monitor.executions.reads import MAX_PAGE_BYTES, NodeRun
+from monitor.executions.contents import MAX_PAGE_BYTES, NodeRun
 from monitor.web.csv_cells import csv_line
 from monitor.web.native import node_name
 

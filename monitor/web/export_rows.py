@@ -8,8 +8,8 @@ import msgspec
 
 from monitor.errors import InvalidRequest
 from monitor.events.codec import format_time
+from monitor.executions.contents import Found
 from monitor.executions.exports import RowForm
-from monitor.executions.reads import Found
 from monitor.store.export_port import ExportAsked, ExportFormat
 from monitor.web import native
 from monitor.web.csv_cells import csv_line

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar, cast
 import msgspec
 
 from monitor.events.codec import format_time
-from monitor.executions.reads import Data, Found, NodeRun, NodeRuns
+from monitor.executions.contents import Data, Found, NodeRun, NodeRuns
 from monitor.projections.execution import Node, NodeKey, Progress
 from monitor.projections.loglines import LogLine
 from monitor.projections.members import moment_us, number, strings, text, whole

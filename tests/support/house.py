@@ -16,9 +16,10 @@ from monitor.api import data, executions, exports, history, ingest, lineage, ope
 from monitor.clock import Clock, SystemClock
 from monitor.events.position import beginning
 from monitor.executions.audit import Audit
+from monitor.executions.contents import Found
 from monitor.executions.exports import Exports
 from monitor.executions.history import History
-from monitor.executions.reads import Found, Reads
+from monitor.executions.reads import Reads
 from monitor.executions.reveals import Reveals
 from monitor.executions.statistics import Statistics
 from monitor.fanout.hub import Hub

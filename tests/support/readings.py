@@ -12,8 +12,8 @@ import msgspec
 
 from monitor.api.dialects import n8n, so1, team
 from monitor.events.codec import parse_time_us
+from monitor.executions.contents import Data, Found, NodeRun, data_of
 from monitor.executions.lookups import Label
-from monitor.executions.reads import Data, Found, NodeRun, data_of
 from monitor.projections.execution import Node, NodeKey
 from monitor.projections.members import moment_us
 from monitor.projections.status import FINAL, IN_FLIGHT

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from monitor.executions import reads
+from monitor.executions import contents, reads
 from monitor.web import data_csv
 from tests.support.house import House, open_house
 
@@ -138,7 +138,7 @@ async def test_earlier_runs_are_counted_when_they_are_too_many(
 ) -> None:
     """The latest ones are listed, and any can be asked for."""
     await house.tell(*LOOP)
-    monkeypatch.setattr(reads, "MAX_RUNS", 3)
+    monkeypatch.setattr(contents, "MAX_RUNS", 3)
     shown = (await client.get(f"{BASE}/nodes/a/data?iteration=0&attempt=1")).json()
     assert ([run["iteration"] for run in shown["runs"]], shown["earlierRuns"]) == ([0, 1, 10], 1)
     assert shown["output"] == ["0.1"]

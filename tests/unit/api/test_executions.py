@@ -10,7 +10,7 @@ import pytest
 
 from monitor.access.positions import position_token
 from monitor.events.position import Position
-from monitor.executions import reads
+from monitor.executions import pages, reads
 from monitor.store import MemoryStore, open_sqlite_store
 from tests.support.house import JSON, SEALER, House, open_house
 
@@ -160,7 +160,7 @@ async def test_pages_with_data_end_early_rather_than_grow(
     house: House, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Beyond the ceiling of a page the rest comes with the next one."""
-    monkeypatch.setattr(reads, "MAX_PAGE_BYTES", 1000)
+    monkeypatch.setattr(pages, "MAX_PAGE_BYTES", 1000)
     await house.tell(*[started(number, type="execution.progress", data={"inputData": "x" * 600}) for number in (5, 6)])
     answer = (await client.get("/v1/executions?include=data&limit=5")).json()
     assert [row["id"] for row in answer["data"]] == ["exec_6", "exec_5"]

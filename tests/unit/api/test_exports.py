@@ -13,8 +13,10 @@ import pytest
 
 from monitor.access.principal import Principal
 from monitor.events.position import Position
+from monitor.executions.contents import Found
 from monitor.executions.exports import PAGE_ROWS, Exports
-from monitor.executions.reads import Asked, Found, Listed, Reading, Reads
+from monitor.executions.pages import Listed
+from monitor.executions.reads import Asked, Reading, Reads
 from monitor.projections.filter import Filter
 from monitor.store import MemoryStore, open_sqlite_store
 from monitor.web.export_rows import COLUMNS

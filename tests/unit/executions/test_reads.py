@@ -6,7 +6,7 @@ import pytest
 
 from monitor.access.principal import Principal
 from monitor.errors import PositionNotReached
-from monitor.executions import reads
+from monitor.executions import contents, reads
 from monitor.executions.lines import AskedLines
 from monitor.executions.reads import Reads
 from tests.support.house import House, open_house
@@ -57,7 +57,7 @@ async def test_data_ends_where_one_answer_is_full(
     """However much an execution carried, an answer holds some of it, and says how many nodes it leaves out."""
     monkeypatch.setattr(reads, "MAX_DATA_BYTES", most_bytes)
     monkeypatch.setattr(reads, "MAX_PAGE_BYTES", most_bytes)
-    monkeypatch.setattr(reads, "_NODES_AT_ONCE", 2)
+    monkeypatch.setattr(contents, "_NODES_AT_ONCE", 2)
     await house.tell(*[node(number, outputData=[number]) for number in range(5)])
     whole = (await desk.data(WHO, "exec_1", None)).value
     inline = (await desk.execution(WHO, "exec_1", None, with_data=True, with_lines=False)).value.data

@@ -55,7 +55,8 @@ from monitor.errors import (
     WorkflowNotFound,
 )
 from monitor.executions.commands import START_WAIT_S
-from monitor.executions.reads import Asked, Found
+from monitor.executions.contents import Found
+from monitor.executions.reads import Asked
 from monitor.executions.waiting import STARTED, Commanded
 from monitor.web.auth import permit
 from monitor.web.cursors import After, cursor_token, open_cursor

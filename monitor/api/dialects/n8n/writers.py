@@ -16,7 +16,7 @@ from monitor.api.dialects.n8n.documents import (
 )
 from monitor.api.dialects.n8n.words import FOR_EVER, MODES, NODE_STATUS, STATUS
 from monitor.events.codec import format_time
-from monitor.executions.reads import Data, NodeRun
+from monitor.executions.contents import Data, NodeRun
 from monitor.projections.members import moment_us
 from monitor.projections.status import is_final
 from monitor.projections.view import Summary

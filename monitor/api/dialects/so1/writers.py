@@ -14,8 +14,8 @@ from monitor.api.dialects.so1.documents import (
 )
 from monitor.api.dialects.so1.words import END_NAMED, NODE_STATUS, STATUS
 from monitor.events.codec import format_time
+from monitor.executions.contents import Found, NodeRun
 from monitor.executions.lookups import Label
-from monitor.executions.reads import Found, NodeRun
 from monitor.projections.loglines import LogLine
 from monitor.projections.status import IN_FLIGHT, is_final
 from monitor.projections.view import Summary

@@ -35,7 +35,8 @@ from monitor.errors import (
     TooManyWaiting,
 )
 from monitor.events.codec import format_time
-from monitor.executions.reads import Asked, without_payloads
+from monitor.executions.contents import without_payloads
+from monitor.executions.reads import Asked
 from monitor.projections.filter import Condition, Filter
 from monitor.web.operations import Answer, Operation
 from monitor.web.replies import json_reply

@@ -13,8 +13,8 @@ from monitor.api.dialects.team.documents import (
 )
 from monitor.api.dialects.team.words import CSV_COLUMNS, NODE_EXECUTIONS, NODE_STATUS, STATUS
 from monitor.events.codec import format_time
+from monitor.executions.contents import Found, NodeRun
 from monitor.executions.exports import Export
-from monitor.executions.reads import Found, NodeRun
 from monitor.projections.execution import Node, NodeKey
 from monitor.projections.view import Summary
 from monitor.web.csv_cells import csv_line
