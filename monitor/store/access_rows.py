@@ -9,12 +9,12 @@ from sqlalchemy import Connection, Row, delete, func, insert, or_, select, updat
 
 from monitor.access.audit import AuditEntry, AuditQuery
 from monitor.access.tokens import Token
-from monitor.store import tables
+from monitor.store import access_tables, tables
 from monitor.store.access import EndedSession, FoundToken, Ticket
 
-_A: Final = tables.audit.c
-_K: Final = tables.tickets.c
-_T: Final = tables.tokens.c
+_A: Final = access_tables.audit.c
+_K: Final = access_tables.tickets.c
+_T: Final = access_tables.tokens.c
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode_token: Final = msgspec.msgpack.Decoder(Token).decode
@@ -52,7 +52,9 @@ class AccessReads:
         return [_token(row) for row in self._connection.execute(wanted)]
 
     def token_count(self, team: str) -> int:
-        return self._connection.scalars(select(func.count()).select_from(tables.tokens).where(_T.team == team)).one()
+        return self._connection.scalars(
+            select(func.count()).select_from(access_tables.tokens).where(_T.team == team)
+        ).one()
 
     def audit(self, query: AuditQuery, limit: int) -> Sequence[AuditEntry]:
         wanted = select(_A.key, _A.body).where(_A.team == query.team).order_by(_A.key.desc()).limit(limit)
@@ -69,24 +71,26 @@ class AccessWrites(AccessReads):
 
     def add_token(self, token: Token) -> Token:
         row = {"id": token.id, "team": token.team, "body": _encode(token), "changed": self._next_version()}
-        key = self._connection.scalars(insert(tables.tokens).values(row).returning(_T.key)).one()
+        key = self._connection.scalars(insert(access_tables.tokens).values(row).returning(_T.key)).one()
         return replace(token, key=key)
 
     def update_token(self, token: Token) -> None:
         changed = {"body": _encode(token), "changed": self._next_version()}
-        self._connection.execute(update(tables.tokens).where(_T.key == token.key).values(changed))
+        self._connection.execute(update(access_tables.tokens).where(_T.key == token.key).values(changed))
 
     def note_used(self, used: Mapping[str, int]) -> None:
         for token_id, at_us in used.items():
             is_news = or_(_T.last_used_us.is_(None), _T.last_used_us < at_us)
-            noted = update(tables.tokens).where(_T.id == token_id, is_news).values(last_used_us=at_us)
+            noted = update(access_tables.tokens).where(_T.id == token_id, is_news).values(last_used_us=at_us)
             self._connection.execute(noted)
 
     def add_ticket(self, ticket: Ticket) -> None:
-        self._connection.execute(insert(tables.tickets).values(ticket._asdict()))
+        self._connection.execute(insert(access_tables.tickets).values(ticket._asdict()))
 
     def take_ticket(self, digest: bytes) -> Ticket | None:
-        taken = delete(tables.tickets).where(_K.digest == digest).returning(_K.digest, _K.token_id, _K.expires_us)
+        taken = (
+            delete(access_tables.tickets).where(_K.digest == digest).returning(_K.digest, _K.token_id, _K.expires_us)
+        )
         found = self._connection.execute(taken).one_or_none()
         return None if found is None else Ticket(*found)
 
@@ -97,11 +101,11 @@ class AccessWrites(AccessReads):
             self._next_version()
 
     def forget_tickets(self, before_us: int) -> None:
-        self._connection.execute(delete(tables.tickets).where(_K.expires_us < before_us))
+        self._connection.execute(delete(access_tables.tickets).where(_K.expires_us < before_us))
 
     def note(self, entry: AuditEntry) -> None:
         row = {name: getattr(entry, name) for name in ("team", "action", "principal", "object")}
-        self._connection.execute(insert(tables.audit).values(**row, body=_encode(entry)))
+        self._connection.execute(insert(access_tables.audit).values(**row, body=_encode(entry)))
 
     def _next_version(self) -> int:
         version = tables.meta.c.tokens_version

@@ -9,7 +9,7 @@ from monitor.projections.fingerprint import ErrorKind
 from monitor.projections.statistics import BY_DAY, BY_ERROR, BY_HOUR, BY_TRIGGER, BY_WORKFLOW, Amount, Cell, RunCell
 from monitor.projections.tally import Moment, NodeRuns, Row, Sum, Tally, tally
 from monitor.store import count_statements as statements
-from monitor.store import tables
+from monitor.store import count_tables
 from monitor.store.count_statements import shape, values
 from monitor.store.counting import Sought
 
@@ -20,13 +20,17 @@ class CountReads:
     _connection: Connection
 
     def statistics(self, team: str) -> Mapping[Cell, Amount]:
-        columns = tables.statistics.c
-        found = self._connection.execute(select(tables.statistics).where(columns.team == team, columns.count != 0))
+        columns = count_tables.statistics.c
+        found = self._connection.execute(
+            select(count_tables.statistics).where(columns.team == team, columns.count != 0)
+        )
         return {Cell(*row[:-2]): (row[-2], row[-1]) for row in found}
 
     def run_statistics(self, team: str) -> Mapping[RunCell, Amount]:
-        columns = tables.run_statistics.c
-        found = self._connection.execute(select(tables.run_statistics).where(columns.team == team, columns.count != 0))
+        columns = count_tables.run_statistics.c
+        found = self._connection.execute(
+            select(count_tables.run_statistics).where(columns.team == team, columns.count != 0)
+        )
         return {RunCell(*row[:-2]): (row[-2], row[-1]) for row in found}
 
     def counted(self, sought: Sought) -> Tally:

@@ -37,7 +37,7 @@ from monitor.projections.statistics import (
     NO_DURATION,
     spans,
 )
-from monitor.store import tables
+from monitor.store import count_tables, tables
 from monitor.store.counting import Sought
 
 _SOUGHT_HOURS: Final = 2_000
@@ -88,7 +88,7 @@ def moments(of: Shape) -> Select[Any]:
     """(at, status, ended, known, sum of durations, least, greatest) of each unit of time and status."""
     if of.grains:
         # Spans hold other times each, and each is added up in the order of the table, which spares a sort.
-        rollups = tables.rollups.c
+        rollups = count_tables.rollups.c
         by = (rollups.at, rollups.key, rollups.status)
         parts = (_moment(at, rollups).where(*here).group_by(*by) for at, here in _spans_of(of))
         return select(union_all(*parts).subquery())
@@ -130,7 +130,7 @@ def ended(tests: frozenset[str]) -> Select[Any]:
 @cache
 def in_flight(tests: frozenset[str]) -> Select[Any]:
     """(status, count) of what has not ended."""
-    columns = tables.statistics.c
+    columns = count_tables.statistics.c
     here = (columns.team == bindparam("team"), columns.hour == IN_FLIGHT_HOUR, columns.count != 0)
     asked = select(columns.status, func.sum(columns.count)).where(*here, *_tests(tests, columns))
     return asked.group_by(columns.status)
@@ -139,22 +139,22 @@ def in_flight(tests: frozenset[str]) -> Select[Any]:
 @cache
 def nodes(of: Shape) -> Select[Any]:
     """(workflow, node, status, bucket, count, sum of durations), those of a node side by side."""
-    columns = tables.run_statistics.c
+    columns = count_tables.run_statistics.c
     key = (columns.workflow_id, columns.node_id, columns.status, columns.bucket)
     asked = select(*key, func.sum(columns.count), func.sum(columns.total_us)).where(*_hours(of, columns))
     return asked.group_by(*key).order_by(*key)
 
 
-WORKFLOW_NAMES: Final = select(tables.workflow_names.c.workflow_id, tables.workflow_names.c.name).where(
-    tables.workflow_names.c.team == bindparam("team"),
-    tables.workflow_names.c.workflow_id.in_(bindparam("workflow_ids", expanding=True)),
+WORKFLOW_NAMES: Final = select(count_tables.workflow_names.c.workflow_id, count_tables.workflow_names.c.name).where(
+    count_tables.workflow_names.c.team == bindparam("team"),
+    count_tables.workflow_names.c.workflow_id.in_(bindparam("workflow_ids", expanding=True)),
 )
 
 ERROR_KINDS: Final = select(
-    tables.error_kinds.c.fingerprint, tables.error_kinds.c.type, tables.error_kinds.c.pattern
+    count_tables.error_kinds.c.fingerprint, count_tables.error_kinds.c.type, count_tables.error_kinds.c.pattern
 ).where(
-    tables.error_kinds.c.team == bindparam("team"),
-    tables.error_kinds.c.fingerprint.in_(bindparam("fingerprints", expanding=True)),
+    count_tables.error_kinds.c.team == bindparam("team"),
+    count_tables.error_kinds.c.fingerprint.in_(bindparam("fingerprints", expanding=True)),
 )
 
 
@@ -178,7 +178,7 @@ def _piece(of: Shape) -> Select[Any]:
 
 
 def _rollups(of: Shape) -> Select[Any]:
-    columns = tables.rollups.c
+    columns = count_tables.rollups.c
     told = (columns.key, columns.status, columns.bucket, columns.count, columns.total_us)
     parts = [select(at.label("at"), *told).where(*here) for at, here in _spans_of(of)]
     return parts[0] if len(parts) == 1 else select(union_all(*parts).subquery())
@@ -186,7 +186,7 @@ def _rollups(of: Shape) -> Select[Any]:
 
 def _spans_of(of: Shape) -> Iterator[tuple[ColumnElement[int], Sequence[ColumnElement[bool]]]]:
     """The time of a rollup, in hours, and what rollups of the span are found by."""
-    columns = tables.rollups.c
+    columns = count_tables.rollups.c
     for place, grain in enumerate(of.grains):
         within = (columns.at >= bindparam(f"start{place}"), columns.at < bindparam(f"end{place}"))
         here = (columns.team == bindparam("team"), columns.facet == of.facet, columns.grain == grain, *within)
@@ -195,13 +195,13 @@ def _spans_of(of: Shape) -> Iterator[tuple[ColumnElement[int], Sequence[ColumnEl
 
 
 def _cells(of: Shape) -> Select[Any]:
-    columns = tables.statistics.c
+    columns = count_tables.statistics.c
     keys = {ALL: literal(""), BY_WORKFLOW: columns.workflow_id, BY_TRIGGER: columns.trigger, BY_ERROR: columns.error}
     return _rows(columns, keys[of.facet]).where(*_hours(of, columns))
 
 
 def _run_cells(of: Shape) -> Select[Any]:
-    columns = tables.run_statistics.c
+    columns = count_tables.run_statistics.c
     nothing: ColumnElement[str] = literal("")
     keys = {ALL: nothing, BY_WORKFLOW: columns.workflow_id, BY_TRIGGER: nothing, BY_ERROR: columns.error}
     return _rows(columns, keys[of.facet]).where(*_hours(of, columns))

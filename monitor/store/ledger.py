@@ -29,19 +29,19 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.elements import TextClause
 
-from monitor.store import tables
+from monitor.store import delivery_tables, tables
 from monitor.store.delivery_port import REDELIVERABLE, AttemptRow, Backlog, DeliveryQuery, DeliveryRow, Replay
-from monitor.store.tables import HELD, LEASED, PENDING
+from monitor.store.delivery_tables import HELD, LEASED, PENDING
 from monitor.webhooks.delivery import AttemptDetail, DeliveryState, Trigger
 from monitor.webhooks.endpoint import Endpoint
 from monitor.webhooks.lane import Lane, set_back
 
-_A: Final = tables.attempts.c
-_B: Final = tables.delivery_bodies.c
-_D: Final = tables.deliveries.c
-_E: Final = tables.endpoints.c
-_L: Final = tables.lanes.c
-_R: Final = tables.replays.c
+_A: Final = delivery_tables.attempts.c
+_B: Final = delivery_tables.delivery_bodies.c
+_D: Final = delivery_tables.deliveries.c
+_E: Final = delivery_tables.endpoints.c
+_L: Final = delivery_tables.lanes.c
+_R: Final = delivery_tables.replays.c
 
 LARGEST_IN: Final = 5_000
 """Values in one statement; SQLite as distributed takes 32,766."""
@@ -76,7 +76,9 @@ class LedgerReads:
         return [keyed(key, body) for key, body in self._connection.execute(wanted)]
 
     def endpoint_count(self, team: str) -> int:
-        return self._connection.scalars(select(func.count()).select_from(tables.endpoints).where(_E.team == team)).one()
+        return self._connection.scalars(
+            select(func.count()).select_from(delivery_tables.endpoints).where(_E.team == team)
+        ).one()
 
     def endpoint(self, team: str, endpoint_id: str) -> Endpoint | None:
         wanted = select(_E.key, _E.body).where(_E.team == team, _E.id == endpoint_id)
@@ -96,7 +98,7 @@ class LedgerReads:
         return [DeliveryRow(*row) for row in found]
 
     def delivery_count(self, query: DeliveryQuery) -> int:
-        wanted = select(func.count()).select_from(tables.deliveries).where(*_tests(query))
+        wanted = select(func.count()).select_from(delivery_tables.deliveries).where(*_tests(query))
         return self._connection.scalars(wanted).one()
 
     def delivery(self, team: str, delivery_id: str) -> DeliveryRow | None:
@@ -106,7 +108,7 @@ class LedgerReads:
     def attempts(self, delivery_id: str) -> Sequence[AttemptRow]:
         wanted = (
             select(_A.n, _A.trigger, _A.started_us, _A.finished_us, _A.status, _A.error, _A.answer, _A.detail)
-            .join_from(tables.attempts, tables.deliveries, _A.delivery_key == _D.key)
+            .join_from(delivery_tables.attempts, delivery_tables.deliveries, _A.delivery_key == _D.key)
             .where(_D.id == delivery_id)
             .order_by(_A.n)
         )
@@ -116,7 +118,7 @@ class LedgerReads:
         of = () if endpoint_key is None else (_D.endpoint_key == endpoint_key,)
 
         def count(*tests: ColumnElement[bool] | TextClause) -> int:
-            wanted = select(func.count()).select_from(tables.deliveries).where(*tests, *of)
+            wanted = select(func.count()).select_from(delivery_tables.deliveries).where(*tests, *of)
             return self._connection.scalars(wanted).one()
 
         # Every pending one has a rank: naming it leads to the index of those that are due, past all that have ended.
@@ -170,26 +172,30 @@ class LedgerWrites(LedgerReads, ABC):
 
     def add_endpoint(self, endpoint: Endpoint) -> Endpoint:
         row = {"id": endpoint.id, "team": endpoint.team, "body": encode(endpoint)}
-        key = self._connection.scalars(insert(tables.endpoints).values(row).returning(_E.key)).one()
-        self._connection.execute(insert(tables.lanes).values(endpoint_key=key, look_us=None, body=encode(Lane())))
+        key = self._connection.scalars(insert(delivery_tables.endpoints).values(row).returning(_E.key)).one()
+        self._connection.execute(
+            insert(delivery_tables.lanes).values(endpoint_key=key, look_us=None, body=encode(Lane()))
+        )
         self._raise_version()
         return msgspec.structs.replace(endpoint, key=key)
 
     def update_endpoint(self, endpoint: Endpoint) -> None:
-        self._connection.execute(update(tables.endpoints).where(_E.key == endpoint.key).values(body=encode(endpoint)))
+        self._connection.execute(
+            update(delivery_tables.endpoints).where(_E.key == endpoint.key).values(body=encode(endpoint))
+        )
         self.look([endpoint.key], 0)
         self._raise_version()
 
     def remove_endpoint(self, team: str, endpoint_id: str) -> int | None:
-        gone = delete(tables.endpoints).where(_E.team == team, _E.id == endpoint_id).returning(_E.key)
+        gone = delete(delivery_tables.endpoints).where(_E.team == team, _E.id == endpoint_id).returning(_E.key)
         key = self._connection.scalars(gone).one_or_none()
         if key is None:
             return None
-        self._connection.execute(delete(tables.lanes).where(_L.endpoint_key == key))
+        self._connection.execute(delete(delivery_tables.lanes).where(_L.endpoint_key == key))
         count = 0
         # Each by the index of its own: together they would be looked for among all that has ended.
         for is_owed in ((PENDING, _D.rank.in_(RANKS)), (LEASED,), (HELD, _D.state == "held")):
-            cancelled = update(tables.deliveries).where(_D.endpoint_key == key, *is_owed)
+            cancelled = update(delivery_tables.deliveries).where(_D.endpoint_key == key, *is_owed)
             cancelled = cancelled.values(state="cancelled", reason="removed", **_NOTHING_DUE)
             count += self._connection.execute(cancelled).rowcount
         self._raise_version()
@@ -270,9 +276,9 @@ class LedgerWrites(LedgerReads, ABC):
             "body": encode(replay),
         }
         if replay.key:
-            self._connection.execute(update(tables.replays).where(_R.key == replay.key).values(row))
+            self._connection.execute(update(delivery_tables.replays).where(_R.key == replay.key).values(row))
             return replay
-        key = self._connection.scalars(insert(tables.replays).values(row).returning(_R.key)).one()
+        key = self._connection.scalars(insert(delivery_tables.replays).values(row).returning(_R.key)).one()
         return msgspec.structs.replace(replay, key=key)
 
     def forget_deliveries(self, before_us: int, after_key: int, limit: int) -> tuple[int, int]:
@@ -281,10 +287,10 @@ class LedgerWrites(LedgerReads, ABC):
         # The latest one stays: its key tells which comes next, and none is given twice.
         latest = self._connection.scalars(select(func.max(_D.key))).one()
         gone = [row for row in found if row.planned_us < before_us and row.state in ENDED and row.key != latest]
-        self._delete(tables.deliveries, _D.key, [row.key for row in gone])
-        self._delete(tables.attempts, _A.delivery_key, [row.key for row in gone])
+        self._delete(delivery_tables.deliveries, _D.key, [row.key for row in gone])
+        self._delete(delivery_tables.attempts, _A.delivery_key, [row.key for row in gone])
         orphans = ~exists().where(_D.body_key == _B.key)
-        self._delete(tables.delivery_bodies, _B.key, sorted({row.body_key for row in gone}), orphans)
+        self._delete(delivery_tables.delivery_bodies, _B.key, sorted({row.body_key for row in gone}), orphans)
         # Deliveries are planned in order of their keys: behind one that is young enough all are.
         is_end = len(found) < limit or found[-1].planned_us >= before_us
         return len(gone), 0 if is_end else found[-1].key
@@ -296,7 +302,7 @@ class LedgerWrites(LedgerReads, ABC):
     # The clock
 
     def set_back(self, by_us: int) -> None:
-        deliveries, lanes = update(tables.deliveries), update(tables.lanes)
+        deliveries, lanes = update(delivery_tables.deliveries), update(delivery_tables.lanes)
         earlier: dict[str, Any] = {"due_us": _D.due_us - by_us, "lease_until_us": _D.lease_until_us - by_us}
         for is_open in (PENDING, LEASED):
             self._connection.execute(deliveries.where(is_open).values(earlier))
@@ -312,7 +318,7 @@ class LedgerWrites(LedgerReads, ABC):
         """Change those of `keys` that pass; returns the endpoint and the order of each."""
         moved: list[tuple[int, str | None]] = []
         for some in _portions(keys):
-            change = update(tables.deliveries).where(_D.key.in_(some), test).values(values)
+            change = update(delivery_tables.deliveries).where(_D.key.in_(some), test).values(values)
             found = self._connection.execute(change.returning(_D.endpoint_key, _D.order_key))
             moved += [(row.endpoint_key, row.order_key) for row in found]
         return moved
@@ -387,7 +393,9 @@ def _replay(key: int, body: bytes) -> Replay:
 
 
 def _rows() -> Select[Any]:
-    return select(*_DELIVERY).join_from(tables.deliveries, tables.delivery_bodies, _D.body_key == _B.key)
+    return select(*_DELIVERY).join_from(
+        delivery_tables.deliveries, delivery_tables.delivery_bodies, _D.body_key == _B.key
+    )
 
 
 def _tests(query: DeliveryQuery) -> list[ColumnElement[bool]]:

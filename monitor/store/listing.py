@@ -27,7 +27,7 @@ from sqlalchemy.sql import operators
 
 from monitor.projections.filter import FIELDS, Condition, Filter
 from monitor.projections.status import STATUSES
-from monitor.store import tables
+from monitor.store import count_tables, tables
 from monitor.store.execution_port import ListQuery
 from monitor.store.searching import MOST_ERRORS, MOST_NODES
 
@@ -81,7 +81,7 @@ def _is_rolled_up(query: ListQuery, found: Conditions) -> bool:
 
 def _count(query: ListQuery, found: Conditions) -> Select[tuple[int]]:
     if _is_rolled_up(query, found):
-        columns = tables.totals.c
+        columns = count_tables.totals.c
         matching = (_condition(test, columns[FIELDS[test.field].attribute]) for test in query.filter.tests)
         return select(func.coalesce(func.sum(columns.count), 0)).where(columns.team == query.team, *matching)
     some = select(literal(1)).where(*_listed(query), *found, *_plain(query.filter)).limit(_most_counted(query) + 1)

@@ -6,12 +6,12 @@ from typing import Final
 import msgspec
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
-from monitor.store import tables
+from monitor.store import order_tables
 from monitor.store.order_port import BulkItem, BulkJob, IdempotentRequest
 
-_I: Final = tables.idempotent_requests.c
-_J: Final = tables.bulk_jobs.c
-_T: Final = tables.bulk_items.c
+_I: Final = order_tables.idempotent_requests.c
+_J: Final = order_tables.bulk_jobs.c
+_T: Final = order_tables.bulk_items.c
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode_job: Final = msgspec.msgpack.Decoder(BulkJob).decode
@@ -24,12 +24,12 @@ class OrderReads:
     _connection: Connection
 
     def idempotent_request(self, team: str, principal: str, key: str) -> IdempotentRequest | None:
-        wanted = select(tables.idempotent_requests).where(*_is(team, principal, key))
+        wanted = select(order_tables.idempotent_requests).where(*_is(team, principal, key))
         found = self._connection.execute(wanted).one_or_none()
         return None if found is None else IdempotentRequest(*found)
 
     def idempotent_requests(self, team: str) -> int:
-        counted = select(func.count()).select_from(tables.idempotent_requests).where(_I.team == team)
+        counted = select(func.count()).select_from(order_tables.idempotent_requests).where(_I.team == team)
         return int(self._connection.scalar(counted) or 0)
 
     def bulk_job(self, team: str, job_id: str) -> BulkJob | None:
@@ -37,7 +37,7 @@ class OrderReads:
         return None if found is None else _job(*found)
 
     def running_bulk_jobs(self) -> Sequence[BulkJob]:
-        wanted = select(_J.key, _J.body).where(tables.RUNNING_BULK).order_by(_J.key)
+        wanted = select(_J.key, _J.body).where(order_tables.RUNNING_BULK).order_by(_J.key)
         return [_job(*row) for row in self._connection.execute(wanted)]
 
     def bulk_items(self, job_key: int) -> Sequence[BulkItem]:
@@ -50,10 +50,10 @@ class OrderWrites(OrderReads):
 
     def put_idempotent_request(self, request: IdempotentRequest) -> None:
         self._drop_idempotent_request(request.team, request.principal, request.key)
-        self._connection.execute(insert(tables.idempotent_requests).values(request._asdict()))
+        self._connection.execute(insert(order_tables.idempotent_requests).values(request._asdict()))
 
     def _drop_idempotent_request(self, team: str, principal: str, key: str) -> None:
-        self._connection.execute(delete(tables.idempotent_requests).where(*_is(team, principal, key)))
+        self._connection.execute(delete(order_tables.idempotent_requests).where(*_is(team, principal, key)))
 
     def forget_idempotent_requests(self, before_us: int, limit: int) -> int:
         old = select(_I.team, _I.principal, _I.key).where(_I.created_us < before_us).order_by(_I.created_us)
@@ -64,20 +64,22 @@ class OrderWrites(OrderReads):
 
     def add_bulk_job(self, job: BulkJob, execution_ids: Sequence[str]) -> BulkJob:
         row = {"id": job.id, "team": job.team, "created_us": job.created_us, "running": 1, "body": _encode(job)}
-        key = self._connection.scalars(insert(tables.bulk_jobs).values(row).returning(_J.key)).one()
+        key = self._connection.scalars(insert(order_tables.bulk_jobs).values(row).returning(_J.key)).one()
         items = [
             {"job_key": key, "place": place, "body": _encode(BulkItem(id_))} for place, id_ in enumerate(execution_ids)
         ]
         if items:
-            self._connection.execute(insert(tables.bulk_items), items)
+            self._connection.execute(insert(order_tables.bulk_items), items)
         return msgspec.structs.replace(job, key=key)
 
     def put_bulk_item(self, job_key: int, place: int, item: BulkItem) -> None:
-        its = update(tables.bulk_items).where(_T.job_key == job_key, _T.place == place)
+        its = update(order_tables.bulk_items).where(_T.job_key == job_key, _T.place == place)
         self._connection.execute(its.values(body=_encode(item)))
 
     def finish_bulk_job(self, job: BulkJob) -> None:
-        self._connection.execute(update(tables.bulk_jobs).where(_J.key == job.key).values(running=0, body=_encode(job)))
+        self._connection.execute(
+            update(order_tables.bulk_jobs).where(_J.key == job.key).values(running=0, body=_encode(job))
+        )
 
     def forget_bulk_jobs(self, before_us: int, limit: int) -> int:
         old = select(_J.key).where(_J.running == 0, _J.created_us < before_us)
@@ -85,10 +87,10 @@ class OrderWrites(OrderReads):
         if key is None:
             return 0
         some = select(_T.place).where(_T.job_key == key).order_by(_T.place).limit(limit)
-        gone = delete(tables.bulk_items).where(_T.job_key == key, _T.place.in_(some))
+        gone = delete(order_tables.bulk_items).where(_T.job_key == key, _T.place.in_(some))
         if count := self._connection.execute(gone).rowcount:
             return count
-        return self._connection.execute(delete(tables.bulk_jobs).where(_J.key == key)).rowcount
+        return self._connection.execute(delete(order_tables.bulk_jobs).where(_J.key == key)).rowcount
 
 
 def _is(team: str, principal: str, key: str) -> tuple[ColumnElement[bool], ...]:

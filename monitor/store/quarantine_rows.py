@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Select, delete, func, insert, select, update
 from monitor.errors import Fenced
 from monitor.events.model import Poison
 from monitor.projections.bursts import UNCOUNTED, Halt
-from monitor.store import tables
+from monitor.store import quarantine_tables, tables
 from monitor.store.quarantine_port import (
     EVERYTHING,
     Decision,
@@ -19,7 +19,7 @@ from monitor.store.quarantine_port import (
     QuarantineRow,
 )
 
-_Q: Final = tables.quarantine.c
+_Q: Final = quarantine_tables.quarantine.c
 
 _ROW: Final = (
     *(_Q.id, _Q.team, _Q.partition, _Q.offset, _Q.stored_us, _Q.reason, _Q.field, _Q.message),
@@ -47,15 +47,15 @@ class QuarantineReads:
         return Quarantined(QuarantineRow(*row), key, value, _headers.decode(headers))
 
     def undecided(self) -> int:
-        wanted = select(func.count()).select_from(tables.quarantine).where(tables.UNDECIDED)
+        wanted = select(func.count()).select_from(quarantine_tables.quarantine).where(quarantine_tables.UNDECIDED)
         return self._connection.scalars(wanted).one()
 
     def undecided_in(self, partition: int, start: int) -> Sequence[int]:
-        wanted = select(_Q.offset).where(tables.UNDECIDED, _Q.partition == partition, _Q.offset >= start)
+        wanted = select(_Q.offset).where(quarantine_tables.UNDECIDED, _Q.partition == partition, _Q.offset >= start)
         return self._connection.scalars(wanted.where(_Q.reason.not_in(UNCOUNTED)).order_by(_Q.offset)).all()
 
     def halts(self) -> Mapping[int, HaltRow]:
-        found = self._connection.execute(select(tables.halts))
+        found = self._connection.execute(select(quarantine_tables.halts))
         return {partition: HaltRow(Halt(*row[:5]), *row[5:]) for partition, *row in found}
 
 
@@ -64,25 +64,29 @@ class QuarantineWrites(QuarantineReads):
 
     def decide(self, id_: int, decision: Decision, decided_us: int, decided_by: str) -> None:
         decided = {"decision": decision, "decided_us": decided_us, "decided_by": decided_by}
-        self._connection.execute(update(tables.quarantine).where(_Q.id == id_).values(decided))
+        self._connection.execute(update(quarantine_tables.quarantine).where(_Q.id == id_).values(decided))
 
     def _add_quarantine(self, poison: Iterable[Poison]) -> None:
         values = [_values(bad) for bad in poison]
         if values:
             halts = self.halts()
             decided = [row | _decided_already(halts.get(row["partition"]), row["offset"]) for row in values]
-            self._connection.execute(insert(tables.quarantine), decided)
+            self._connection.execute(insert(quarantine_tables.quarantine), decided)
 
     def resume(self, partition: int, until: int, resumed_us: int, resumed_by: str) -> int:
         found = self.halts().get(partition)
         if found is None or not found.stands:
             return 0
         resumed = {"until": until, "resumed_us": resumed_us, "resumed_by": resumed_by}
-        self._connection.execute(update(tables.halts).where(tables.halts.c.partition == partition).values(resumed))
-        burst = (tables.UNDECIDED, _Q.partition == partition, _Q.offset >= found.halt.first)
+        self._connection.execute(
+            update(quarantine_tables.halts).where(quarantine_tables.halts.c.partition == partition).values(resumed)
+        )
+        burst = (quarantine_tables.UNDECIDED, _Q.partition == partition, _Q.offset >= found.halt.first)
         accepted = {"decision": "accepted", "decided_us": resumed_us, "decided_by": resumed_by}
         counted = _Q.reason.not_in(UNCOUNTED)
-        return self._connection.execute(update(tables.quarantine).where(*burst, counted).values(accepted)).rowcount
+        return self._connection.execute(
+            update(quarantine_tables.quarantine).where(*burst, counted).values(accepted)
+        ).rowcount
 
     def _halt(self, partition: int, halt: Halt) -> None:
         """Beside the move to where it stands. Raises Fenced where the partition does not stand there."""
@@ -90,8 +94,10 @@ class QuarantineWrites(QuarantineReads):
         standing = select(offsets.next).where(offsets.partition == partition)
         if self._connection.scalars(standing).one() != halt.offset:
             raise Fenced(f"partition {partition} does not stand at {halt.offset}")
-        self._connection.execute(delete(tables.halts).where(tables.halts.c.partition == partition))
-        self._connection.execute(insert(tables.halts).values(partition=partition, **halt._asdict()))
+        self._connection.execute(
+            delete(quarantine_tables.halts).where(quarantine_tables.halts.c.partition == partition)
+        )
+        self._connection.execute(insert(quarantine_tables.halts).values(partition=partition, **halt._asdict()))
 
 
 def _fitting(query: QuarantineQuery) -> Select[Any]:
@@ -103,7 +109,7 @@ def _fitting(query: QuarantineQuery) -> Select[Any]:
         if said is not None:
             wanted = wanted.where(column == said)
     if query.is_decided is not None:
-        wanted = wanted.where(_Q.decision.is_not(None) if query.is_decided else tables.UNDECIDED)
+        wanted = wanted.where(_Q.decision.is_not(None) if query.is_decided else quarantine_tables.UNDECIDED)
     if query.since_us is not None:
         wanted = wanted.where(_Q.stored_us >= query.since_us)
     if query.until_us is not None:

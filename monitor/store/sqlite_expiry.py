@@ -7,13 +7,13 @@ from typing import Final
 from sqlalchemy import ColumnElement, Connection, and_, func, select, tuple_
 
 from monitor.projections.fold import Changes
-from monitor.store import rows, tables
+from monitor.store import count_tables, rows, tables
 from monitor.store.expiry import Erasure, Sweep
 from monitor.store.kinds import tables_of
 from monitor.store.releases import blanked_release
 
 _E: Final = tables.executions.c
-_T: Final = tables.totals.c
+_T: Final = count_tables.totals.c
 _X: Final = tables.erasures.c
 
 _TOMBSTONES: Final = """
