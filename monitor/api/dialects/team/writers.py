@@ -1,6 +1,7 @@
 """Writers: executions become documents."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 from uuid import uuid5
 
@@ -146,14 +147,25 @@ async def csv_of(export: Export) -> AsyncIterator[bytes]:
     """An export with a line for each node execution."""
     yield csv_line(CSV_COLUMNS)
     async for rows in export.pages:
-        yield b"".join(csv_line(cells) for row in rows for cells in csv_rows(row))
+        yield await asyncio.to_thread(_lines, rows)
 
 
 async def json_of(export: Export) -> AsyncIterator[bytes]:
     """An export with the node executions inside their executions."""
     joint = b"["
     async for rows in export.pages:
-        for row in rows:
-            yield joint + msgspec.json.encode(exported(row))
+        if rows:
+            yield joint + await asyncio.to_thread(_objects, rows)
             joint = b",\n"
     yield b"[]" if joint == b"[" else b"]"
+
+
+# Pages of ten thousand node executions: a tenth of a second, in which the event loop would do nothing else.
+
+
+def _lines(rows: Iterable[Found]) -> bytes:
+    return b"".join(csv_line(cells) for row in rows for cells in csv_rows(row))
+
+
+def _objects(rows: Iterable[Found]) -> bytes:
+    return b",\n".join(msgspec.json.encode(exported(row)) for row in rows)
