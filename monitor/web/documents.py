@@ -64,6 +64,8 @@ class Document(BaseModel):
         field = cls.model_fields[info.field_name or ""]
         if said is None and not field.is_required():
             return field.get_default(call_default_factory=True)
+        if field.annotation is Any:  # a payload, which is passed on as it is
+            return said
         return [_whole(item) for item in said] if isinstance(said, list) else _whole(said)
 
 

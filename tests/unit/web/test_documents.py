@@ -50,6 +50,13 @@ async def test_null_and_absence_are_the_default() -> None:
     assert (await read(b"", is_optional=True)) == Outer()
 
 
+@pytest.mark.parametrize("payload", ["2.0", "1e308", "[2.0, 1e308]"])
+async def test_numbers_of_a_payload_stay_as_they_are(payload: str) -> None:
+    """Whole numbers of our own members are taken however they are spelled; a payload is somebody else's."""
+    found = await read(b'{"widths": [2.0], "anything": %s}' % payload.encode())
+    assert (repr(found.widths), repr(found.anything)) == ("[2]", repr(json.loads(payload)))
+
+
 @pytest.mark.parametrize(
     ("body", "kind", "field", "sentence"),
     [
