@@ -56,6 +56,14 @@ CLOCK_READINGS = {"now", "utcnow", "today"}
 
 DRIVERS = {"aiokafka", "psycopg", "aiohttp"}
 
+TRANSLATORS = "monitor.api.dialects"
+DESK = f"{TRANSLATORS}.desk"
+TRANSLATED_TO = (
+    *("monitor.web", "monitor.executions", "monitor.projections", "monitor.events", "monitor.errors"),
+    "monitor.access.principal",
+)
+"""What dialects may use: the desk and its words, and what says how requests and answers look."""
+
 
 def is_pure(module: str) -> bool:
     """Whether the module is one that only decides."""
@@ -75,6 +83,19 @@ def impurities(modules: Modules) -> list[str]:
     return found
 
 
+def doings(modules: Modules) -> list[str]:
+    """What dialects reach for beside the desk, as sentences: they translate, and do nothing themselves."""
+    found = []
+    for module, tree in modules.items():
+        if module.startswith(f"{TRANSLATORS}.") and module != DESK:
+            names = imported_by(tree)
+            drawn_in = [name for name in names if name.split(".")[0] in IMPURE_ROOTS - {"starlette", "http"}]
+            drawn_in += [name for name in ours(names, modules) if not _is_translating(name)]
+            found += [f"{module} imports {name}" for name in sorted(drawn_in)]
+            found += [f"{module} reads a clock: {reading}" for reading in _clock_readings(tree)]
+    return found
+
+
 def drivers_at_load(modules: Modules) -> list[str]:
     """Modules that cannot be loaded without a driver, as sentences."""
     return [
@@ -87,6 +108,10 @@ def drivers_at_load(modules: Modules) -> list[str]:
 
 def _is_harmless(module: str) -> bool:
     return is_pure(module) or module in {"monitor", "monitor.errors"}
+
+
+def _is_translating(module: str) -> bool:
+    return any(module == room or module.startswith(f"{room}.") for room in (*TRANSLATED_TO, TRANSLATORS))
 
 
 def _clock_readings(tree: ast.AST) -> list[str]:
@@ -103,6 +128,11 @@ def _clock_readings(tree: ast.AST) -> list[str]:
 def test_pure_rooms_reach_for_nothing() -> None:
     """A pure room imports nothing that acts, also not by way of another room of ours."""
     assert impurities(read_modules()) == []
+
+
+def test_dialects_translate_and_do_nothing() -> None:
+    """They reach for no store, journal, hub, loop, clock or chance: the desk does what they ask."""
+    assert doings(read_modules()) == []
 
 
 def test_drivers_load_in_their_openers_only() -> None:
@@ -122,6 +152,26 @@ def test_impurities_are_found() -> None:
         "monitor.events.codec imports monitor.clock",
         "monitor.events.codec imports os.path",
         "monitor.fanout.ring reads a clock: datetime.datetime.now",
+    ]
+
+
+def test_doings_are_found() -> None:
+    """A dialect that asks the store, or waits, or looks at the clock by itself is seen."""
+    modules = {
+        "monitor.store.base": ast.parse(""),
+        "monitor.web.replies": ast.parse(""),
+        "monitor.api.dialects.desk": ast.parse("from monitor.clock import Clock"),
+        "monitor.api.dialects.so1.routes": ast.parse(
+            "from asyncio import sleep\nfrom monitor.web import replies\nfrom starlette.requests import Request"
+        ),
+        "monitor.api.dialects.team.readers": ast.parse(
+            "def f():\n  from monitor.store.base import ListQuery\n  return datetime.now()"
+        ),
+    }
+    assert doings(modules) == [
+        "monitor.api.dialects.so1.routes imports asyncio.sleep",
+        "monitor.api.dialects.team.readers imports monitor.store.base",
+        "monitor.api.dialects.team.readers reads a clock: datetime.now",
     ]
 
 
