@@ -1,0 +1,78 @@
+"""The arguments of commands that keep a service: its folder, topics and copies. Each is done in a module of its own."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from monitor.cli.options import (
+    AsJson,
+)
+
+
+def rebuild(
+    *,
+    check: Annotated[bool, typer.Option("--check", help="Compare only; the store stays as it is.")] = False,
+    rate: Annotated[float | None, typer.Option(min=1, help="Records a second at most.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Build the store of a stopped service anew from its journal: settings, webhooks and what is owed to them stay.
+
+    The store of before stays beside it as store.db.before-rebuild. With --check exits 1 when the two differ.
+    """
+    from monitor.cli.rebuild import rebuild_store
+    from monitor.settings import read_settings
+
+    raise typer.Exit(asyncio.run(rebuild_store(read_settings(), check=check, rate=rate, as_json=as_json)))
+
+
+def topics(
+    *,
+    check: Annotated[bool, typer.Option("--check", help="Make nothing; fail where one is missing.")] = False,
+    partitions: Annotated[int, typer.Option(min=1, help="Of a topic that is made.")] = 12,
+    replication: Annotated[
+        int | None, typer.Option(min=1, help="Of a topic that is made; without it three, or one for each broker.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make the Kafka topics of MONITOR_JOURNAL and MONITOR_COMMANDS where they are missing, and show them."""
+    from monitor.cli.topics import show_topics
+    from monitor.settings import read_settings
+
+    made = show_topics(read_settings(), not check, partitions, replication, as_json=as_json)
+    asyncio.run(made)
+
+
+def backup(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="An empty folder, or one to be made.")],
+    *,
+    with_key: Annotated[
+        bool, typer.Option("--with-key", help="The key as well, with which the copy opens every secret.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Copy journal and store as they stand at one moment, beside a running service."""
+    from monitor.cli.backup import back_up_folder
+    from monitor.settings import read_settings
+
+    raise typer.Exit(asyncio.run(back_up_folder(read_settings(), folder, with_key=with_key, as_json=as_json)))
+
+
+def restore(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="What `monitor backup` made.")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Put a backup into an empty data folder; then start the service on it."""
+    from monitor.cli.backup import restore_folder
+    from monitor.settings import read_settings
+
+    raise typer.Exit(asyncio.run(restore_folder(read_settings(), folder, as_json=as_json)))
+
+
+def doctor(*, as_json: AsJson = False) -> None:
+    """Look over installation, settings, data folder, journal and store; name a cure for what is wrong."""
+    from monitor.cli.doctor import examine
+
+    raise typer.Exit(asyncio.run(examine(as_json=as_json)))
