@@ -63,6 +63,8 @@ TRANSLATED_TO = (
     "monitor.access.principal",
 )
 """What dialects may use: the desk and its words, and what says how requests and answers look."""
+WORDING = {"starlette", "http"}
+"""Roots that dialects need for requests and statuses. Of asyncio they have a thread to write long documents in."""
 
 
 def is_pure(module: str) -> bool:
@@ -89,8 +91,9 @@ def doings(modules: Modules) -> list[str]:
     for module, tree in modules.items():
         if module.startswith(f"{TRANSLATORS}.") and module != DESK:
             names = imported_by(tree)
-            drawn_in = [name for name in names if name.split(".")[0] in IMPURE_ROOTS - {"starlette", "http"}]
+            drawn_in = [name for name in names - {"asyncio"} if name.split(".")[0] in IMPURE_ROOTS - WORDING]
             drawn_in += [name for name in ours(names, modules) if not _is_translating(name)]
+            drawn_in += [name for name in _used_of(tree, "asyncio") if name != "asyncio.to_thread"]
             found += [f"{module} imports {name}" for name in sorted(drawn_in)]
             found += [f"{module} reads a clock: {reading}" for reading in _clock_readings(tree)]
     return found
@@ -108,6 +111,11 @@ def drivers_at_load(modules: Modules) -> list[str]:
 
 def _is_harmless(module: str) -> bool:
     return is_pure(module) or module in {"monitor", "monitor.errors"}
+
+
+def _used_of(tree: ast.AST, module: str) -> set[str]:
+    members = (node for node in ast.walk(tree) if isinstance(node, ast.Attribute))
+    return {ast.unparse(member) for member in members if ast.unparse(member.value) == module}
 
 
 def _is_translating(module: str) -> bool:
@@ -165,11 +173,13 @@ def test_doings_are_found() -> None:
             "from asyncio import sleep\nfrom monitor.web import replies\nfrom starlette.requests import Request"
         ),
         "monitor.api.dialects.team.readers": ast.parse(
-            "def f():\n  from monitor.store.base import ListQuery\n  return datetime.now()"
+            "import asyncio\ndef f():\n  from monitor.store.base import ListQuery\n  asyncio.to_thread(g)\n"
+            "  asyncio.create_task(g)\n  return datetime.now()"
         ),
     }
     assert doings(modules) == [
         "monitor.api.dialects.so1.routes imports asyncio.sleep",
+        "monitor.api.dialects.team.readers imports asyncio.create_task",
         "monitor.api.dialects.team.readers imports monitor.store.base",
         "monitor.api.dialects.team.readers reads a clock: datetime.now",
     ]
