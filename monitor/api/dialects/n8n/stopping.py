@@ -1,13 +1,11 @@
 """Stopping many executions: as many jobs as it takes, one answer, a bounded time."""
 
-from collections.abc import Sequence
 from typing import Final
 
 from monitor.access.principal import Principal
 from monitor.api.dialects.desk import Desk
 from monitor.api.dialects.n8n.readers import N8nFlatFilter
 from monitor.executions.bulk import MOST_EXECUTIONS, Wanted
-from monitor.store.order_port import BulkItem
 
 WAIT_S: Final = 20.0
 """How long an answer waits until every execution has stopped; what is left goes on without it."""
@@ -22,19 +20,20 @@ async def stopped_of(desk: Desk, who: Principal, asked: N8nFlatFilter) -> int:
     until_us = desk.clock.now_us() + round(WAIT_S * 1_000_000)
     stopped = set[str]()
     while (left_s := (until_us - desk.clock.now_us()) / 1_000_000) > 0:
-        items = await _stop_some(desk, who, wanted, left_s)
-        new = {item.execution_id for item in items if item.outcome == "done"} - stopped
+        tried, ended = await _stop_some(desk, who, wanted, left_s)
+        new = ended - stopped
         stopped |= new
         # Fewer than a job takes were all. Where none of so many stopped, they are all that another job would find.
-        if len(items) < MOST_EXECUTIONS or not new:
+        if tried < MOST_EXECUTIONS or not new:
             break
     return len(stopped)
 
 
-async def _stop_some(desk: Desk, who: Principal, wanted: Wanted, within_s: float) -> Sequence[BulkItem]:
-    """What became, within that time, of the newest that are wanted."""
+async def _stop_some(desk: Desk, who: Principal, wanted: Wanted, within_s: float) -> tuple[int, set[str]]:
+    """How many of the newest that are wanted were tried, and which of them stopped within that time."""
     preview = await desk.bulk.preview(who, "stop", wanted)
     if not preview.matched:
-        return ()
+        return 0, set()
     started = await desk.bulk.start(who, "stop", wanted, preview.token, force=False)
-    return (await desk.bulk.settled(who, started.job.id, within_s)).items
+    items = (await desk.bulk.settled(who, started.job.id, within_s)).items
+    return len(items), {item.execution_id for item in items if item.outcome == "done"}
