@@ -106,7 +106,7 @@ class Janitor:
     async def _forget_orders(self) -> None:
         now_us = self._clock.now_us()
         for forget, keep_s in ((_forget_keys, KEY_KEEP_S), (_forget_jobs, JOB_KEEP_S)):
-            while await self._store.write(partial(forget, now_us - keep_s * 1_000_000)) == ORDERS_AT_ONCE:
+            while await self._store.write(partial(forget, now_us - keep_s * 1_000_000)):
                 await self._clock.sleep(REST_S)
 
     async def _relieve_lanes(self) -> None:

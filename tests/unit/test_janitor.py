@@ -300,13 +300,14 @@ async def test_orders_go_when_their_time_is_over(janitor: Janitor, store: Store,
     await store.write(lambda writer: writer.add_bulk_job(replace(job, id="bulk_2"), []))
     await store.write(lambda writer: writer.finish_bulk_job(replace(done, finished_us=clock.now_us())))
     for passed_s, expected in (
-        (KEY_KEEP_S, (True, ["bulk_1", "bulk_2"])),
-        (1, (False, ["bulk_1", "bulk_2"])),
-        (JOB_KEEP_S - KEY_KEEP_S - 1, (False, ["bulk_1", "bulk_2"])),
-        (1, (False, ["bulk_2"])),
+        # A round rests between its portions: some seconds pass in it.
+        (KEY_KEEP_S - 60, (True, ["bulk_1", "bulk_2"])),
+        (60, (False, ["bulk_1", "bulk_2"])),
+        (JOB_KEEP_S - KEY_KEEP_S - 60, (False, ["bulk_1", "bulk_2"])),
+        (60, (False, ["bulk_2"])),
     ):
         await clock.advance(passed_s)
-        await janitor.tidy()
+        await tidy(janitor, clock)
         assert await left() == expected
 
 
