@@ -171,14 +171,16 @@ class Limit:
 
     def schema(self) -> dict[str, Any]:
         """JSON Schema of a value."""
-        most = _MOST_OF_A_NUMBER if self.clamps else self.most
-        return {"type": "integer", "minimum": 1, "maximum": most, "default": self.default}
+        ceiling = {} if self.clamps else {"maximum": self.most}
+        return {"type": "integer", "minimum": 1, **ceiling, "default": self.default}
 
     def take(self, query: QueryParams) -> int:
         """The limit."""
         said = take_one(query, self.name)
         if said is None:
             return self.default
+        if self.clamps and _is_whole(said) and len(said.lstrip("0")) > len(str(self.most)):
+            return self.most
         most = _MOST_OF_A_NUMBER if self.clamps else self.most
         return min(_whole_number(self.name, said, 1, most), self.most)
 
@@ -277,8 +279,12 @@ def nearest(word: str, known: Collection[str]) -> str:
     return f"; did you mean '{near[0]}'?" if near else f"; known are {', '.join(sorted(known)) or 'none'}"
 
 
+def _is_whole(said: str) -> bool:
+    return said.isascii() and said.isdigit()
+
+
 def _whole_number(name: str, said: str, least: int, most: int) -> int:
-    if not (said.isascii() and said.isdigit() and len(said) < 10 and least <= int(said) <= most):
+    if not (_is_whole(said) and len(said) < 10 and least <= int(said) <= most):
         raise InvalidRequest(f"'{name}' is a whole number from {least} to {most}", field=name)
     return int(said)
 
