@@ -5,6 +5,7 @@ more, which takes them only as an event. Decisions are durable and stand in the 
 over is harmless: an event is known by its id, and one without an id by its bytes.
 """
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple, TypeVar
@@ -72,7 +73,9 @@ class Quarantine:
     async def shown(self, who: Principal, id_: str, *, reveal: bool = False) -> Shown:
         """One record. To `reveal` it needs a scope of its own: raises InsufficientPermissions."""
         if not reveal:
-            return self._shown(await self._store.read(lambda reader: _found(reader, who, id_)))
+            found = await self._store.read(lambda reader: _found(reader, who, id_))
+            # To mask a mebibyte may take a second or two: not on the event loop.
+            return await asyncio.to_thread(self._shown, found)
 
         async def revealed() -> Shown:
             if not who.may(REVEAL):
