@@ -27,6 +27,29 @@ async def test_no_door_opens_to_pages_from_elsewhere(tmp_path: Path) -> None:
         service.close()
 
 
+async def test_named_page_shows_its_key_in_a_header_of_another_api(tmp_path: Path) -> None:
+    """Its browser asks before it sends `X-N8N-API-KEY`, and is told that it may; that of a stranger is not."""
+    page, stranger = "https://dashboard.example.com", "https://evil.example"
+    asking = {"access-control-request-method": "GET", "access-control-request-headers": "x-n8n-api-key"}
+    service = Service(tmp_path / "data", auth="on", origins=page)
+    service.launch()
+    try:
+        await service.ready()
+        shown = {"X-N8N-API-KEY": await service.first_token()}
+        async with service.client() as client:
+            may = await client.options("/api/v1/executions", headers={"origin": page, **asking})
+            assert (may.status_code, may.headers["access-control-allow-origin"]) == (200, page)
+            assert "x-n8n-api-key" in may.headers["access-control-allow-headers"].lower()
+            answer = await client.get("/api/v1/executions", headers={"origin": page, **shown})
+            assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, page)
+            may_not = await client.options("/api/v1/executions", headers={"origin": stranger, **asking})
+            assert (may_not.is_error, "access-control-allow-origin" in may_not.headers) == (True, False)
+            answer = await client.get("/api/v1/executions", headers={"origin": stranger, **shown})
+            assert "access-control-allow-origin" not in answer.headers
+    finally:
+        service.close()
+
+
 async def assert_refused(service: Service, headers: Mapping[str, str], status: int) -> None:
     """Through REST, ingest, server-sent events and WebSocket."""
     async with service.client() as client:

@@ -1,0 +1,3 @@
+curl -X POST \
+  -H "X-N8N-API-KEY: your-api-key" \
+  https://your-n8n-instance.com/api/v1/executions/exec_123/stop
