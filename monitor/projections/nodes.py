@@ -44,6 +44,13 @@ def node_slot(key: NodeKey, slot: str) -> str:
     return f"{slot}:{key[1]}:{key[2]}:{key[0]}"
 
 
+def run_duration_us(node: Node) -> int | None:
+    """How long a run took, as it was told, else from its start to its end; None where that is not known."""
+    if node.duration_us is not None or node.stopped_us is None or node.started_us is None:
+        return node.duration_us
+    return max(0, node.stopped_us - node.started_us)
+
+
 def _label(node: Node, data: dict[str, Any], time_us: int, tie: int) -> None:
     name, kind = text(data.get("nodeName")) or "", text(data.get("nodeType")) or ""
     if name or kind:

@@ -15,6 +15,7 @@ from monitor.executions.contents import Data, Found, NodeRun, NodeRuns
 from monitor.projections.execution import Node, NodeKey, Progress
 from monitor.projections.loglines import LogLine
 from monitor.projections.members import moment_us, number, strings, text, whole
+from monitor.projections.nodes import run_duration_us
 from monitor.projections.view import Summary
 from monitor.web.native_answers import (
     Execution,
@@ -102,7 +103,7 @@ def _node_run(key: NodeKey, node: Node) -> NodeRunEntry:
         "status": node.status,
         "startedAt": _time(node.started_us),
         "stoppedAt": _time(node.stopped_us),
-        "duration": _seconds(_node_duration_us(node)),
+        "duration": _seconds(run_duration_us(node)),
     }
     return _said(NodeRunEntry, members)
 
@@ -211,7 +212,7 @@ def _node(run: NodeRun) -> ExecutionNodeData:
         "status": node.status,
         "startedAt": _time(node.started_us),
         "stoppedAt": _time(node.stopped_us),
-        "duration": _seconds(_node_duration_us(node)),
+        "duration": _seconds(run_duration_us(node)),
         "inputData": _items(run.input),
         "outputData": _items(run.output),
         "error": error(node.error, node.stopped_us),
@@ -219,12 +220,6 @@ def _node(run: NodeRun) -> ExecutionNodeData:
         "attempt": attempt,
     }
     return _said(ExecutionNodeData, members)
-
-
-def _node_duration_us(node: Node) -> int | None:
-    if node.duration_us is not None or node.stopped_us is None or node.started_us is None:
-        return node.duration_us
-    return max(0, node.stopped_us - node.started_us)
 
 
 def node_name(run: NodeRun) -> str:

@@ -18,6 +18,7 @@ from monitor.api.dialects.n8n.words import FOR_EVER, MODES, NODE_STATUS, STATUS
 from monitor.events.codec import format_time
 from monitor.executions.contents import Data, NodeRun
 from monitor.projections.members import moment_us
+from monitor.projections.nodes import run_duration_us
 from monitor.projections.status import is_final
 from monitor.projections.view import Summary
 from monitor.web.replies import json_reply
@@ -91,9 +92,7 @@ def data(found: Data, error: Mapping[str, Any] | None, *, redacted: bool) -> N8n
 
 def _run(run: NodeRun, index: int, *, redacted: bool) -> N8nRun:
     node = run.node
-    duration_us = node.duration_us
-    if duration_us is None and node.started_us is not None and node.stopped_us is not None:
-        duration_us = max(0, node.stopped_us - node.started_us)
+    duration_us = run_duration_us(node)
     started_us = node.started_us
     if started_us is None and node.stopped_us is not None:
         started_us = node.stopped_us - (duration_us or 0)

@@ -17,6 +17,7 @@ from monitor.events.codec import format_time
 from monitor.executions.contents import Found, NodeRun
 from monitor.executions.exports import Export
 from monitor.projections.execution import Node, NodeKey
+from monitor.projections.nodes import run_duration_us
 from monitor.projections.view import Summary
 from monitor.web.csv_cells import csv_line
 
@@ -104,9 +105,6 @@ def csv_rows(found: Found) -> list[Sequence[Any]]:
 
 def _node(key: NodeKey, node: Node) -> dict[str, Any]:
     _, _, name, kind = node.label or (0, 0, "", "")
-    duration_us = node.duration_us
-    if duration_us is None and node.started_us is not None and node.stopped_us is not None:
-        duration_us = max(0, node.stopped_us - node.started_us)
     return {
         "nodeId": key[0],
         "nodeType": kind,
@@ -114,7 +112,7 @@ def _node(key: NodeKey, node: Node) -> dict[str, Any]:
         "status": NODE_STATUS[node.status],
         "startedAt": _time(node.started_us),
         "completedAt": _time(node.stopped_us),
-        "durationMs": _ms(duration_us),
+        "durationMs": _ms(run_duration_us(node)),
         "error": _message(node.error),
     }
 
