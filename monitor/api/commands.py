@@ -5,14 +5,25 @@ visible already: 202 where the engine has taken a command whose effect is not.
 """
 
 from dataclasses import dataclass
-from typing import Any, Final, NotRequired
+from typing import Final
 
-from pydantic import Field, model_validator
 from starlette.requests import Request
 from starlette.responses import Response
-from typing_extensions import TypedDict
 
 from monitor.access.principal import Principal
+from monitor.api.command_documents import (
+    MAX_INPUT_BYTES,
+    CancellationRequested,
+    CancelRequest,
+    CommandDocument,
+    CommandList,
+    ExecuteRequest,
+    ExecutionCancelled,
+    ExecutionLinks,
+    ExecutionRequested,
+    ExecutionRetried,
+    RetryRequest,
+)
 from monitor.errors import (
     CannotCancelExecution,
     CannotRetryExecution,
@@ -28,137 +39,22 @@ from monitor.errors import (
     WorkflowNotFound,
 )
 from monitor.events.codec import format_time
-from monitor.events.model import MAX_ID_CHARACTERS
 from monitor.executions.commands import Commands
 from monitor.executions.idempotency import Idempotency
 from monitor.executions.reads import Reads
 from monitor.executions.waiting import Commanded
 from monitor.store.command_port import CommandRow
 from monitor.web import native
-from monitor.web.documents import MAX_BODY_BYTES, Document, read_document
+from monitor.web.documents import MAX_BODY_BYTES, read_document
 from monitor.web.idempotent import IDEMPOTENCY_KEY, once
 from monitor.web.native_answers import Execution
 from monitor.web.operations import Answer, Operation
 from monitor.web.paths import quoted
 from monitor.web.prefer import PREFER, applied, wanted_wait_s, while_there
-from monitor.web.replies import Timestamp, json_reply
-
-MAX_INPUT_BYTES: Final = 512 * 1024
-"""What a workflow is given: half of what fits an event, in which its engine tells it again."""
+from monitor.web.replies import json_reply
 
 _NOT_KEPT: Final = {"cache-control": "no-store"}
 _REPLAYED: Final = "idempotency-replayed"
-
-
-class ExecuteRequest(Document):
-    """The body of `POST /v1/workflows/{id}/execute`."""
-
-    input: Any = Field(None, description="What the workflow is given.")
-    input_data: Any = Field(None, alias="inputData", description="Another name of `input`.")
-
-    @model_validator(mode="after")
-    def _check_input(self) -> "ExecuteRequest":
-        if self.input is not None and self.input_data is not None:
-            raise ValueError("'input' and 'inputData' are two names of one member; send one of them")
-        return self
-
-
-class CancelRequest(Document):
-    """The body of `POST /v1/executions/{id}/cancel`."""
-
-    reason: str = Field("manual", min_length=1, max_length=1000, description="Why, for whoever looks at it later.")
-    force: bool = Field(False, description="Record it as cancelled if no engine knows it.")
-
-
-class RetryRequest(Document):
-    """The body of `POST /v1/executions/{id}/retry`."""
-
-    from_node: str | None = Field(
-        None, alias="fromNode", min_length=1, max_length=MAX_ID_CHARACTERS, description="Start at this node."
-    )
-    start_nodes: list[str] = Field([], alias="startNodes", max_length=100, description="Start at these nodes.")
-    load_workflow: bool = Field(
-        False, alias="loadWorkflow", description="The workflow as it is now, not as it was then."
-    )
-
-    def nodes(self) -> list[str]:
-        """Where to start, each node once."""
-        return list(dict.fromkeys([*([self.from_node] if self.from_node else []), *self.start_nodes]))
-
-
-class ExecutionLinks(TypedDict):
-    """Addresses of an execution."""
-
-    self: str
-    stream: str
-    commands: str
-    cancel: str
-
-
-class ExecutionRequested(TypedDict):
-    """An execution that was asked for."""
-
-    executionId: str
-    status: str
-    commandId: str
-    links: ExecutionLinks
-
-
-class ExecutionCancelled(TypedDict):
-    """An execution that was stopped."""
-
-    message: str
-    executionId: str
-    status: str
-    cancelledAt: Timestamp
-    commandId: str
-
-
-class CancellationRequested(TypedDict):
-    """An execution whose engine was told to stop it."""
-
-    message: str
-    executionId: str
-    status: str
-    commandId: str
-    links: ExecutionLinks
-
-
-class ExecutionRetried(TypedDict):
-    """The execution that repeats another."""
-
-    executionId: str
-    status: str
-    retryOf: str
-    startedAt: Timestamp | None
-    """Null until it has started."""
-    commandId: str
-    links: ExecutionLinks
-
-
-class CommandDocument(TypedDict):
-    """A command and what became of it."""
-
-    id: str
-    executionId: str
-    workflowId: str
-    kind: str | None
-    """execute, cancel, retry, or the word of whoever else sent it."""
-    status: str
-    """requested, accepted, refused, completed or failed."""
-    actor: str | None
-    args: NotRequired[dict[str, Any]]
-    error: NotRequired[dict[str, Any]]
-    """Why it was refused or failed."""
-    requestedAt: Timestamp
-    answeredAt: Timestamp | None
-    finishedAt: Timestamp | None
-
-
-class CommandList(TypedDict):
-    """Every command of an execution, in the order of asking."""
-
-    data: list[CommandDocument]
 
 
 _KEYS: Final = (IdempotencyKeyReused, TooManyIdempotencyKeys)
