@@ -115,6 +115,16 @@ async def test_commands_to_engines_are_carried_out(service: Service) -> None:
     assert [row["id"] for row in preview["sample"]] == [retried["executionId"]]
 
 
+async def test_commands_in_other_spellings_show_one_execution(service: Service) -> None:
+    """Started by one dialect, listed by the others."""
+    await service.ready()
+    [block] = [block.replace(ADDRESS, f"127.0.0.1:{service.port}") for block in blocks("bash dialect")]
+    done, of_n8n, of_team = answers_in(await shell(block))
+    assert (done["success"], done["data"]["status"]) == (True, "success")
+    [execution_id] = {done["data"]["executionId"], of_n8n["data"][0]["id"], of_team["content"][0]["id"]}
+    assert execution_id.startswith("exec_")
+
+
 def test_table_of_a_webhook_is_complete() -> None:
     """Every member that can be sent, and every event about webhooks."""
     (section,) = re.findall(r"^### Register a webhook\n(.*?)(?=^##)", README, re.MULTILINE | re.DOTALL)

@@ -49,17 +49,6 @@ MODES: Final[frozenset[Mode]] = frozenset(get_args(Mode))
 FOR_EVER: Final = "3000-01-01T00:00:00.000Z"
 """Until when an execution waits that waits for somebody, not for a time."""
 
-DECISIONS: Final = """\
-The document's filter leaves out `new` and `crashed`, which exist, and its stopMany says `queued` for `new`: all are
-taken. `unknown`, which the real API takes, finds nothing: there is no such status here.
-The document numbers executions `exec_123`, its pull request `1`: an id is a number only where it is made of digits.
-One status at a time, as the real API has it; a list shows running executions too, which the real one hides there.
-`limit` is from 1 on, and means 250 where it is more; the real API answers 0 with everything there is.
-A parameter that nobody knows is refused, since a misspelt filter would find everything; the real API passes it over.
-A body that is no JSON is 400; the real API answers 500.
-`differences` lists what is left between the real API's answers and these.
-"""
-
 _TEXTS: Final[Mapping[str, str]] = {
     ExecutionNotFound.code: "Execution not found",
     CannotDeleteExecution.code: "Cannot delete a running execution",

@@ -42,13 +42,6 @@ CODES: Final[Mapping[str, str]] = {
 }
 """Of errors that have a word of their own there; the others are our codes in small letters."""
 
-DECISIONS: Final = """\
-`result` has two shapes in the document. Where an execution was waited for it is what the workflow made (`result.x`);
-where it is asked for by id it is `{"success": true, "outputs": {...}}`, since the document's own retry loop looks at
-`result.success`.
-The failed execution of the document has no `workflowId`, the others have: all have it here.
-"""
-
 
 def _words(refusal: Refusal) -> Mapping[str, Any]:
     code = CODES.get(refusal.code, refusal.code.lower())

@@ -28,13 +28,6 @@ STATUS: Final = Vocabulary(
 
 NODE_STATUS: Final[Mapping[str, Any]] = {**STATUS.words, "skipped": "CANCELLED"}
 
-DECISIONS: Final = """\
-A list's `startedAt` and `durationMs` count from when the execution was queued, those of the details from when it
-started: so do the document's examples (2350 and 2300 ms of one execution). Its filter leaves out PENDING, which exists,
-and is taken here.
-The end is `finishedAt` in lists and `completedAt` elsewhere, the trigger `triggerType` there and `trigger` here.
-"""
-
 CSV_COLUMNS: Final = (
     *("execution_id", "workflow_id", "workflow_name", "status", "trigger", "started_at", "completed_at", "duration_ms"),
     *("node_id", "node_type", "node_name", "node_status", "node_started_at", "node_completed_at", "node_duration_ms"),
