@@ -1,7 +1,8 @@
 """`/docs`: the contract for people, rendered by this service from the document that programs get at `/openapi.json`."""
 
+import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.requests import Request
@@ -30,9 +31,16 @@ class _Docs:
     openapi: Render
     # Made when it is first asked for: it costs a start nothing.
     file: File | None = None
+    making: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def reply(self, request: Request) -> Response:
         """The page, or 304 for who has it already."""
-        if self.file is None:
-            self.file = File.of(reference(self.openapi(), catalogues()), "text/html")
+        async with self.making:
+            # In a thread, for it takes a second or two.
+            if self.file is None:
+                page = await asyncio.to_thread(self._page)
+                self.file = File.of(page, "text/html")
         return await self.file.reply(request)
+
+    def _page(self) -> bytes:
+        return reference(self.openapi(), catalogues())
