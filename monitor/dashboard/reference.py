@@ -134,7 +134,7 @@ def _beyond(summary: str, description: str) -> str:
 
 
 def _scope(operation: Json) -> Part:
-    scopes = [scope for way in operation["security"] for named in way.values() for scope in named]
+    scopes = dict.fromkeys(scope for way in operation["security"] for named in way.values() for scope in named)
     named = ("Needs ", [tag("code", it) for it in scopes]) if scopes else "Needs no token"
     return (named, "; programs call it ", tag("code", operation["operationId"]), ".")
 

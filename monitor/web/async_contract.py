@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 from monitor import __version__
 from monitor.events.schema import event_schema
 from monitor.events.types import TYPES, EventType
+from monitor.web.auth import COOKIE, TICKET
 from monitor.web.contract import plain_text
 from monitor.web.schemas import REF, Json, Mode, Schemas
 
@@ -118,8 +119,14 @@ _CREDENTIALS: Final[Json] = {
     "ticket": {
         "type": "httpApiKey",
         "in": "query",
-        "name": "ticket",
+        "name": TICKET,
         "description": "For who can send no header: of `POST /v1/stream-tickets`, good for once, within 30 seconds.",
+    },
+    "session": {
+        "type": "httpApiKey",
+        "in": "cookie",
+        "name": COOKIE,
+        "description": "Of `POST /v1/session`, for pages of this service and of `MONITOR_ORIGINS`.",
     },
 }
 

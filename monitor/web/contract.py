@@ -39,6 +39,7 @@ from monitor.errors import (
     Unavailable,
     UnsupportedMediaType,
 )
+from monitor.web.auth import COOKIE, TICKET
 from monitor.web.documents import Document
 from monitor.web.faces import NATIVE, CredentialHeader, Face
 from monitor.web.filters import filter_parameters
@@ -211,21 +212,44 @@ def openapi(operations: Iterable[Described]) -> Json:
         "paths": paths,
         "components": {
             "schemas": {**schemas.components, "Error": _ERROR},
-            "securitySchemes": _security_schemes({it.face.header for it in table}),
+            "securitySchemes": _SCHEMES,
         },
     }
 
 
-_SCHEME_OF: Final[Mapping[CredentialHeader, str]] = {"Authorization": "bearer", "X-N8N-API-KEY": "apiKey"}
+_ABOUT_SCOPES: Final = "Its scopes: " + " ".join(f"`{name}`: {doc}" for name, doc in SCOPES.items())
+
+_SCHEMES: Final[Mapping[str, Json]] = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": f"A token. {_ABOUT_SCOPES}"},
+    "apiKey": {"type": "apiKey", "in": "header", "name": "X-N8N-API-KEY", "description": f"A token. {_ABOUT_SCOPES}"},
+    "ticket": {
+        "type": "apiKey",
+        "in": "query",
+        "name": TICKET,
+        "description": "For who can send no header: of `POST /v1/stream-tickets`, good for once, within 30 seconds. "
+        "As `Authorization: Ticket ...` it is also good for what changes something.",
+    },
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": COOKIE,
+        "description": "Of `POST /v1/session`, for pages of this service and of `MONITOR_ORIGINS`.",
+    },
+    "csrf": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-CSRF-Token",
+        "description": "The `csrfToken` of the session, which the cookie needs beside it to change something.",
+    },
+}
+"""What a request can show, as `web.auth` reads it."""
 
 
-def _security_schemes(used: Iterable[CredentialHeader]) -> Json:
-    about = "A token. Its scopes: " + " ".join(f"`{name}`: {doc}" for name, doc in SCOPES.items())
-    schemes: dict[str, Json] = {
-        "bearer": {"type": "http", "scheme": "bearer", "description": about},
-        "apiKey": {"type": "apiKey", "in": "header", "name": "X-N8N-API-KEY", "description": about},
-    }
-    return {name: schemes[name] for name in sorted({"bearer", *(_SCHEME_OF[header] for header in used)})}
+def _security(method: str, scope: Scope, header: CredentialHeader) -> list[Json]:
+    """Each of them is enough."""
+    tokens = ("bearer",) if header == "Authorization" else ("apiKey", "bearer")
+    ways = (("session",), ("ticket",)) if method == "GET" else (("session", "csrf"),)
+    return [{key: [scope] for key in way} for way in (*((it,) for it in tokens), *ways)]
 
 
 def operation_name(method: str, path: str, *, is_list: bool = False) -> str:
@@ -272,7 +296,7 @@ def _operation(it: Described, table: Sequence[Described], schemas: Schemas) -> J
         "summary": summary.partition(". ")[0].rstrip("."),
         "description": it.doc,
         "tags": [it.tag],
-        "security": [{_SCHEME_OF[it.face.header]: [it.scope]}] if it.scope else [],
+        "security": _security(it.method, it.scope, it.face.header) if it.scope else [],
     }
     parameters = [*_path_parameters(it.path), *_query_parameters(it.query), *_header_parameters(it.headers)]
     if parameters:

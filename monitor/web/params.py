@@ -138,20 +138,21 @@ class Flag:
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A whole number from `least` on."""
+    """A whole number from `least` to `most`."""
 
     name: str
     least: int
     doc: str
+    most: int = _MOST_OF_A_NUMBER
 
     def schema(self) -> dict[str, Any]:
         """JSON Schema of a value."""
-        return {"type": "integer", "minimum": self.least, "maximum": _MOST_OF_A_NUMBER}
+        return {"type": "integer", "minimum": self.least, "maximum": self.most}
 
     def take(self, query: QueryParams) -> int | None:
         """The number; None where it is absent."""
         said = take_one(query, self.name)
-        return None if said is None else _whole_number(self.name, said, self.least, _MOST_OF_A_NUMBER)
+        return None if said is None else _whole_number(self.name, said, self.least, self.most)
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,7 +102,7 @@ CHANGES: Final[Mapping[str, tuple[str, str, Any, int, str]]] = {
     "tag with no list": ("PUT", "/failed/tags", {"id": "urgent"}, 400, "the body is not"),
     "tag with texts": ("PUT", "/failed/tags", ["urgent"], 400, ""),
     "tag too often": ("PUT", "/failed/tags", [{"id": str(it)} for it in range(51)], 400, "the body has 51 items"),
-    "tag with a blank": ("PUT", "/failed/tags", [{"id": ""}], 400, "tags are printable"),
+    "tag with a blank": ("PUT", "/failed/tags", [{"id": ""}], 400, "'0.id' takes printable"),
     "tag an unknown one": ("PUT", "/unknown/tags", [], 404, NOT_THERE),
     "annotate with a word": ("PATCH", "/failed", {"annotation": {"vote": "great"}}, 400, "'annotation.vote'"),
     "annotate with nothing": ("PATCH", "/failed", {}, 400, "'annotation'"),

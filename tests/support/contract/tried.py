@@ -1,14 +1,41 @@
-"""The service that is asked: with executions in every state, a webhook that was called, and a token for who asks."""
+"""The service that is asked: with executions in every state, a webhook that was called, and a token for who asks.
 
+And what was asked of it, as `hooks` noted it.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from tests.support.service import Service
 from tests.support.tokens import bearer
 
-UNTRIED: Final = 3
+UNTRIED: Final = frozenset({"GET /v1/executions/stream", "GET /v1/executions/{id}/stream", "GET /openapi.json"})
 """Two streams, which go on for ever, and the contract itself, which schemathesis has read before."""
 
 _EXECUTIONS: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Requests, each with its operation ("GET /v1/webhooks"), the kind of its values, and the phase it was made in."""
+
+    requests: tuple[tuple[str, str, str], ...] = ()
+
+    @staticmethod
+    def noted(file: Path) -> "Asked":
+        """What the hooks wrote there."""
+        operations = (line.split("\t") for line in file.read_text().splitlines())
+        return Asked(tuple((operation, kind, phase) for operation, kind, phase in operations))
+
+    def operations(self, *words: str) -> set[str]:
+        """Which were asked with values of that kind ("positive", "negative"), or in that phase ("stateful")."""
+        return {operation for operation, *told in self.requests if not {*words}.difference(told)}
+
+    def __str__(self) -> str:
+        """For people who look how much was tried."""
+        counts = (f"{len(self.operations(word))} {word}" for word in ("positive", "negative", "coverage", "stateful"))
+        return f"{len(self.requests)} requests of {len(self.operations())} operations: {', '.join(counts)}"
 
 
 async def told_story(service: Service) -> str:

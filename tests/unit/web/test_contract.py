@@ -75,7 +75,8 @@ def test_an_operation_is_told_by_its_declaration(document: dict[str, Any]) -> No
     made = document["paths"]["/v1/things"]["post"]
     assert made["operationId"] == "createThing"
     assert (made["summary"], made["description"]) == ("A thing is made", "A thing is made. It is.\n\nLike its wish.")
-    assert made["security"] == [{"bearer": ["executions:write"]}]
+    needed = ["executions:write"]
+    assert made["security"] == [{"bearer": needed}, {"session": needed, "csrf": needed}]
     by_name = {it["name"]: it for it in made["parameters"]}
     assert by_name["limit"]["schema"] == {"type": "integer", "minimum": 1, "maximum": 10, "default": 5}
     assert by_name["filter"]["style"] == "deepObject"

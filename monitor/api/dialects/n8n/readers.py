@@ -1,7 +1,7 @@
 """Readers: requests become questions and commands."""
 
 from collections.abc import Iterable
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 from starlette.datastructures import QueryParams
@@ -15,7 +15,7 @@ from monitor.events.model import MAX_ID_CHARACTERS
 from monitor.executions.bulk import MOST_EXECUTIONS
 from monitor.projections.filter import Condition, Filter
 from monitor.projections.members import moment_us
-from monitor.web.documents import Document
+from monitor.web.documents import PRINTABLE, Document
 from monitor.web.params import CURSOR, Flag, Limit, Text, Time, Word
 
 _STATUS: Final = Word("status", (*STATUS.known, "unknown"), "Executions that are shown so.")
@@ -77,10 +77,13 @@ class N8nDelete(Document):
     ids: list[str] = Field(min_length=1, max_length=MOST_EXECUTIONS)
 
 
+Tag = Annotated[str, Field(max_length=100), PRINTABLE]
+
+
 class N8nNote(Document):
     """Tags and a vote."""
 
-    tags: list[str] | None = Field(None, max_length=50)
+    tags: list[Tag] | None = Field(None, max_length=50)
     vote: Literal["up", "down"] | None = None
 
 
@@ -93,7 +96,7 @@ class N8nPatch(Document):
 class N8nTagWish(Document):
     """A tag by its id, which is its name."""
 
-    id: str
+    id: Tag
 
 
 class N8nExecute(Document):
@@ -118,8 +121,5 @@ def filter_of(who: Principal, query: QueryParams) -> Filter:
 
 
 def noted(tags: Iterable[str] | None) -> list[str] | None:
-    """Tags, each once. Raises InvalidRequest for what is none."""
-    found = None if tags is None else list(dict.fromkeys(tags))
-    if not all(0 < len(tag) <= 100 and tag.isprintable() for tag in found or ()):
-        raise InvalidRequest("tags are printable texts of 1 to 100 characters", field="tags")
-    return found
+    """Tags, each once."""
+    return None if tags is None else list(dict.fromkeys(tags))

@@ -22,7 +22,7 @@ DEFAULT_DAYS: Final = 30
 DAY_US: Final = 86_400_000_000
 
 _PAGE: Final = Number("page", 0, "Which page, from 0.")
-_SIZE: Final = Number("size", 1, f"Executions of a page, up to {MOST_SIZE}; {DEFAULT_SIZE} where nothing is said.")
+_SIZE: Final = Number("size", 1, f"Executions of a page; {DEFAULT_SIZE} where nothing is said.", most=MOST_SIZE)
 _STATUS: Final = Word("status", STATUS.known, "Executions that are shown so.")
 OF_WORKFLOW: Final = Text("workflowId", "Of this workflow.")
 _FROM: Final = Time("from", "Started at this time or later.")
@@ -35,8 +35,6 @@ LIST: Final = (_PAGE, _SIZE, _STATUS, OF_WORKFLOW, _FROM, _TO)
 def asked_of(query: QueryParams) -> tuple[Asked, int, int]:
     """The page that is asked for, its number and its size."""
     page, size = _PAGE.take(query) or 0, _SIZE.take(query) or DEFAULT_SIZE
-    if size > MOST_SIZE:
-        raise InvalidRequest(f"'size' is a whole number from 1 to {MOST_SIZE}", field="size")
     if page * size > MOST_SKIPPED:
         message = f"pages end behind {MOST_SKIPPED} executions; narrow the list by 'from' and 'to', or export it"
         raise InvalidRequest(message, field="page")
