@@ -1,5 +1,6 @@
 """Our answers beside those of the real n8n, of the same executions as its own log tells of them, member by member."""
 
+import json
 import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -13,8 +14,9 @@ import pytest
 from monitor.api.dialects.n8n.differences import DIFFERENCES
 from monitor.app import create_app, open_parts
 from monitor.settings import read_settings
+from monitor.sources.n8n_log import translate
 from tests.support.commanding import commanding
-from tests.support.n8n_captures import INSTANCE, Capture, captures, differences, told_until
+from tests.support.n8n_captures import FOLDER, INSTANCE, Capture, captures, differences, told_until
 from tests.support.tokens import bearer
 from tests.support.vectors import Player
 
@@ -43,6 +45,19 @@ async def test_every_difference_is_listed_and_every_listed_one_is_there(tmp_path
     assert len(set(listed)) == len(listed)
     assert {what: names for what, names in found.items() if what not in listed} == {}
     assert [what for what in listed if what not in found] == []
+
+
+async def test_executions_of_n8n_keep_its_words() -> None:
+    """What its log told of is shown with the status and the mode that n8n itself showed in the end."""
+    truth = json.loads((FOLDER / "truth.json").read_text(encoding="utf-8"))["executions"]
+    # The process of 39 was killed, and told no end.
+    said = {it["execution"]: (it["status"], it["mode"]) for it in truth if it["execution"] != "39"}
+    files = [(path.name, path.read_bytes().splitlines()) for path in sorted(FOLDER.glob("*.log"))]
+    async with commanding() as house, house.client() as client:
+        await house.tell(*translate(files, INSTANCE).events)
+        rows = (await client.get("/api/v1/executions?limit=250")).json()["data"]
+    shown = {row["id"].removeprefix(f"{INSTANCE}:"): (row["status"], row["mode"]) for row in rows}
+    assert {id_: shown[id_] for id_ in said} == said
 
 
 def test_readme_shows_the_table() -> None:

@@ -161,7 +161,7 @@ async def test_cursor_of_theirs_is_none_of_ours(teams: Teams) -> None:
         for cursor in cursors:
             again = await teams.ask(operation, teams.theirs.ids, teams.theirs.headers, limit="1", cursor=cursor)
             answer = await teams.ask(operation, teams.ours.ids, teams.ours.headers, limit="1", cursor=cursor)
-            is_refused = answer.status_code == 400 and InvalidCursor().message in answer.text
+            is_refused = is_refusal(operation, answer, InvalidCursor)
             if again.status_code != 200 or not is_refused:
                 wrong.append(f"{operation.path}: {again.status_code} {answer.text}")
     assert wrong == []
