@@ -13,7 +13,7 @@ from monitor.executions.audit import Audit
 from monitor.executions.finding import find_execution, has_ended
 from monitor.executions.telling import Telling
 from monitor.projections.view import Summary
-from monitor.store.base import Reader, Store
+from monitor.store.base import Reader, Store, Writer
 
 _DONE: Final = {"execution.deleted": "delete", "execution.annotated": "annotate"}
 """What the audit calls it."""
@@ -60,7 +60,10 @@ class Changes:
     async def _tell(self, who: Principal, rows: Sequence[Summary], kind: str, data: Mapping[str, Any]) -> None:
         events = [self._telling.event(kind, row.id, row.workflow_id, data) for row in rows]
         position = await self._telling.tell(who.team, *events)
-        for row in rows:
-            await self._audit.record(who, f"execution.{_DONE[kind]}", row.id)
+        await self._store.write(lambda writer: self._note(writer, who, rows, kind), durable=True)
         if not await self._telling.shown(position):
             raise PositionNotReached("The change is durable, but not visible yet; look again.")
+
+    def _note(self, writer: Writer, who: Principal, rows: Sequence[Summary], kind: str) -> None:
+        for row in rows:
+            self._audit.note(writer, who, f"execution.{_DONE[kind]}", row.id)
