@@ -75,19 +75,24 @@ class Exports:
     def __init__(self, reads: Reads) -> None:
         self._reads = reads
 
-    async def begin(self, who: Principal, asked: Asked, at_least: Position | None) -> Export:
+    async def begin(
+        self, who: Principal, asked: Asked, at_least: Position | None, *, since_us: int | None = None
+    ) -> Export:
         """The first page is read; the others are as they are asked for, and raise StoreUnavailable.
 
-        Raises what `Reads.listed` raises.
+        With `since_us`, a list that begins with the newest ends before the first one of an earlier time: of its start,
+        or of when it was first heard of where it has not started. Raises what `Reads.listed` raises.
         """
+        assert since_us is None or asked.sort == "-startedAt"
         asked = asked._replace(limit=PAGE_ROWS)
         first, position = await self._reads.listed(who, asked, at_least)
 
         async def pages() -> AsyncIterator[list[Found]]:
             page, once = first, Once()
             while True:
-                yield once.only(page)[0]
-                if page.after is None:
+                rows = once.only(page)[0]
+                yield [row for row in rows if since_us is None or row.summary.at_us >= since_us]
+                if page.after is None or (since_us is not None and page.rows[-1].summary.at_us < since_us):
                     return
                 count = (first.total, first.total_is_lower_bound)
                 page, _ = await self._reads.listed(who, asked._replace(after=page.after, counted=count), None)

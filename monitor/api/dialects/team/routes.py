@@ -37,7 +37,7 @@ from monitor.errors import (
 from monitor.events.codec import format_time
 from monitor.executions.contents import without_payloads
 from monitor.executions.reads import Asked
-from monitor.projections.filter import Condition, Filter
+from monitor.projections.filter import Filter
 from monitor.web.operations import Answer, Operation
 from monitor.web.replies import json_reply
 
@@ -120,9 +120,8 @@ class _Team:
         check_team(who, request.path_params["teamId"])
         query, now_us = request.query_params, self.desk.clock.now_us()
         format_, days = FORMAT.take(query) or "csv", DAYS.take(query) or DEFAULT_DAYS
-        since = Filter((Condition("startedAt", "gte", (max(0, now_us - days * DAY_US),)),))
-        asked = Asked(since, "-startedAt", 1, None, with_data=False, with_nodes=True)
-        export = await self.desk.exports.begin(who, asked, None)
+        asked = Asked(Filter(), "-startedAt", 1, None, with_data=False, with_nodes=True)
+        export = await self.desk.exports.begin(who, asked, None, since_us=now_us - days * DAY_US)
         name = f"executions-{format_time(now_us)[:10]}.{format_}"
         headers = {"content-disposition": f'attachment; filename="{name}"', "cache-control": "no-store"}
         if format_ == "csv":
