@@ -5,6 +5,7 @@ face and the dialects, which do the spelling; `issuing` takes commands to engine
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -195,9 +196,12 @@ class Commands:
     ) -> Commanded:
         with self._waiting.watch(who, command.execution_id) as watch:
             answer = await self._issuing.issue_once(engine, command, who)
-            if isinstance(answer, Accepted) and answer.execution_id != command.execution_id:
-                return Commanded(command.command_id, answer.execution_id, None, is_done=False)
-            return await self._waiting.outcome(who, command, watch, goal, wait_s)
+            if not isinstance(answer, Accepted) or answer.execution_id == command.execution_id:
+                return await self._waiting.outcome(who, command, watch, goal, wait_s)
+        # An engine that makes up its own ids tells of the execution under another one.
+        named = replace(command, execution_id=answer.execution_id)
+        with self._waiting.watch(who, named.execution_id) as watch:
+            return await self._waiting.outcome(who, named, watch, goal, wait_s)
 
     def _engine_of(self, who: Principal, summary: Summary) -> Engine:
         engine = self._engines.engine_for(who.team, summary.workflow_id)

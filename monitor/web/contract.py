@@ -44,7 +44,7 @@ from monitor.web.documents import Document
 from monitor.web.faces import NATIVE, CredentialHeader, Face
 from monitor.web.filters import filter_parameters
 from monitor.web.operations import Answer, Open, Operation
-from monitor.web.params import CURSOR, FILTERS, MIN_POSITION, Parameter
+from monitor.web.params import CURSOR, FILTERS, MIN_POSITION, Parameter, Text
 from monitor.web.schemas import Json, Mode, Schemas
 
 HEADERS: Final[Mapping[str, Json]] = {
@@ -329,7 +329,8 @@ def _query_parameters(query: Sequence[Parameter]) -> Iterator[Json]:
             continue
         schema = it.schema()
         separated = {"style": "form", "explode": False} if schema.get("type") == "array" else {}
-        yield {"name": it.name, "in": "query", "description": it.doc, "schema": schema, **separated}
+        required = {"required": True} if isinstance(it, Text) and it.required else {}
+        yield {"name": it.name, "in": "query", "description": it.doc, **required, "schema": schema, **separated}
 
 
 def _header_parameters(headers: Sequence[Parameter]) -> Iterator[Json]:

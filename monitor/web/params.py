@@ -45,6 +45,8 @@ class Text:
     form: str = ""
     # What it matches; "" = no more than its form says.
     pattern: str = ""
+    # Whether nothing is answered without it.
+    required: bool = False
 
     def schema(self) -> dict[str, Any]:
         """JSON Schema of a value."""
@@ -53,8 +55,11 @@ class Text:
         return {"type": "string", **form, **ends, **({"pattern": self.pattern} if self.pattern else {})}
 
     def take(self, query: QueryParams) -> str | None:
-        """The value; None where it is absent."""
-        return take_one(query, self.name)
+        """The value; None where it is absent and need not be there."""
+        said = take_one(query, self.name)
+        if said is None and self.required:
+            raise InvalidRequest(f"'{self.name}' is missing", field=self.name)
+        return said
 
 
 @dataclass(frozen=True, slots=True)

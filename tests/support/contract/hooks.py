@@ -67,7 +67,6 @@ _BEYOND_SCHEMAS: Final[Sequence[tuple[str, str]]] = (
     ("INVALID_EVENT", r"(None of the events could be accepted: )?(another event of|'teamId' is not the team)"),
     ("INVALID_WEBHOOK", r"'secret' is in use already"),
     ("INVALID_REQUEST", r"pages end behind \d+ executions"),
-    ("INVALID_REQUEST", r"'workflowId' is missing"),
     # Wider in their schemas than here: a position or a time, years, and whole numbers with a point.
     ("INVALID_REQUEST", r"'asOf' is not an RFC 3339 time|'\w+' lies outside the years"),
     ("INVALID_EVENT", r"(None of the events could be accepted: )?Expected `int`, got `float`"),

@@ -525,6 +525,27 @@ async def test_an_engine_that_makes_up_its_ids_is_followed_there() -> None:
         assert (await client.get("/v1/executions")).json()["data"] == []
 
 
+async def test_an_execution_under_an_id_of_the_engine_is_waited_for() -> None:
+    """Who would rather wait gets it when it has ended, and a retry answers once it has started."""
+    engine = Scripted("wf_1", Accepted("n8n:42"))
+    async with commanding(engine) as house, house.client() as client:
+        waiting = asyncio.create_task(client.post("/v1/workflows/wf_1/execute", headers={"prefer": "wait=60"}))
+        await eventually(lambda: _is_asked(engine, 1))
+        await house.tell(event("execution.started", "n8n:42"), event("execution.completed", "n8n:42"))
+        ended = await waiting
+        assert (ended.status_code, ended.json()["id"], ended.json()["status"]) == (200, "n8n:42", "success")
+        engine.answer = Accepted("n8n:43")
+        repeating = asyncio.create_task(client.post("/v1/executions/n8n:42/retry"))
+        await eventually(lambda: _is_asked(engine, 2))
+        await house.tell(event("execution.started", "n8n:43"))
+        assert (await repeating).json()["executionId"] == "n8n:43"
+        assert (await repeating).status_code == 200
+
+
+async def _is_asked(engine: Scripted, times: int) -> bool:
+    return len(engine.asked) == times
+
+
 async def test_a_busy_engine_refuses() -> None:
     """409 with its reason."""
     async with commanding(Scripted("wf_1", Refused("as much to do as I take", "busy"))) as house:

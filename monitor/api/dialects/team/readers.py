@@ -30,6 +30,8 @@ _TO: Final = Time("to", "Started at this time or before.")
 FORMAT: Final = Word("format", ("csv", "json"), "csv, where nothing is said, has a line for each node execution.")
 DAYS: Final = Number("days", 1, f"Executions that started in the last days; {DEFAULT_DAYS} where nothing is said.")
 LIST: Final = (_PAGE, _SIZE, _STATUS, OF_WORKFLOW, _FROM, _TO)
+THE_WORKFLOW: Final = Text("workflowId", "Of this workflow.", required=True)
+LIST_OF_ONE: Final = (_PAGE, _SIZE, _STATUS, THE_WORKFLOW, _FROM, _TO)
 
 
 def asked_of(query: QueryParams) -> tuple[Asked, int, int]:

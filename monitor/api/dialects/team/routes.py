@@ -18,7 +18,8 @@ from monitor.api.dialects.team.readers import (
     DEFAULT_DAYS,
     FORMAT,
     LIST,
-    OF_WORKFLOW,
+    LIST_OF_ONE,
+    THE_WORKFLOW,
     asked_of,
     check_team,
 )
@@ -30,7 +31,6 @@ from monitor.errors import (
     EngineUnavailable,
     ExecutionNotFound,
     ForeignTeam,
-    InvalidRequest,
     NoEngine,
     TooManyWaiting,
 )
@@ -52,7 +52,7 @@ def operations(desk: Desk) -> list[Operation]:
             "/api/executions",
             face.of_workflow,
             "executions:read",
-            query=LIST,
+            query=LIST_OF_ONE,
             answers=page,
             name="listExecutionsOfWorkflow",
         ),
@@ -106,8 +106,7 @@ class _Team:
 
     async def of_workflow(self, request: Request, who: Principal) -> Response:
         """A page of a workflow's executions, the newest first."""
-        if OF_WORKFLOW.take(request.query_params) is None:
-            raise InvalidRequest("'workflowId' is missing", field="workflowId")
+        THE_WORKFLOW.take(request.query_params)
         return await self._page(request, who)
 
     async def of_team(self, request: Request, who: Principal) -> Response:
