@@ -159,8 +159,8 @@ class Described:
 def described(operation: Operation | Open) -> Described:
     """A declaration, as the contract shows it."""
     handler = operation.handler
-    # A dialect is told as a whole, not by the file of its routes.
-    doc, room = plain_text(handler.__doc__), handler.__module__.removesuffix(".routes")
+    # A dialect is told as a whole, not by the file of its handlers.
+    doc, room = plain_text(handler.__doc__), handler.__module__.removesuffix(".handlers")
     if isinstance(operation, Open):
         return Described(
             method="GET",

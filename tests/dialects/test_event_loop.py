@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from monitor.api.dialects.n8n import routes
+from monitor.api.dialects.n8n import handlers
 from monitor.api.dialects.team import writers
 from tests.support.commanding import commanding
 
@@ -19,8 +19,8 @@ RUN = {"executionId": "e", "workflowId": "w", "timestamp": "2026-11-22T10:00:00Z
     [
         (writers, "exported", "/api/executions/team/acme/export?days=99999"),
         (writers, "exported", "/api/executions/team/acme/export?days=99999&format=json"),
-        (routes, "data", "/api/v1/executions?includeData=true"),
-        (routes, "data", "/api/v1/executions/e?includeData=true"),
+        (handlers, "data", "/api/v1/executions?includeData=true"),
+        (handlers, "data", "/api/v1/executions/e?includeData=true"),
     ],
 )
 async def test_large_answers_are_made_in_a_thread(

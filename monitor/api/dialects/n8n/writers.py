@@ -47,6 +47,23 @@ def execution(row: Summary, retried_by: str | None = None) -> N8nExecution:
     }
 
 
+def repeated(row: Summary, execution_id: str, now_us: int) -> N8nExecution:
+    """A retry of an execution that an engine has taken, and has told nothing of yet."""
+    return {
+        **execution(row),
+        "id": execution_id,
+        "status": "new",
+        "mode": "retry",
+        "finished": False,
+        "createdAt": format_time(now_us),
+        "startedAt": None,
+        "stoppedAt": None,
+        "waitTill": None,
+        "retryOf": row.id,
+        "annotation": {"tags": [], "vote": None},
+    }
+
+
 def _mode(row: Summary) -> Mode:
     if row.mode is None and row.retry_of is not None:
         return "retry"
