@@ -34,9 +34,7 @@ from monitor.api.dialects.n8n.readers import (
 )
 from monitor.api.dialects.n8n.stopping import stopped_of
 from monitor.api.dialects.n8n.writers import data, execution, number, repeated, reply, tags
-from monitor.errors import (
-    CannotRetryExecution,
-)
+from monitor.errors import CannotRetryExecution
 from monitor.executions.commands import START_WAIT_S
 from monitor.executions.contents import Found
 from monitor.executions.reads import Asked

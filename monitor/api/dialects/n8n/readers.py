@@ -8,9 +8,7 @@ from starlette.datastructures import QueryParams
 
 from monitor.access.principal import Principal
 from monitor.api.dialects.n8n.words import STATUS, STOPPABLE
-from monitor.errors import (
-    InvalidRequest,
-)
+from monitor.errors import InvalidRequest
 from monitor.events.model import MAX_ID_CHARACTERS
 from monitor.executions.bulk import MOST_EXECUTIONS
 from monitor.projections.filter import Condition, Filter

@@ -84,10 +84,12 @@ class So1:
         if with_data:
             permit(who, "executions:data")
         execution_id = request.path_params["id"]
-        found, _ = await self.desk.reads.execution(
-            who, execution_id, None, with_data=who.may("executions:data"), with_lines=False
-        )
-        labels = await self.desk.lookups.labels(who, execution_id)
+        found, _ = await self.desk.reads.execution(who, execution_id, None, with_data=with_data, with_lines=False)
+        # Clients poll for it: payloads are read once there is a result, and names of nodes where they are shown.
+        if not with_data and found.summary.status == "success" and who.may("executions:data"):
+            found, _ = await self.desk.reads.execution(who, execution_id, None, with_data=True, with_lines=False)
+        names_nodes = with_data or found.summary.error is not None
+        labels = await self.desk.lookups.labels(who, execution_id) if names_nodes else {}
         return reply(execution(found, labels, self.desk.clock.now_us(), with_data=with_data))
 
     async def retry(self, request: Request, who: Principal) -> Response:

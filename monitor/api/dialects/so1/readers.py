@@ -5,9 +5,7 @@ from typing import Any, Final, Literal
 from pydantic import Field
 
 from monitor.api.dialects.so1.words import STATUS
-from monitor.errors import (
-    InvalidRequest,
-)
+from monitor.errors import InvalidRequest
 from monitor.events.model import MAX_ID_CHARACTERS
 from monitor.projections.filter import Condition, Filter
 from monitor.projections.loglines import LEVELS

@@ -3,9 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-from monitor.api.dialects.so1.documents import (
-    So1Error,
-)
+from monitor.api.dialects.so1.documents import So1Error
 from monitor.events.codec import format_time
 from monitor.web.faces import Face, Refusal
 from monitor.web.vocabulary import Vocabulary

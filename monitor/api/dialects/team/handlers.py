@@ -7,9 +7,7 @@ from starlette.responses import Response, StreamingResponse
 
 from monitor.access.principal import Principal
 from monitor.api.dialects.desk import Desk
-from monitor.api.dialects.team.documents import (
-    TeamPage,
-)
+from monitor.api.dialects.team.documents import TeamPage
 from monitor.api.dialects.team.readers import (
     DAY_US,
     DAYS,

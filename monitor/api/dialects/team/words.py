@@ -5,9 +5,7 @@ from http import HTTPStatus
 from typing import Any, Final
 from uuid import UUID
 
-from monitor.api.dialects.team.documents import (
-    TeamError,
-)
+from monitor.api.dialects.team.documents import TeamError
 from monitor.events.codec import format_time
 from monitor.web.faces import Face, Refusal
 from monitor.web.vocabulary import Vocabulary
