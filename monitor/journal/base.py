@@ -119,6 +119,14 @@ class Journal(Protocol):
         """A new consumer. Embedded logs assign every partition at once; Kafka assigns as the group decides."""
         ...
 
+    async def tail(self, find_offsets: FindOffsets) -> Consumer:
+        """A new consumer of every partition, for who follows what others fold.
+
+        It is in nobody's group: it takes no partition from a `consumer`, tells nobody how far it is, and any number of
+        them read the same. For the rest it is as one: from `find_offsets` on, cuts reported, `reload` to go elsewhere.
+        """
+        ...
+
     async def trim(self, partition: int, before: int) -> None:
         """Forget records below `before` (embedded logs; Kafka trims itself and does nothing here)."""
         ...

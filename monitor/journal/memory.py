@@ -58,6 +58,9 @@ class MemoryJournal:
         await consumer.reload()
         return consumer
 
+    async def tail(self, find_offsets: FindOffsets) -> EmbeddedConsumer:
+        return await self.consumer(find_offsets)
+
     async def trim(self, partition: int, before: int) -> None:
         self._check_open()
         gone = min(before, self._end(partition)) - self._starts[partition]

@@ -102,6 +102,9 @@ class SQLiteJournal:
         await consumer.reload()
         return consumer
 
+    async def tail(self, find_offsets: FindOffsets) -> EmbeddedConsumer:
+        return await self.consumer(find_offsets)
+
     async def trim(self, partition: int, before: int) -> None:
         self._check_open()
         await self._writing(lambda writer: sqlite_file.raise_start(writer, partition, before))

@@ -14,10 +14,12 @@ import pytest
 from monitor.errors import JournalUnavailable, RetentionCut
 from monitor.events.model import Entry, Original, Record
 from monitor.journal import Bounds, Consumer, Journal, Place
+from monitor.journal.base import FindOffsets
 from monitor.journal.partitioner import partition_for
 
 Forget = Callable[[int, int], Awaitable[None]]
 Reopen = Callable[[], Awaitable[Journal]]
+Follow = Callable[[FindOffsets], Awaitable[Consumer]]
 
 DEADLINE_S = 120.0
 
@@ -79,6 +81,11 @@ def values_by_partition(records: Sequence[Record]) -> dict[int, list[bytes | Non
 
 
 class JournalContract:
+    @pytest.fixture(params=["consumer", "tail"])
+    def follow(self, request: pytest.FixtureRequest, journal: Journal) -> Follow:
+        """Both ways to read on: what a consumer promises, a tail does too."""
+        return journal.tail if request.param == "tail" else journal.consumer
+
     # Picking
 
     async def test_pick_returns_what_stands_at_these_offsets(self, journal: Journal) -> None:
@@ -197,10 +204,10 @@ class JournalContract:
         assert found[:-2] in ([], [entry.value for entry in numbered(3)])
 
     @pytest.mark.parametrize("value", [b"", b"\x00" * 9, b"\xff\xfe not UTF-8", b"x" * (1 << 20)])
-    async def test_any_bytes_come_back_as_they_were(self, journal: Journal, value: bytes) -> None:
+    async def test_any_bytes_come_back_as_they_were(self, journal: Journal, follow: Follow, value: bytes) -> None:
         """Empty, NUL, invalid UTF-8 and a mebibyte: the journal does not look inside."""
         await journal.append([Entry(b"k\x00k", value)])
-        consumer = await journal.consumer(from_the_start)
+        consumer = await follow(from_the_start)
         [record] = await poll_until(consumer, 1)
         await consumer.close()
         assert (record.key, record.value, record.headers) == (b"k\x00k", value, ())
@@ -262,22 +269,22 @@ class JournalContract:
 
     # Consuming
 
-    async def test_consumer_goes_on_from_the_offsets_found(self, journal: Journal) -> None:
+    async def test_consumer_goes_on_from_the_offsets_found(self, journal: Journal, follow: Follow) -> None:
         """The first record handed out is the one that the store expects."""
         home = (await journal.append(numbered(10, key=b"exec_1")))[0].partition
 
         async def after_six(partitions: Collection[int]) -> dict[int, int]:
             return {partition: 6 if partition == home else 0 for partition in partitions}
 
-        consumer = await journal.consumer(after_six)
+        consumer = await follow(after_six)
         records = await poll_until(consumer, 4)
         await consumer.close()
         assert [record.offset for record in records] == [6, 7, 8, 9]
 
-    async def test_consumer_reads_every_partition_in_order(self, journal: Journal) -> None:
+    async def test_consumer_reads_every_partition_in_order(self, journal: Journal, follow: Follow) -> None:
         """Each partition is contiguous from its start, and nothing comes twice."""
         appended = await journal.append(numbered(500))
-        consumer = await journal.consumer(from_the_start)
+        consumer = await follow(from_the_start)
         records = await poll_until(consumer, 500)
         assert await consumer.poll(10, 0.0) == []
         assert consumer.assigned == frozenset(range(journal.partitions))
@@ -288,19 +295,19 @@ class JournalContract:
             mine = [record.offset for record in records if record.partition == partition]
             assert mine == list(range(len(mine)))
 
-    async def test_poll_hands_out_no_more_than_asked(self, journal: Journal) -> None:
+    async def test_poll_hands_out_no_more_than_asked(self, journal: Journal, follow: Follow) -> None:
         """`max_records` holds over all partitions together."""
         await journal.append(numbered(100))
-        consumer = await journal.consumer(from_the_start)
+        consumer = await follow(from_the_start)
         batches: list[Sequence[Record]] = []
         while sum(map(len, batches)) < 100:
             batches.append(await consumer.poll(7, DEADLINE_S))
         await consumer.close()
         assert max(map(len, batches)) == 7
 
-    async def test_new_record_wakes_a_waiting_poll(self, journal: Journal) -> None:
+    async def test_new_record_wakes_a_waiting_poll(self, journal: Journal, follow: Follow) -> None:
         """A poll that waits returns as soon as something is appended."""
-        consumer = await journal.consumer(from_the_start)
+        consumer = await follow(from_the_start)
         assert await consumer.poll(10, 0.0) == []
         waiting = asyncio.create_task(poll_until(consumer, 1))
         await asyncio.sleep(0)
@@ -312,11 +319,11 @@ class JournalContract:
         assert record.value == b'{"n":0}'
         assert took_s < DEADLINE_S
 
-    async def test_reload_goes_back_and_forth(self, journal: Journal) -> None:
+    async def test_reload_goes_back_and_forth(self, journal: Journal, follow: Follow) -> None:
         """After `reload` the next record is the one that the store names, as often as asked."""
         home = (await journal.append(numbered(10, key=b"exec_1")))[0].partition
         store = Standing(0)
-        consumer = await journal.consumer(store)
+        consumer = await follow(store)
         first = await poll_until(consumer, 10)
         for offset in (4, 0, 8):
             store.offsets[home] = offset
@@ -324,7 +331,7 @@ class JournalContract:
             assert await poll_until(consumer, 10 - offset) == first[offset:]
         await consumer.close()
 
-    async def test_partition_that_is_left_out_stands_still(self, journal: Journal) -> None:
+    async def test_partition_that_is_left_out_stands_still(self, journal: Journal, follow: Follow) -> None:
         """Until a reload that names it; others go on, also with what comes later."""
         written = await journal.append([entry for n in range(40) for entry in numbered(1, key=b"exec_%d" % n)])
         home = written[0].partition
@@ -333,7 +340,7 @@ class JournalContract:
         async def without(partitions: Collection[int]) -> Mapping[int, int]:
             return await store([partition for partition in partitions if partition not in left_out])
 
-        consumer = await journal.consumer(without)
+        consumer = await follow(without)
         others = [place for place in written if place.partition != home]
         assert {Place(record.partition, record.offset) for record in await poll_until(consumer, len(others))} == set(
             others
@@ -351,9 +358,9 @@ class JournalContract:
         assert list(await consumer.poll(100, 0.5)) == []
         await consumer.close()
 
-    async def test_cancelled_poll_loses_nothing(self, journal: Journal) -> None:
+    async def test_cancelled_poll_loses_nothing(self, journal: Journal, follow: Follow) -> None:
         """Records that a cancelled poll would have returned come again."""
-        consumer = await journal.consumer(from_the_start)
+        consumer = await follow(from_the_start)
         await consumer.poll(1, 0.0)
         collected: list[Record] = []
         for number in range(30):
@@ -367,26 +374,39 @@ class JournalContract:
         await consumer.close()
         assert [record.value for record in collected] == [entry.value for entry in numbered(30)]
 
-    async def test_two_consumers_see_the_same(self, journal: Journal) -> None:
+    async def test_two_consumers_see_the_same(self, journal: Journal, follow: Follow) -> None:
         """A consumer made later starts where its own store stands; nobody uses up records."""
         await journal.append(numbered(20))
         answers = []
         for _ in range(2):
-            consumer = await journal.consumer(from_the_start)
+            consumer = await follow(from_the_start)
             answers.append(values_by_partition(await poll_until(consumer, 20)))
             await consumer.close()
         assert answers[0] == answers[1]
 
+    async def test_tail_takes_nothing_from_a_consumer(self, journal: Journal) -> None:
+        """Any number of followers read all there is, from where each of them stands, beside the one that folds."""
+        appended = await journal.append(numbered(60))
+        consumer = await journal.consumer(from_the_start)
+        tails = [await journal.tail(from_the_start) for _ in range(2)]
+        answers = [await poll_until(reading, 60) for reading in (*tails, consumer)]
+        assert [reading.assigned for reading in (*tails, consumer)] == 3 * [frozenset(range(journal.partitions))]
+        for reading in (*tails, consumer):
+            await reading.close()
+        assert [sorted(places(answer)) for answer in answers] == 3 * [sorted(appended)]
+
     # Retention
 
-    async def test_retention_cut_is_reported_and_others_go_on(self, journal: Journal, forget: Forget) -> None:
+    async def test_retention_cut_is_reported_and_others_go_on(
+        self, journal: Journal, follow: Follow, forget: Forget
+    ) -> None:
         """Records that are gone before they were read are named, never skipped; the rest flows."""
         appended = await journal.append(numbered(60))
         home = appended[0].partition
         end = (await journal.bounds())[home].end
         await forget(home, 3)
         store = Standing(0)
-        consumer = await journal.consumer(store)
+        consumer = await follow(store)
         records: list[Record] = []
         reported = None
         deadline_s = time.monotonic() + DEADLINE_S
@@ -424,10 +444,10 @@ class JournalContract:
 
     # Ending
 
-    async def test_closed_consumer_hands_out_nothing(self, journal: Journal) -> None:
+    async def test_closed_consumer_hands_out_nothing(self, journal: Journal, follow: Follow) -> None:
         """`close` may be called twice, and ends the assignment."""
         await journal.append(numbered(3))
-        consumer = await journal.consumer(from_the_start)
+        consumer = await follow(from_the_start)
         await consumer.close()
         await consumer.close()
         assert consumer.assigned == frozenset()

@@ -23,6 +23,7 @@ from tests.contracts.journal_contract import (
     Standing,
     from_the_start,
     numbered,
+    places,
     poll_until,
     read_all,
 )
@@ -288,6 +289,28 @@ async def test_rebalance_of_two_consumers(kafka: Kafka) -> None:
             await until(lambda: len(seen) == 800)
     assert sorted(seen) == sorted(appended)
     assert repeated == []
+
+
+async def test_tail_joins_no_group(kafka: Kafka) -> None:
+    """Whoever follows leaves no offsets in Kafka, takes no partition and is in nobody's way."""
+    topic = await kafka.create_topic(partitions=2)
+    groups = {"tail": uuid.uuid4().hex, "consumer": uuid.uuid4().hex}
+    async with (
+        opened(kafka, topic, group=groups["tail"]) as following,
+        opened(kafka, topic, group=groups["consumer"]) as folding,
+        kafka.admin() as admin,
+    ):
+        tail, consumer = await following.tail(from_the_start), await folding.consumer(from_the_start)
+        await folding.append(numbered(50))
+        async with asyncio.TaskGroup() as both:
+            read = [both.create_task(poll_until(reading, 50)) for reading in (tail, consumer)]
+        assert sorted(places(read[0].result())) == sorted(places(read[1].result()))
+        deadline_s = time.monotonic() + DEADLINE_S
+        while not await admin.list_consumer_group_offsets(groups["consumer"]):
+            assert time.monotonic() < deadline_s, "the consumer does not tell its group how far it is"
+            assert list(await tail.poll(10, 0.2)) == list(await consumer.poll(10, 0.2)) == []
+        known = {group for group, *_ in await admin.list_consumer_groups()}
+        assert known & set(groups.values()) == {groups["consumer"]}
 
 
 async def test_keyed_concurrent_appends_keep_their_order(kafka: Kafka) -> None:

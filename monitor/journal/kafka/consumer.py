@@ -301,7 +301,7 @@ class KafkaConsumer:
 
     def _commit_group_offsets(self) -> None:
         """Begin to tell the group how far we are, unless it is still being told; nobody waits for it."""
-        client = self._membership.client
+        client = self._membership.client if self._membership.group else None
         if client is not None and self._done != self._committed and (self._commit is None or self._commit.done()):
             self._commit = asyncio.create_task(self._commit_done(client), name="kafka consumer commits")
 

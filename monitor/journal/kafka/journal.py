@@ -62,7 +62,13 @@ class KafkaJournal:
         return await self._reader.pick(partition, offsets)
 
     async def consumer(self, find_offsets: FindOffsets) -> KafkaConsumer:
-        membership = Membership(*self._address, self._group, taken=self._taken, clock=self._clock, chance=self._chance)
+        return self._consume(find_offsets, self._group, self._taken)
+
+    async def tail(self, find_offsets: FindOffsets) -> KafkaConsumer:
+        return self._consume(find_offsets, None, frozenset(range(self.partitions)))
+
+    def _consume(self, find_offsets: FindOffsets, group: str | None, taken: frozenset[int] | None) -> KafkaConsumer:
+        membership = Membership(*self._address, group, taken=taken, clock=self._clock, chance=self._chance)
         consumer = KafkaConsumer(
             self._address.topic,
             membership,

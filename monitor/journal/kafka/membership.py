@@ -29,19 +29,20 @@ class Membership:
         self,
         bootstrap: str,
         topic: str,
-        group: str,
+        group: str | None,
         *,
         taken: frozenset[int] | None,
         clock: Clock,
         chance: Callable[[], float],
     ) -> None:
         """`taken`: partitions that are ours without asking, since nobody shares them; None = the group decides.
+        `group` None: it hears nothing of us either.
 
         A group would wait for a killed predecessor until its session ends, 45 s, before it gives anything to us.
         """
         self._bootstrap = bootstrap
         self._topic = topic
-        self._group = group
+        self.group = group
         self._taken = taken
         self._clock = clock
         self._chance = chance
@@ -64,7 +65,7 @@ class Membership:
         self._failures += 1
         client = AIOKafkaConsumer(
             **read_settings(self._bootstrap),
-            group_id=self._group,
+            group_id=self.group,
             fetch_max_wait_ms=_FETCH_WAIT_MS,
             session_timeout_ms=45_000,
             # Others learn of a rebalance by their heartbeat: seconds of silence saved for one small request each.
