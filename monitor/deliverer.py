@@ -166,7 +166,7 @@ class Deliverer:
         if not room and not self._ended:
             return RECHECK_S if self._sends else LONGEST_REST_S
         ended = tuple(self._ended)
-        claimed, look_us, self._settled = await self._write(partial(self._settle, ended, room))
+        claimed, look_us, self._settled = await self._write(partial(self._settle, ended, room), shared=True)
         del self._ended[: len(ended)]
         self._count(ended)
         # What was claimed while `stop` was called is given back with the rest.
@@ -273,11 +273,11 @@ class Deliverer:
         if notices:
             writer.owe(plan_notices(notices, hearers_in(endpoint.team), now_us))
 
-    async def _write(self, work: Callable[[Writer], T]) -> T:
+    async def _write(self, work: Callable[[Writer], T], *, shared: bool = False) -> T:
         """What `work` answers. While the store does not, it is asked again; sends in flight go on meanwhile."""
         while True:
             try:
-                return await self._store.write(work)
+                return await self._store.write(work, shared=shared)
             except StoreUnavailable as error:
                 self._log.warning("cannot record deliveries for the moment", code=error.code, reason=error.message)
                 await self._clock.sleep(RECHECK_S)

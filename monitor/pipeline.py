@@ -196,7 +196,7 @@ class Pipeline:
             self._reached = consumer.reached
             return 0
         with self._metrics.seconds.time():
-            batch = await self._store.write(lambda writer: self._project(writer, records))
+            batch = await self._store.write(lambda writer: self._project(writer, records), shared=True)
         read = {record.partition for record in records}
         self._next.update({partition: batch.position.offsets[partition] for partition in read})
         self._hub.publish(batch.changes.releases, batch.position)

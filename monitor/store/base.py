@@ -1,8 +1,8 @@
 """The store port: projections, releases, quarantine, statistics, webhooks and the offsets that they belong to.
 
 Promises, held by one conformance suite over every driver:
-- `write` runs its work in ONE transaction: all of it is stored, or nothing. Two writers never run at once on a
-  partition.
+- `write` runs its work in ONE transaction: all of it is stored, or nothing. No other runs beside it, unless both say
+  that they may; and never two on one partition.
 - `Writer.commit` moves each partition's offset by compare-and-set; a stale expectation, and a halted partition, raise
   Fenced.
 - `read` runs its work on one consistent snapshot; what a finished `write` stored is seen by every later `read`.
@@ -34,6 +34,8 @@ from monitor.store.endpoint_port import EndpointReader, EndpointWriter
 from monitor.store.execution_port import ExecutionReader
 from monitor.store.expiry import ExpiryReader, ExpiryWriter
 from monitor.store.export_port import ExportReader, ExportWriter
+from monitor.store.hints import Hint, Hints
+from monitor.store.lease_port import LeaseReader, LeaseWriter
 from monitor.store.order_port import OrderReader, OrderWriter
 from monitor.store.quarantine_port import RETENTION_CUT, QuarantineReader, QuarantineWriter
 from monitor.store.releases import StoredRelease
@@ -85,6 +87,7 @@ class Reader(
     ExportReader,
     QuarantineReader,
     WatchReader,
+    LeaseReader,
     Protocol,
 ):
     """Questions about one consistent snapshot."""
@@ -116,6 +119,7 @@ class Writer(
     ExportWriter,
     QuarantineWriter,
     WatchWriter,
+    LeaseWriter,
     Protocol,
 ):
     """A transaction. It reads what it wrote; leaving `write` by an exception undoes everything."""
@@ -160,8 +164,17 @@ class Writer(
 class Store(Protocol):
     """Everything at rest but the journal."""
 
-    async def write(self, work: Callable[[Writer], T], *, durable: bool = False) -> T:
+    @property
+    def hints(self) -> Hints:
+        """Who wants to hear of commits, of this process and of others."""
+        ...
+
+    async def write(self, work: Callable[[Writer], T], *, durable: bool = False, shared: bool = False) -> T:
         """Run `work` in one transaction and return its answer once that is committed.
+
+        It is the only one that writes meanwhile. `shared=True` lets others run beside it that say so too, where the
+        driver can: for work that nothing but `load` and `commit`, or `claim` and `finish` of deliveries, make up, which
+        guard their rows themselves.
 
         `durable=True` also survives a loss of power (fsync): for what a user is told is done. Without it a power cut
         may take back the latest commits as a whole, which the journal then repeats. Raises StoreUnavailable (disk full,
@@ -192,3 +205,8 @@ def cut_away(partition: int, first: int, next_offset: int) -> Poison:
     record = Record(partition, first, None, None, (), 0)
     message = f"records {first} to {next_offset - 1} of partition {partition} are gone from the journal"
     return Poison(record, RETENTION_CUT, None, message)
+
+
+def hints_of(commit: Commit) -> set[Hint]:
+    """Of what others hear once a batch is stored."""
+    return {"batch", "deliveries"} if commit.deliveries else {"batch"}

@@ -56,6 +56,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "bulk_jobs": "ledger",
     "bulk_items": "ledger",
     "export_jobs": "ledger",
+    "leases": "ledger",
 }
 """The kind of every table, by its name."""
 

@@ -19,13 +19,16 @@ from monitor.projections.filter import matches
 from monitor.projections.fold import Changes, ExecutionId, Touched
 from monitor.projections.loglines import LogLine, Spot
 from monitor.projections.view import Summary, summary
-from monitor.store.base import Commit, Moved, OffsetRow, Reader, Writer, cut_away, journal_mismatch
+from monitor.store.base import Commit, Moved, OffsetRow, Reader, Writer, cut_away, hints_of, journal_mismatch
 from monitor.store.command_port import CommandRow, CommandSpot
 from monitor.store.execution_port import ListQuery, Page
+from monitor.store.hints import Hint, Hints
+from monitor.store.lease_port import Lease
 from monitor.store.memory_access import AccessTables, MemoryAccess
 from monitor.store.memory_counting import CountingTables, MemoryCounts
 from monitor.store.memory_expiry import MemoryExpiry
 from monitor.store.memory_exports import ExportTables, MemoryExports
+from monitor.store.memory_leases import MemoryLeases
 from monitor.store.memory_ledger import LedgerTables, MemoryLedger
 from monitor.store.memory_orders import MemoryOrders, OrderTables
 from monitor.store.memory_quarantine import MemoryQuarantine
@@ -62,6 +65,7 @@ class _Tables:
     counting: CountingTables = field(default_factory=CountingTables)
     orders: OrderTables = field(default_factory=OrderTables)
     exports: ExportTables = field(default_factory=ExportTables)
+    leases: dict[str, Lease] = field(default_factory=dict)
 
     def copy(self) -> "_Tables":
         """Tables of their own that share the rows."""
@@ -76,13 +80,20 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._tables = _Tables()
+        self._hints = Hints()
         self._closed = False
 
-    async def write(self, work: Callable[[Writer], T], *, durable: bool = False) -> T:  # noqa: ARG002 - nothing lasts here
+    @property
+    def hints(self) -> Hints:
+        return self._hints
+
+    async def write(self, work: Callable[[Writer], T], *, durable: bool = False, shared: bool = False) -> T:  # noqa: ARG002 - nothing lasts here
         self._check_open()
         tables = self._tables.copy()
-        answer = work(_Session(tables))
+        session = _Session(tables, shared=shared)
+        answer = work(session)
         self._tables = tables
+        self._hints.give(session.hinted)
         return answer
 
     async def read(self, work: Callable[[Reader], T]) -> T:
@@ -97,11 +108,22 @@ class MemoryStore:
             raise StoreUnavailable("The store is closed.")
 
 
-class _Session(MemoryLedger, MemoryExpiry, MemoryAccess, MemoryCounts, MemoryOrders, MemoryExports, MemoryQuarantine):
+class _Session(
+    MemoryLedger,
+    MemoryExpiry,
+    MemoryAccess,
+    MemoryCounts,
+    MemoryOrders,
+    MemoryExports,
+    MemoryQuarantine,
+    MemoryLeases,
+):
     """Implements Reader and Writer over tables that nobody else changes meanwhile."""
 
-    def __init__(self, tables: _Tables) -> None:
+    def __init__(self, tables: _Tables, *, shared: bool = True) -> None:
         super().__init__(tables.ledger)
+        self.hinted: set[Hint] = set() if shared else {"desk"}
+        self._leases = tables.leases
         self._tables, self._access, self._orders = tables, tables.access, tables.orders
         self._exports = tables.exports
         self._counting, self._counted_executions = tables.counting, tables.executions
@@ -243,6 +265,7 @@ class _Session(MemoryLedger, MemoryExpiry, MemoryAccess, MemoryCounts, MemoryOrd
         self._add_releases(commit.changes, commit.moved)
         self._add_quarantine(commit.changes.poison)
         self.owe(commit.deliveries)
+        self.hinted |= hints_of(commit)
 
     def _move(self, partition: int, moved: Moved) -> None:
         row = self._tables.offsets.get(partition)

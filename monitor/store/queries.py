@@ -20,6 +20,7 @@ from monitor.store.commands import CommandReads
 from monitor.store.count_queries import CountReads
 from monitor.store.execution_port import ListQuery, Page
 from monitor.store.exports import ExportReads
+from monitor.store.leases import LeaseReads
 from monitor.store.ledger import LedgerReads
 from monitor.store.orders import OrderReads
 from monitor.store.quarantine_rows import QuarantineReads
@@ -57,6 +58,7 @@ class Queries(
     LedgerReads,
     QuarantineReads,
     WatchReads,
+    LeaseReads,
 ):
     """Implements the Reader port over `connection`, whose transaction is the snapshot."""
 

@@ -6,7 +6,7 @@ runs inside a transaction on one of the store's own threads; SQLite's errors com
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +20,7 @@ from monitor.projections.fold import FOLD_VERSION
 from monitor.sqlite_errors import may_pass, unusable
 from monitor.sqlite_traces import leave_none, wipe
 from monitor.store.base import Reader, Writer
+from monitor.store.hints import Hint, Hints
 from monitor.store.queries import Queries
 from monitor.store.searching import NodeNames
 from monitor.store.sqlite_write import SQLiteWriter
@@ -50,10 +51,17 @@ class SQLiteStore:
         self._write_thread = ThreadPoolExecutor(1, "store-write")
         self._read_threads = ThreadPoolExecutor(_READERS, "store-read")
         self._names = NodeNames()
+        self._hints = Hints()
         self._closed = False
 
-    async def write(self, work: Callable[[Writer], T], *, durable: bool = False) -> T:
-        return await self._run(self._write_thread, self._write, work, durable)
+    @property
+    def hints(self) -> Hints:
+        return self._hints
+
+    async def write(self, work: Callable[[Writer], T], *, durable: bool = False, shared: bool = False) -> T:
+        written: tuple[T, Collection[Hint]] = await self._run(self._write_thread, self._write, work, durable, shared)
+        self._hints.give(written[1])
+        return written[0]
 
     async def read(self, work: Callable[[Reader], T]) -> T:
         return await self._run(self._read_threads, self._read, work)
@@ -77,10 +85,11 @@ class SQLiteStore:
         # Shielded: cancelling the caller must not take a transaction off the queue.
         return await asyncio.shield(asyncio.get_running_loop().run_in_executor(threads, call, *args))
 
-    def _write(self, work: Callable[[Writer], T], durable: bool) -> T:
+    def _write(self, work: Callable[[Writer], T], durable: bool, shared: bool) -> tuple[T, Collection[Hint]]:
         try:
             with _translated(), _synchronous(self._driver, durable), self._writer.begin() as connection:
-                return work(SQLiteWriter(connection, self._names))
+                writer = SQLiteWriter(connection, self._names, shared=shared)
+                return work(writer), writer.hinted
         except BaseException:
             self._names.clear()
             raise

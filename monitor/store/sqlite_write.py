@@ -18,8 +18,10 @@ from monitor.projections.execution import Execution, Node, NodeKey
 from monitor.projections.fold import Changes, ExecutionId, Release
 from monitor.store import rows
 from monitor.store.access_rows import AccessWrites
-from monitor.store.base import Commit, Moved, cut_away, journal_mismatch
+from monitor.store.base import Commit, Moved, cut_away, hints_of, journal_mismatch
 from monitor.store.exports import ExportWrites
+from monitor.store.hints import Hint
+from monitor.store.leases import LeaseWrites
 from monitor.store.orders import OrderWrites
 from monitor.store.quarantine_rows import QuarantineWrites
 from monitor.store.queries import Queries
@@ -123,13 +125,23 @@ _ADD_RELEASES: Final = "INSERT INTO releases (partition, first, next, body) VALU
 
 
 class SQLiteWriter(
-    SQLiteLedger, ExpiryWrites, AccessWrites, OrderWrites, ExportWrites, QuarantineWrites, WatchWrites, Queries
+    SQLiteLedger,
+    ExpiryWrites,
+    AccessWrites,
+    OrderWrites,
+    ExportWrites,
+    QuarantineWrites,
+    WatchWrites,
+    LeaseWrites,
+    Queries,
 ):
     """Implements the Writer port over the one connection that writes."""
 
-    def __init__(self, connection: Connection, names: NodeNames | None = None) -> None:
+    def __init__(self, connection: Connection, names: NodeNames | None = None, *, shared: bool = False) -> None:
         """`names`, which outlives the transaction, spares it from asking what names of nodes are stored."""
         super().__init__(connection)
+        # Of what others hear once this is committed.
+        self.hinted: set[Hint] = set() if shared else {"desk"}
         self._names = names or NodeNames()
         self._names.load = self._load_names
 
@@ -171,6 +183,7 @@ class SQLiteWriter(
         self._add_quarantine(changes.poison)
         if commit.deliveries:
             self.owe(commit.deliveries)
+        self.hinted |= hints_of(commit)
 
     def _move(self, partition: int, moved: Moved) -> None:
         values = (moved.next, moved.anchor, moved.next, partition, moved.expected)

@@ -17,7 +17,7 @@ from monitor.store.columns import number as _int
 from monitor.store.columns import table as _table
 from monitor.store.columns import text as _text
 
-SCHEMA_VERSION: Final = 6
+SCHEMA_VERSION: Final = 7
 
 SEEN_CHUNK: Final = 64
 """Entries of a full chunk of `seen`: a long execution rewrites at most this many with an event."""

@@ -10,6 +10,7 @@ from tests.contracts.access_contract import AccessContract
 from tests.contracts.command_contract import CommandContract
 from tests.contracts.expiry_contract import ExpiryContract
 from tests.contracts.export_contract import ExportContract
+from tests.contracts.lease_contract import LeaseContract
 from tests.contracts.ledger_contract import LedgerContract
 from tests.contracts.order_contract import OrderContract
 from tests.contracts.quarantine_contract import QuarantineContract
@@ -27,6 +28,7 @@ class TestMemoryStore(
     ExportContract,
     QuarantineContract,
     WatchContract,
+    LeaseContract,
 ):
     @pytest.fixture
     async def store(self) -> Store:
@@ -45,6 +47,7 @@ class TestSQLiteStore(
     ExportContract,
     QuarantineContract,
     WatchContract,
+    LeaseContract,
 ):
     @pytest.fixture
     async def store(self, tmp_path: Path) -> AsyncIterator[Store]:

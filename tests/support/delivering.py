@@ -200,11 +200,11 @@ class FailingStore:
     def __init__(self, inner: Store) -> None:
         self.fails = False
         self.failures = 0
-        self.read, self.close, self._write = inner.read, inner.close, inner.write
+        self.read, self.close, self._write, self.hints = inner.read, inner.close, inner.write, inner.hints
 
-    async def write(self, work: Callable[[Writer], Any], *, durable: bool = False) -> Any:
+    async def write(self, work: Callable[[Writer], Any], *, durable: bool = False, shared: bool = False) -> Any:
         """The inner store's, or StoreUnavailable."""
         if self.fails:
             self.failures += 1
             raise StoreUnavailable
-        return await self._write(work, durable=durable)
+        return await self._write(work, durable=durable, shared=shared)

@@ -173,7 +173,7 @@ class SlowToRead:
     """A store that is busy: every read takes its time, so that clients would long have fetched from elsewhere."""
 
     def __init__(self, store: Store) -> None:
-        self.write, self.close = store.write, store.close
+        self.write, self.close, self.hints = store.write, store.close, store.hints
         self._store = store
 
     async def read(self, work: Callable[[Reader], T]) -> T:
@@ -185,7 +185,7 @@ class Gate:
     """A store whose user can be frozen over a batch: it has read the records, and writes them only much later."""
 
     def __init__(self, store: Store) -> None:
-        self.read, self.close = store.read, store.close
+        self.read, self.close, self.hints = store.read, store.close, store.hints
         self._store = store
         self._open, self._arrived, self._passed = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._open.set()
@@ -207,12 +207,12 @@ class Gate:
         self._open.set()
         await self.hold()
 
-    async def write(self, work: Callable[[Writer], T], *, durable: bool = False) -> T:
+    async def write(self, work: Callable[[Writer], T], *, durable: bool = False, shared: bool = False) -> T:
         if not self._open.is_set():
             self._arrived.set()
         await self._open.wait()
         try:
-            return await self._store.write(work, durable=durable)
+            return await self._store.write(work, durable=durable, shared=shared)
         finally:
             self._passed.set()
 

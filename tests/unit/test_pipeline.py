@@ -177,11 +177,11 @@ class FailingStore:
     def __init__(
         self, store: MemoryStore, writes: Iterable[Exception | None], reads: Iterable[Exception | None] = ()
     ) -> None:
-        self.close = store.close
+        self.close, self.hints = store.close, store.hints
         self._store = store
         self._writes, self._reads = iter(writes), iter(reads)
 
-    async def write(self, work: Callable[[Writer], T], *, durable: bool = False) -> T:
+    async def write(self, work: Callable[[Writer], T], *, durable: bool = False, shared: bool = False) -> T:
         """Fails at its end: everything was done, and is undone."""
         failure = next(self._writes, None)
 
@@ -191,7 +191,7 @@ class FailingStore:
                 raise failure
             return done
 
-        return await self._store.write(work_and_fail, durable=durable)
+        return await self._store.write(work_and_fail, durable=durable, shared=shared)
 
     async def read(self, work: Callable[[Reader], T]) -> T:
         if (failure := next(self._reads, None)) is not None:
@@ -268,9 +268,9 @@ async def test_trouble_stands_until_a_step_succeeds() -> None:
     seen: list[str | None] = []
 
     class WatchingStore(FailingStore):
-        async def write(self, work: Callable[[Writer], T], *, durable: bool = False) -> T:
+        async def write(self, work: Callable[[Writer], T], *, durable: bool = False, shared: bool = False) -> T:
             seen.append(folding.trouble and folding.trouble.code)
-            return await super().write(work, durable=durable)
+            return await super().write(work, durable=durable, shared=shared)
 
     folding = pipeline(journal, WatchingStore(store, [FULL, FULL]), RecordingOutlet())
     assert folding.trouble.code == "starting"

@@ -26,6 +26,7 @@ from monitor.errors import StoreUnavailable
 from monitor.projections.fold import Changes, Release
 from monitor.store.base import Commit, Reader, Store, Writer
 from monitor.store.delivery_port import DeliveryQuery
+from monitor.store.hints import Hints
 from monitor.telemetry.metrics import Metrics
 from monitor.webhooks.delivery import Answer, Claimed, Outcome, Planned
 from monitor.webhooks.endpoint import SECRET_PURPOSE, Endpoint, Rate, Secret
@@ -128,6 +129,7 @@ class Line:
 
     def __init__(self, world: "World", chance: random.Random) -> None:
         self._world, self._chance = world, chance
+        self.hints = Hints()
         self.stalled_until_s = 0.0
 
     @property
@@ -135,7 +137,7 @@ class Line:
         """Whether nothing comes through now."""
         return self.stalled_until_s > self._world.clock.monotonic_s()
 
-    async def write(self, work: Callable[[Writer], Any], *, durable: bool = False) -> Any:
+    async def write(self, work: Callable[[Writer], Any], *, durable: bool = False, shared: bool = False) -> Any:
         """The store's write, after a while and before a while."""
         await self._wait()
         if self._world.store_is_down:

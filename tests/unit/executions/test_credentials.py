@@ -47,9 +47,9 @@ class CountingStore(MemoryStore):
             raise StoreUnavailable
         return await super().read(work)
 
-    async def write(self, work: Any, *, durable: bool = False) -> Any:
+    async def write(self, work: Any, *, durable: bool = False, shared: bool = False) -> Any:
         self.writes += 1
-        return await super().write(work, durable=durable)
+        return await super().write(work, durable=durable, shared=shared)
 
 
 @pytest.fixture
