@@ -8,7 +8,6 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Final
 
 import structlog
 
@@ -21,9 +20,6 @@ from monitor.journal.base import Journal
 from monitor.journal.kafka import open_kafka_journal
 from monitor.settings import Settings
 from monitor.store import Store
-
-GROUP: Final = "execution-monitor"
-"""Consumer group under which Kafka's own tools see how far this service is; the store's offsets decide."""
 
 
 @asynccontextmanager
@@ -42,9 +38,13 @@ async def open_folder(settings: Settings, clock: Clock | None = None) -> AsyncIt
 async def open_journal(settings: Settings, clock: Clock) -> Journal:
     """The journal that the settings name. Raises JournalMismatch for an embedded one that is gone from its store."""
     if settings.journal:
-        # The data folder's lock keeps other projectors of an embedded store out: nobody shares the partitions.
         return await open_kafka_journal(
-            settings.journal, clock=clock, group=GROUP, alone=True, create=settings.create_topics
+            settings.journal,
+            clock=clock,
+            group=settings.kafka_group,
+            # Whoever has the store for itself, under the data folder's lock, shares the partitions with nobody.
+            alone=not settings.store,
+            create=settings.create_topics,
         )
     path = settings.data / "journal.db"
     if not path.exists() and (settings.data / "store.db").exists():

@@ -59,6 +59,13 @@ class Settings(BaseModel):
         "nowhere.",
         pattern=r"^(kafka://.+/.+)?$",
     )
+    kafka_group: str = Field(
+        "execution-monitor",
+        min_length=1,
+        max_length=255,
+        description="Consumer group in which the processes of one store share the partitions of a Kafka journal. "
+        "Deployments with stores of their own must not share it.",
+    )
     store: str = Field("", description="Empty for the embedded store in the data folder.", pattern="^$")
     auth: Literal["on", "off"] = Field(
         "on", description="on: whoever asks shows a token. off: no credentials; only for a loopback address."
