@@ -34,6 +34,10 @@ _KEY_BYTES: Final = 32
 
 _MASK_RULE: Final = re.compile(r"-?(?!-)(?:type:(?:\*|[^*.]{1,100})|(?:\*|[^*.]{1,100})(?:\.(?:\*|[^*.]{1,100}))*)")
 
+IN_FILE: Final = "inFile"
+"""Marks, in a field's schema, the variable that names a file whose content is as good as the value: for secrets, which
+container platforms hand over as files, and which an environment shows to whoever inspects it."""
+
 _EMPTY_COUNTS: Final = frozenset({"mask"})
 """Fields that can be set to nothing; for the others an empty variable is as good as none."""
 
@@ -143,6 +147,7 @@ class Settings(BaseModel):
         SecretStr(""),
         description="Key that seals webhook secrets and positions: 32 bytes in base64. Empty: the file `key` in the "
         "data folder, made at the first start.",
+        json_schema_extra={IN_FILE: "MONITOR_KEY_FILE"},
     )
 
     keep: str = Field(
@@ -231,6 +236,11 @@ def read_settings(environment: Mapping[str, str] = os.environ, **given: Any) -> 
         for name, key in keys().items()
         if (said := environment.get(key)) or (said is not None and name in _EMPTY_COUNTS)
     }
+    for name, key in file_keys().items():
+        if path := environment.get(key):
+            if name in known:
+                raise SettingsInvalid(f"{key} and {keys()[name]} are both set; one of them is enough")
+            known[name] = _secret_in(path, key)
     chosen = known | {name: value for name, value in given.items() if value is not None}
     try:
         return Settings.model_validate(chosen)
@@ -252,6 +262,12 @@ def check_mask_rule(rule: str) -> None:
 def keys() -> dict[str, str]:
     """The environment variable of every field."""
     return {name: field.alias or PREFIX + name.upper() for name, field in Settings.model_fields.items()}
+
+
+def file_keys() -> dict[str, str]:
+    """The environment variable that names a file instead, of every field that has one."""
+    extras = {name: field.json_schema_extra for name, field in Settings.model_fields.items()}
+    return {name: str(extra[IN_FILE]) for name, extra in extras.items() if isinstance(extra, dict) and IN_FILE in extra}
 
 
 def duration_s(said: str) -> int | str:
@@ -280,8 +296,19 @@ def _is_base_url(text: str) -> bool:
         return False
 
 
+def _secret_in(path: str, key: str) -> str:
+    """What a file holds, without the line's end that most editors leave."""
+    try:
+        secret = Path(path).read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsInvalid(f"{key}: {path}: {getattr(error, 'strerror', None) or 'is not text'}") from None
+    if not secret:
+        raise SettingsInvalid(f"{key}: {path}: is empty")
+    return secret
+
+
 def _refuse_unknown(environment: Mapping[str, str]) -> None:
-    known = set(keys().values())
+    known = {*keys().values(), *file_keys().values()}
     for key in environment:
         if key.startswith(PREFIX) and not key.startswith(_TESTS) and key not in known | _CLIENTS:
             near = difflib.get_close_matches(key, known, 1)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from monitor.errors import SettingsInvalid
-from monitor.settings import Settings, is_loopback, keys, read_settings
+from monitor.settings import Settings, file_keys, is_loopback, keys, read_settings
 
 KEY = base64.b64encode(b"k" * 32).decode()
 
@@ -125,6 +125,28 @@ def test_empty_variable_is_as_good_as_none() -> None:
     """Wherever nothing is no choice: files of environments often name what they do not set."""
     others = {key: "" for key in keys().values() if key != "MONITOR_MASK"}
     assert read_settings(others) == read_settings({})
+
+
+def test_secret_is_read_from_a_file(tmp_path: Path) -> None:
+    """As container platforms hand it over; an end of line behind it belongs to the editor."""
+    path = tmp_path / "key"
+    path.write_text(f"{KEY}\n")
+    assert read_settings({"MONITOR_KEY_FILE": str(path), "MONITOR_KEY": ""}).key_bytes == b"k" * 32
+    assert file_keys()["key"] == "MONITOR_KEY_FILE"
+    with pytest.raises(SettingsInvalid, match="MONITOR_KEY_FILE and MONITOR_KEY are both set"):
+        read_settings({"MONITOR_KEY_FILE": str(path), "MONITOR_KEY": KEY})
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"), [(None, "No such file"), (b"\n", "is empty"), (b"\xff", "is not text"), (b"QUJD", "3 bytes")]
+)
+def test_file_of_a_secret_that_is_of_no_use_is_refused(tmp_path: Path, content: bytes | None, fault: str) -> None:
+    """A service that went on without it would seal with another key."""
+    path = tmp_path / "key"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SettingsInvalid, match=fault):
+        read_settings({"MONITOR_KEY_FILE": str(path)})
 
 
 def test_case_43_key_is_read_and_never_shown() -> None:
