@@ -1,9 +1,36 @@
-"""Metrics that are measured by looking: what the hub and the deliverer hold now, told to Prometheus."""
+"""Metrics that are measured by looking: what hub, deliverer and pipeline hold now, and how far behind folding is."""
 
+from monitor.clock import Clock
 from monitor.deliverer import Statistics as Sending
 from monitor.fanout.feed import Tally
 from monitor.fanout.hub import Statistics
+from monitor.journal.base import Bounds, Journal
+from monitor.journal.waiting import waiting_since_us
+from monitor.pipeline import Pipeline
 from monitor.telemetry.metrics import Metrics
+
+
+def observe_pipeline(pipeline: Pipeline, metrics: Metrics) -> None:
+    """How the pipeline itself is."""
+    now = pipeline.statistics()
+    metrics.commit_age.set(now.commit_age_s)
+    metrics.assigned.set(now.assigned)
+    metrics.raise_to(metrics.rebalances, now.turnover.rebalances)
+    metrics.raise_to(metrics.rebuilds, now.turnover.rebuilds)
+
+
+async def observe_lag(pipeline: Pipeline, journal: Journal, clock: Clock, metrics: Metrics) -> None:
+    """What the journal holds and the store does not know, in records and in seconds. Raises Unavailable.
+
+    One record is read of each partition that is behind, and none of the others.
+    """
+    ends = await journal.bounds()
+    for partition, records in (await pipeline.unfolded(ends)).items():
+        unread = Bounds(ends[partition].end - records, ends[partition].end)
+        since_us = await waiting_since_us(journal, partition, unread)
+        waiting_s = 0.0 if since_us is None else max(0, clock.now_us() - since_us) / 1_000_000
+        metrics.lag.labels(partition=str(partition)).set(records)
+        metrics.lag_seconds.labels(partition=str(partition)).set(waiting_s)
 
 
 def observe_webhooks(now: Sending, metrics: Metrics) -> None:

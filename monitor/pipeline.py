@@ -19,7 +19,7 @@ from monitor.errors import Fenced, JournalUnavailable, RetentionCut, StoreUnavai
 from monitor.events.blanking import anchor_of
 from monitor.events.model import Event, Poison, Record
 from monitor.events.position import Position
-from monitor.journal.base import Bounds, Consumer, Journal
+from monitor.journal.base import Bounds, Consumer, Journal, Turnover
 from monitor.projections.bursts import WINDOW, BurstLimits, Halt, find_burst, in_words
 from monitor.projections.execution import Execution
 from monitor.projections.fold import Changes, ExecutionId, Release, fold
@@ -45,6 +45,7 @@ CACHED_EXECUTIONS: Final = 10_000
 """About 40 MB of executions that were touched last; the rest is loaded again when an event names it."""
 
 
+_NONE: Final = Turnover(0, 0)
 _STARTING: Final = Concern("starting", "no partition is read yet")
 
 
@@ -69,6 +70,16 @@ class Batch(NamedTuple):
     # How many records it took, and which partitions stand still before their next one.
     records: int
     halts: Mapping[int, Halt]
+
+
+class Statistics(NamedTuple):
+    """How a pipeline is."""
+
+    # Since its last commit, or since it was made.
+    commit_age_s: float
+    # Partitions that it folds.
+    assigned: int
+    turnover: Turnover
 
 
 class Pipeline:
@@ -110,11 +121,13 @@ class Pipeline:
         self.trouble: Concern | None = _STARTING
         # Partitions that stand still until somebody lets them go on, and why.
         self.halts: Mapping[int, Halt] = {}
+        self._committed_s = clock.monotonic_s()
+        self._consumer: Consumer | None = None
 
     async def run(self) -> None:
         """Fold until cancelled. A step that fails for a while is retried; what else a step raises ends the run."""
         ends: Mapping[int, Bounds] = {}
-        consumer = await self._journal.consumer(self._find_offsets)
+        self._consumer = consumer = await self._journal.consumer(self._find_offsets)
         failures = 0
         try:
             while True:
@@ -161,10 +174,10 @@ class Pipeline:
             for partition, row in rows.items()
         }
 
-    async def observe(self) -> None:
-        """Bring the lag metrics up to date. Raises Unavailable."""
-        for partition, records in (await self.lag()).items():
-            self._metrics.lag.labels(partition=str(partition)).set(records)
+    def statistics(self) -> Statistics:
+        """How it is now."""
+        age_s, consumer = self._clock.monotonic_s() - self._committed_s, self._consumer
+        return Statistics(age_s, len(consumer.assigned), consumer.turnover) if consumer else Statistics(age_s, 0, _NONE)
 
     async def step(self, consumer: Consumer) -> int:
         """Fold what is there, at most one batch; returns how many records it took."""
@@ -302,7 +315,9 @@ class Pipeline:
 
     def _count(self, batch: Batch) -> None:
         metrics, changes = self._metrics, batch.changes
+        self._committed_s = self._clock.monotonic_s()
         metrics.batches.inc()
+        metrics.batch_records.observe(batch.records)
         metrics.applied.inc(batch.records - changes.duplicates - len(changes.poison))
         metrics.duplicates.inc(changes.duplicates)
         metrics.quarantined.inc(len(changes.poison))

@@ -34,7 +34,7 @@ from monitor.intake import Intake
 from monitor.janitor import Janitor
 from monitor.journal.base import Journal
 from monitor.judge import Judge
-from monitor.observing import observe_streams, observe_webhooks
+from monitor.observing import observe_lag, observe_pipeline, observe_streams, observe_webhooks
 from monitor.pipeline import Pipeline
 from monitor.projections.bursts import in_words
 from monitor.replayer import Replayer
@@ -104,10 +104,12 @@ class Parts:
 
     async def observe(self) -> None:
         """Bring those metrics up to date that are measured by looking. Raises Unavailable."""
+        self.metrics.ready.set(self.health().ready)
+        observe_pipeline(self.pipeline, self.metrics)
         observe_streams(self.hub.statistics(), self.metrics)
         observe_webhooks(self.deliverer.statistics(), self.metrics)
         # In this order: what counts as applied here is, where it is owed to anybody, in the backlog that is read next.
-        await self.pipeline.observe()
+        await observe_lag(self.pipeline, self.journal, self.clock, self.metrics)
         backlog = await self.store.read(lambda reader: reader.backlog(None))
         self.metrics.undecided.set(await self.store.read(lambda reader: reader.undecided()))
         for state, count in backlog.counts.items():

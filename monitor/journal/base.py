@@ -21,6 +21,15 @@ class Bounds(NamedTuple):
     end: int
 
 
+class Turnover(NamedTuple):
+    """How a consumer's place among others has changed since it began."""
+
+    # Times that it was given partitions, be they none.
+    rebalances: int
+    # Clients that failed and were replaced.
+    rebuilds: int
+
+
 FindOffsets = Callable[[Collection[int]], Awaitable[Mapping[int, int]]]
 """Asked with partitions just assigned; answers the offset to go on from for each (the store's offset row).
 
@@ -61,6 +70,11 @@ class Consumer(Protocol):
 
         It may lag a second behind the log; for reports, not for offsets that are stored.
         """
+        ...
+
+    @property
+    def turnover(self) -> Turnover:
+        """What has happened to it, for reports; embedded logs are nobody's to share, so nothing does."""
         ...
 
     async def close(self) -> None:

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from monitor.clock import Clock
 from monitor.errors import RetentionCut
 from monitor.events.model import Record
-from monitor.journal.base import FindOffsets
+from monitor.journal.base import FindOffsets, Turnover
 
 _NO_END: Final = 1 << 62
 
@@ -78,6 +78,10 @@ class EmbeddedConsumer:
     @property
     def reached(self) -> Mapping[int, int]:
         return dict(self._expected)
+
+    @property
+    def turnover(self) -> Turnover:
+        return Turnover(0, 0)
 
     async def close(self) -> None:
         self._closed = True

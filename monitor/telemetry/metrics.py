@@ -14,6 +14,9 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _BUCKETS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """From a commit of one event on a fast disk to one that users feel."""
 
+_BUCKETS_RECORDS: Final = (1, 3, 10, 30, 100, 300, 1000, 2000)
+"""From an idle service to one whose every batch is as large as it may be."""
+
 
 class Metric(NamedTuple):
     """One row of the catalogue."""
@@ -24,9 +27,12 @@ class Metric(NamedTuple):
     kind: Literal["counter", "gauge", "histogram"]
     meaning: str
     labels: tuple[str, ...] = ()
+    # Of a histogram.
+    buckets: tuple[float, ...] = _BUCKETS_S
 
 
 CATALOGUE: Final = (
+    Metric("ready", "monitor_ready", "gauge", "1 while work may be sent here, as /readyz says, else 0."),
     Metric("appended", "monitor_events_appended", "counter", "Events that intake put into the journal."),
     Metric("refused", "monitor_events_refused", "counter", "Items that intake rejected."),
     Metric("applied", "monitor_events_applied", "counter", "Events that changed the state."),
@@ -46,7 +52,19 @@ CATALOGUE: Final = (
     Metric("fenced", "monitor_commits_fenced", "counter", "Transactions refused since somebody else moved the state."),
     Metric("verdicts", "monitor_verdicts", "counter", "Verdicts on executions: late, stalled, crashed.", ("kind",)),
     Metric("seconds", "monitor_batch_seconds", "histogram", "Time of a batch from its records to its commit."),
+    Metric("batch_records", "monitor_batch_records", "histogram", "Records of a batch.", buckets=_BUCKETS_RECORDS),
+    Metric("commit_age", "monitor_commit_age_seconds", "gauge", "Time since the last commit of a batch, or the start."),
     Metric("lag", "monitor_lag_records", "gauge", "Records in the journal that are not applied yet.", ("partition",)),
+    Metric(
+        "lag_seconds",
+        "monitor_lag_seconds",
+        "gauge",
+        "Age of the oldest record that is not applied yet; 0 where all are.",
+        ("partition",),
+    ),
+    Metric("assigned", "monitor_partitions_assigned", "gauge", "Partitions that this process folds."),
+    Metric("rebalances", "monitor_consumer_rebalances", "counter", "Times that the group gave out its partitions."),
+    Metric("rebuilds", "monitor_consumer_rebuilds", "counter", "Kafka clients that failed and were replaced."),
     Metric("subscribers", "monitor_stream_connections", "gauge", "Open streams.", ("transport",)),
     Metric("departures", "monitor_stream_disconnects", "counter", "Streams that ended, by reason.", ("reason",)),
     Metric("shed", "monitor_stream_shed", "counter", "Subscribers sent away since there were too many."),
@@ -107,6 +125,7 @@ CATALOGUE: Final = (
 class Metrics:
     """One instrument per row of CATALOGUE, in a registry of its own."""
 
+    ready: Gauge
     appended: Counter
     refused: Counter
     applied: Counter
@@ -120,7 +139,13 @@ class Metrics:
     fenced: Counter
     verdicts: Counter
     seconds: Histogram
+    batch_records: Histogram
+    commit_age: Gauge
     lag: Gauge
+    lag_seconds: Gauge
+    assigned: Gauge
+    rebalances: Counter
+    rebuilds: Counter
     subscribers: Gauge
     departures: Counter
     shed: Counter
@@ -172,6 +197,6 @@ class Metrics:
 
     def _instrument(self, row: Metric) -> Counter | Gauge | Histogram:
         if row.kind == "histogram":
-            return Histogram(row.name, row.meaning, row.labels, registry=self._registry, buckets=_BUCKETS_S)
+            return Histogram(row.name, row.meaning, row.labels, registry=self._registry, buckets=row.buckets)
         kind = Counter if row.kind == "counter" else Gauge
         return kind(row.name, row.meaning, row.labels, registry=self._registry)

@@ -27,6 +27,7 @@ from monitor.fanout.replay import Replay
 from monitor.fanout.snapshots import Snapshots
 from monitor.intake import Intake
 from monitor.journal.memory import MemoryJournal
+from monitor.observing import observe_lag, observe_pipeline
 from monitor.pipeline import Pipeline
 from monitor.store.base import Store
 from monitor.store.memory import MemoryStore
@@ -52,7 +53,7 @@ class House:
 
     def __init__(self, store: Store, partitions: int, clock: Clock) -> None:
         decoding = usual(team_rule(exclusive=True, trust_body=False))
-        self.metrics, self.store, self.health = Metrics(), store, Health()
+        self.metrics, self.store, self.health, self.clock = Metrics(), store, Health(), clock
         self.journal = MemoryJournal(partitions, clock=clock)
         replay = Replay(self.journal, store, decoding)
         start = beginning(self.journal.incarnation, partitions)
@@ -81,15 +82,18 @@ class House:
             *history.operations(history=past, reveals=reveals, sealer=SEALER),
             *exports.operations(exports=Exports(reads), sealer=SEALER, clock=clock),
         ]
-        addresses = operations.addresses(
-            health=lambda: self.health, observe=self.pipeline.observe, metrics=self.metrics
-        )
+        addresses = operations.addresses(health=lambda: self.health, observe=self.observe, metrics=self.metrics)
         routes = [
             *open_routes(addresses),
             *routed(asked, principal),
         ]
         application = Starlette(routes=routes, exception_handlers=exception_handlers(clock))
         self.application = CountRequests(application, self.metrics)
+
+    async def observe(self) -> None:
+        """Measure what is measured by looking."""
+        observe_pipeline(self.pipeline, self.metrics)
+        await observe_lag(self.pipeline, self.journal, self.clock, self.metrics)
 
     async def settle(self) -> None:
         """Apply everything that the journal holds."""

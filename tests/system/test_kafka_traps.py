@@ -277,6 +277,7 @@ async def test_rebalance_of_two_consumers(kafka: Kafka) -> None:
         async with working(work(one)):
             appended = await first.append(numbered(200))
             await until(lambda: len(one.assigned) == 6)
+            assert one.turnover == (1, 0)
             two = await second.consumer(find_offsets)
             async with working(work(two)):
                 appended += await first.append(numbered(200, first=200))
@@ -285,6 +286,8 @@ async def test_rebalance_of_two_consumers(kafka: Kafka) -> None:
                 await until(lambda: len(seen) == 600)
             await two.close()
             await until(lambda: len(one.assigned) == 6)
+            # It heard of the other one's coming and going, and has one client since it began.
+            assert (one.turnover.rebalances >= 3, one.turnover.rebuilds) == (True, 0)
             appended += await first.append(numbered(200, first=600))
             await until(lambda: len(seen) == 800)
     assert sorted(seen) == sorted(appended)
@@ -363,6 +366,7 @@ async def test_stalled_consumer_is_rebuilt(kafka: Kafka) -> None:
         consumer._find_offsets = from_ten
         later = await poll_until(consumer, 10)
         assert consumer._membership.client is not stalled
+        assert consumer.turnover.rebuilds == 1
     assert [record.offset for record in first + later] == list(range(20))
 
 

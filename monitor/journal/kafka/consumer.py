@@ -16,7 +16,7 @@ import structlog
 from monitor.clock import Clock
 from monitor.errors import JournalError, JournalUnavailable, RetentionCut
 from monitor.events.model import Record
-from monitor.journal.base import FindOffsets
+from monitor.journal.base import FindOffsets, Turnover
 from monitor.journal.kafka.membership import REBALANCE_LIMIT_S, Membership
 from monitor.journal.kafka.reader import KafkaReader, to_records
 from monitor.journal.kafka.reading import Reading, Trust
@@ -231,6 +231,10 @@ class KafkaConsumer:
     @property
     def reached(self) -> Mapping[int, int]:
         return {partition: reading.reached for partition, reading in self._readings.items()}
+
+    @property
+    def turnover(self) -> Turnover:
+        return Turnover(self._membership.rebalances, self._membership.rebuilds)
 
     async def close(self) -> None:
         if self._closed:

@@ -52,6 +52,9 @@ class Membership:
         self.generation = 0
         # Whether the group has told us our partitions, be they none.
         self.is_settled = False
+        # Since it began: times that partitions were given to us, and clients that were replaced.
+        self.rebalances = self.rebuilds = 0
+        self._has_joined = False
         self._failures = 0
         self._leaving: set[asyncio.Task[None]] = set()
 
@@ -79,6 +82,8 @@ class Membership:
         except BaseException:
             await lifetime.stop(client)
             raise
+        self.rebuilds += self._has_joined
+        self._has_joined = True
         self.client = client
         if self._taken is None:
             self._ask_the_group(client)
@@ -142,4 +147,5 @@ class _Listener:
         # First, for the client fetches from the group's offsets until it is told the store's.
         self._client.pause(*assigned)
         if self._client is self._membership.client:
+            self._membership.rebalances += 1
             self._membership.change(frozenset(place.partition for place in assigned), is_settled=True)
