@@ -2,6 +2,8 @@
 
 import signal
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Final
 
 import pytest
 from hypothesis import settings
@@ -11,6 +13,8 @@ from tests.support.kafka import Broker, Kafka, prepare
 from tests.support.kafka_choice import choose_kafka
 from tests.support.kafka_jars import KafkaUnavailable
 
+CHAOS: Final = Path(__file__).parent / "chaos"
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Offer the options that scripts/test and .github/CONTRIBUTING.md document."""
@@ -18,6 +22,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--no-skips", action="store_true", help="a skipped test fails the run")
     group.addoption("--pictures", metavar="DIR", help="write the pictures of the README there, at the demo's own pace")
     group.addoption("--long", action="store_true", help="run the long forms and the tests marked long")
+    group.addoption("--chaos", action="store_true", help="run the faults of tests/chaos alone, in their long form")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -38,12 +43,16 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark what needs Kafka, and leave out what is only for the long form: nobody expected it to run."""
     for item in items:
-        if {"kafka", "own_kafka"} & set(getattr(item, "fixturenames", ())):
+        if {"kafka", "own_kafka", "cluster"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.kafka)
-    if not config.getoption("--long"):
-        left_out = [item for item in items if item.get_closest_marker("long")]
-        items[:] = [item for item in items if not item.get_closest_marker("long")]
-        config.hook.pytest_deselected(items=left_out)
+    left_out = set[pytest.Item]()
+    if config.getoption("--chaos"):
+        left_out = {item for item in items if CHAOS not in item.path.parents}
+    elif not config.getoption("--long"):
+        left_out = {item for item in items if item.get_closest_marker("long")}
+    if left_out:
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=list(left_out))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -71,7 +80,7 @@ def skipped_reports(config: pytest.Config) -> list[pytest.TestReport | pytest.Co
 @pytest.fixture(scope="session")
 def long_form(pytestconfig: pytest.Config) -> bool:
     """Whether this run takes the long forms: more rounds, more records, more connections."""
-    return bool(pytestconfig.getoption("--long"))
+    return bool(pytestconfig.getoption("--long") or pytestconfig.getoption("--chaos"))
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,8 @@
 """A real Apache Kafka for the tests: one KRaft node per `Broker`, started from jars in about a second.
 
-A broker can be killed, paused, stopped and started again on the same port and data. It dies with the process
-that launched it, and a folder that a killed test run left behind is swept by the next. Run as a module, this
-fills the cache.
+A broker can be killed, paused, stopped and started again on the same port and data; several make a cluster
+(`tests.support.kafka_cluster`). It dies with the process that launched it, and a folder that a killed test run left
+behind is swept by the next. Run as a module, this fills the cache.
 """
 
 import os
@@ -13,7 +13,7 @@ import sys
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import for_code
@@ -42,6 +42,25 @@ READY_MARK = "Kafka Server started"
 
 class BrokerEnded(Exception):
     """The broker's process ended instead of becoming ready; the message is its last output."""
+
+
+class Seat(NamedTuple):
+    """Which node of which cluster a broker is, and where it listens."""
+
+    node_id: int
+    cluster_id: str
+    port: int
+    controller_port: int
+    # Every node of the cluster, as Kafka spells it.
+    voters: str
+
+
+def seats(count: int) -> list[Seat]:
+    """Those of a new cluster; nodes are numbered from 1."""
+    cluster_id, ports, controller_ports = new_id(), free_ports(count), free_ports(count)
+    voters = ",".join(f"{number}@127.0.0.1:{port}" for number, port in enumerate(controller_ports, 1))
+    places = zip(ports, controller_ports, strict=True)
+    return [Seat(number, cluster_id, *place, voters) for number, place in enumerate(places, 1)]
 
 
 class Kafka:
@@ -80,8 +99,11 @@ class Broker(Kafka):
     `broker.launch(); await asyncio.to_thread(broker.wait_ready)`.
     """
 
-    def __init__(self, jars: KafkaJars, *, properties: Mapping[str, object] | None = None) -> None:
-        self._jars = jars
+    def __init__(
+        self, jars: KafkaJars, *, properties: Mapping[str, object] | None = None, seat: Seat | None = None
+    ) -> None:
+        """Without a `seat` it is a cluster of its own."""
+        self._jars, self._seat = jars, seat
         self._properties = {**BROKER_PROPERTIES, **(properties or {})}
         self._folder = scratch_folder("monitor-kafka")
         self._process: subprocess.Popen[str] | None = None
@@ -105,6 +127,11 @@ class Broker(Kafka):
         """The process id, or None before the first launch."""
         return self._process.pid if self._process else None
 
+    @property
+    def is_running(self) -> bool:
+        """Whether its process is there, frozen or not."""
+        return self._process is not None and self._process.poll() is None
+
     def start(self, *, timeout_s: float = READY_LIMIT_S) -> None:
         """Launch and wait until it answers; the first start chooses new ports when one was taken."""
         first = self._process is None
@@ -120,7 +147,7 @@ class Broker(Kafka):
 
     def launch(self, *, options: tuple[str, ...] = ()) -> None:
         """Start the process, with further JVM options, and return at once; `wait_ready` is the other half."""
-        assert not self._is_running(), "one process at a time works on the data"
+        assert not self.is_running, "one process at a time works on the data"
         if not options and self._jars.archive.exists():
             options = (f"-XX:SharedArchiveFile={self._jars.archive}", "-Xshare:auto", "-Xlog:disable")
         # Codecs unpack their native parts there; a killed broker would leave them behind anywhere else.
@@ -182,11 +209,8 @@ class Broker(Kafka):
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _signal(self, number: signal.Signals) -> None:
-        if self._process and self._is_running():
+        if self._process and self.is_running:
             self._process.send_signal(number)
-
-    def _is_running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
 
     def _wait_ended(self, timeout_s: float) -> None:
         if self._process and self._output:
@@ -195,19 +219,24 @@ class Broker(Kafka):
 
     def _lay_out(self) -> None:
         """Choose ports and make a fresh data folder with the settings for them."""
-        port, controller_port = free_ports(2)
-        self.bootstrap = f"127.0.0.1:{port}"
+        seat = self._seat or seats(1)[0]
+        self.bootstrap = f"127.0.0.1:{seat.port}"
         data = self._folder / "data"
         shutil.rmtree(data, ignore_errors=True)
         shutil.copytree(self._jars.template, data)
-        identity = {"version": 1, "node.id": 1, "cluster.id": new_id(), "directory.id": new_id()}
+        identity = {
+            "version": 1,
+            "node.id": seat.node_id,
+            "cluster.id": seat.cluster_id,
+            "directory.id": new_id(),
+        }
         (data / "meta.properties").write_text(properties_text(identity))
         place = {
-            "node.id": 1,
+            "node.id": seat.node_id,
             "log.dirs": data,
-            "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
-            "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+            "controller.quorum.voters": seat.voters,
+            "listeners": f"PLAINTEXT://127.0.0.1:{seat.port},CONTROLLER://127.0.0.1:{seat.controller_port}",
+            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{seat.port}",
         }
         settings = properties_text({**self._properties, **place})
         (self._folder / "server.properties").write_text(settings)

@@ -6,7 +6,7 @@ Everything is counted: what each client was told is held against the journal, ev
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,12 +24,12 @@ from tests.support.kafka import Kafka
 from tests.support.kafka_topics import opened
 from tests.support.service import Service, eventually
 from tests.support.soak.agenda import Act, Agenda, misbehaviour
-from tests.support.soak.client import Client, Dial
-from tests.support.soak.connections import Dialer
+from tests.support.soak.asking import every_execution, lines_left_out
+from tests.support.soak.client import Client
+from tests.support.soak.crowd import crowd
 from tests.support.soak.judgement import Judge, Verdict
 from tests.support.soak.telling import Told, batches, closing
 from tests.support.soak.truth import read_truth
-from tests.support.soak.wanted import Snapshot, drawn
 
 SEED = 20261122
 
@@ -95,7 +95,7 @@ class Soak:
     def __init__(self, service: Service, feed: Feed, size: Size) -> None:
         self.service, self._feed, self._size = service, feed, size
         self.told = Told()
-        self._clients = clients(service.port, self.told, size.clients)
+        self._clients = crowd([service.port], self.told, size.clients, SEED)
         self._answers: dict[str, Mapping[str, Any]] = {}
         self._lines_at: dict[str, set[int]] = {}
         self._settled = 0
@@ -188,15 +188,8 @@ class Soak:
     async def _ask(self) -> None:
         """Ask REST how everything ended, and for the log lines that streams left out."""
         async with self.service.client() as client:
-            after: str | None = ""
-            while after is not None:
-                cursor = {"cursor": after} if after else {}
-                page = (await client.get("/v1/executions", params={"limit": 100, **cursor})).json()
-                self._answers |= {row["id"]: row for row in page["data"]}
-                after = page["pagination"]["nextCursor"]
-            for href in {href for each in self._clients for href in each.diary.gaps}:
-                lines = (await client.get(href)).json()["logs"]
-                self._lines_at[href] = {self.told.line_number(line["message"]) for line in lines}
+            self._answers = await every_execution(client)
+            self._lines_at = await lines_left_out(client, self._clients, self.told)
 
     async def judge(self, journal: Journal) -> None:
         """Hold every client against the journal, which is closed in the end."""
@@ -223,30 +216,6 @@ class Soak:
 
 
 # --- parts -----------------------------------------------------------------------------------------------------------
-
-
-def clients(port: int, told: Told, number: int) -> list[Client]:
-    """So many, of every kind, none connected yet."""
-    chance, dialer = random.Random(SEED), Dialer(port)
-    kinds: Sequence[tuple[str, Dial, int]] = (
-        ("websocket", dialer.websocket, 38),
-        ("events", dialer.events, 32),
-        ("lines", dialer.lines, 26),
-        ("websockets", dialer.library_websocket, 2),
-        ("httpx-sse", dialer.library_events, 2),
-    )
-    dials = [(kind, dial) for kind, dial, percent in kinds for _ in range(number * percent // 100)]
-    chance.shuffle(dials)
-    return [
-        Client(f"{kind} {number}", dial, drawn(chance), snapshot(chance), told=told, chance=random.Random(number))
-        for number, (kind, dial) in enumerate(dials)
-    ]
-
-
-def snapshot(chance: random.Random) -> Snapshot | None:
-    """Which snapshot a client asks for; None = it says nothing."""
-    wishes: Sequence[Snapshot | None] = (None, "active", "recent:50", "none")
-    return chance.choices(wishes, [60, 25, 5, 10])[0]
 
 
 async def drained(service: Service) -> None:

@@ -75,10 +75,13 @@ def event_of(line: int) -> int:
     return line >> _LINE_BITS
 
 
-def batches(seed: int, told: Told, events: int) -> Iterator[list[Entry]]:
-    """Batches of uneven size, registered in `told` as they are taken, until about `events` events are told."""
+def batches(seed: int, told: Told, events: int, active: int = 30) -> Iterator[list[Entry]]:
+    """Batches of uneven size, registered in `told` as they are taken, until about `events` events are told.
+
+    `active`: executions of each kind that run at once; the fewer, the sooner they end.
+    """
     chance = random.Random(f"{seed}/batches")
-    coming = _interleaved(seed, chance)
+    coming = _interleaved(seed, chance, active)
     while told.count < events:
         entries: list[Entry] = []
         for _ in range(chance.randint(1, 200)):
@@ -105,9 +108,10 @@ def _closing(workflow: str) -> WireEvent:
     return {**event, "timestamp": "2026-11-22T10:30:00.000Z", "data": {"status": "failed"}}
 
 
-def _interleaved(seed: int, chance: random.Random) -> Iterator[WireEvent]:
+def _interleaved(seed: int, chance: random.Random, active: int) -> Iterator[WireEvent]:
     streams = [
-        traffic(seed * _STREAMS + number, mix=_MIX, active=30, window=20, duplicates=0.03) for number in range(_STREAMS)
+        traffic(seed * _STREAMS + number, mix=_MIX, active=active, window=20, duplicates=0.03)
+        for number in range(_STREAMS)
     ]
     while True:
         event: WireEvent = orjson.loads(next(chance.choice(streams)).value)

@@ -92,10 +92,9 @@ class Truth:
         return {name for name in ids if (last := self.at(name, position)) is not None and last.status in IN_FLIGHT}
 
     def end_of(self, told: int, incarnation: str, partitions: int) -> Position:
-        """The position that covers the first `told` events."""
+        """The position that covers the first `told` events, as far as they are there."""
         offsets = [0] * partitions
-        for number in range(told):
-            fact = self.facts[number]
+        for fact in (self.facts[number] for number in range(told) if number in self.facts):
             offsets[fact.partition] = max(offsets[fact.partition], fact.offset + 1)
         return Position(incarnation, tuple(offsets))
 

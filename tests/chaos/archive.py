@@ -1,0 +1,40 @@
+"""Every record of a journal, kept where nothing can cut it: what the final count goes by."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from monitor.clock import SystemClock
+from monitor.events.model import Record
+from monitor.journal.base import Bounds, Journal
+from monitor.journal.memory import MemoryJournal
+
+_PAGE: Final = 2000
+
+
+class Archive(MemoryJournal):
+    """Reads like the journal, as if what it is not to hold had never had a record."""
+
+    def __init__(self, journal: Journal) -> None:
+        super().__init__(journal.partitions, clock=SystemClock())
+        self.incarnation, self.exclusive = journal.incarnation, journal.exclusive
+        self._held: dict[int, dict[int, Record]] = {partition: {} for partition in range(journal.partitions)}
+
+    async def add(self, journal: Journal, until: Mapping[int, int] | None = None) -> None:
+        """Copy what the journal holds now, in each partition up to the offset `until` names."""
+        for partition, (start, end) in (await journal.bounds()).items():
+            at, last = start, end if until is None else until[partition]
+            while at < last and (records := await journal.read(partition, at, last, _PAGE)):
+                self._held[partition] |= {record.offset: record for record in records}
+                at = records[-1].offset + 1
+
+    @property
+    def records(self) -> Sequence[Record]:
+        """All of them."""
+        return [record for held in self._held.values() for record in held.values()]
+
+    async def bounds(self) -> dict[int, Bounds]:
+        return {partition: Bounds(0, max(held, default=-1) + 1) for partition, held in self._held.items()}
+
+    async def read(self, partition: int, start: int, end: int, max_records: int) -> Sequence[Record]:
+        held = self._held[partition]
+        return [held[offset] for offset in sorted(held) if start <= offset < end][:max_records]

@@ -1,0 +1,309 @@
+"""A house to be shaken: brokers, store and monitor processes by role, under load, with everybody who depends on them.
+
+`shaken` starts it, tells events, lets subscribers and a receiver of webhooks come; the block in between does the harm.
+Afterwards everything must settle by itself, and the final count is made and printed.
+"""
+
+import asyncio
+import base64
+import uuid
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, Literal, NamedTuple
+
+import httpx
+
+from monitor.access.positions import open_position
+from monitor.access.sealing import Sealer
+from monitor.clock import SystemClock
+from monitor.journal import Journal, open_kafka_journal, open_sqlite_journal
+from monitor.store import open_sqlite_store
+from monitor.store.base import Store
+from tests.chaos.archive import Archive
+from tests.chaos.load import HttpDoor, Load
+from tests.chaos.verdict import Promise, Witnessed, complaints, judged, report
+from tests.support.kafka_cluster import Cluster
+from tests.support.receiver import LOOPBACK, Receiver, receiving
+from tests.support.service import Service, eventually
+from tests.support.soak.asking import every_execution, lines_left_out
+from tests.support.soak.client import Client
+from tests.support.soak.crowd import crowd
+
+SEED: Final = 20261122
+
+SETTLED_WITHIN_S: Final = 240.0
+"""Longer than the lease of a deliverer that died, and than a client of Kafka needs to find its way."""
+
+ENDS: Final = ("execution.completed", "execution.failed", "execution.cancelled")
+
+_KEY: Final = bytes(range(32))
+
+Role = Literal["all", "projector", "gateway", "deliverer"]
+
+
+class Shape(NamedTuple):
+    """What the house is made of."""
+
+    journal: Literal["embedded", "kafka"] = "kafka"
+    store: Literal["sqlite", "postgres"] = "sqlite"
+    # How many processes of each role.
+    roles: Mapping[Role, int] = MappingProxyType({"all": 1})
+    partitions: int = 3
+    # About so many.
+    clients: int = 30
+    # Between what was just told and the first fault.
+    warm_up: int = 300
+
+
+class House:
+    """Everything that runs; made by `shaken`."""
+
+    def __init__(self, folder: Path, shape: Shape, cluster: Cluster | None, settings: Mapping[str, str]) -> None:
+        self.folder, self.shape = folder, shape
+        self.topic = f"chaos-{uuid.uuid4().hex[:12]}"
+        self._cluster, self._settings = cluster, settings
+        self.services = dict(self._made())
+        self.door = HttpDoor([gateway.url for gateway in self.gateways])
+        self.load = Load(self.door, SEED)
+        self.clients: list[Client] = crowd(
+            [gateway.port for gateway in self.gateways], self.load.told, shape.clients, SEED
+        )
+        # What the final count goes by, where the journal will have lost it by then; and what was lost on purpose.
+        self.archive: Archive | None = None
+        self.cut: set[str] = set()
+        self.promises: Mapping[str, Promise] = {}
+        self._receiver: Receiver | None = None
+
+    # --- who runs ----------------------------------------------------------------------------------------------------
+
+    @property
+    def cluster(self) -> Cluster:
+        """The brokers."""
+        assert self._cluster is not None, "this house has no Kafka"
+        return self._cluster
+
+    @property
+    def journal_url(self) -> str:
+        """As the settings name it."""
+        return f"kafka://{self.cluster.bootstrap}/{self.topic}" if self._cluster else ""
+
+    @property
+    def receiver(self) -> Receiver:
+        """Of webhooks."""
+        assert self._receiver is not None
+        return self._receiver
+
+    def of_role(self, *roles: Role) -> list[Service]:
+        """The processes that do this, whatever else they do."""
+        return [service for name, service in self.services.items() if name.split("-")[0] in ("all", *roles)]
+
+    @property
+    def gateways(self) -> list[Service]:
+        """Where one may knock."""
+        return self.of_role("gateway")
+
+    @property
+    def projectors(self) -> list[Service]:
+        """Who fold."""
+        return self.of_role("projector")
+
+    @property
+    def deliverers(self) -> list[Service]:
+        """Who send."""
+        return self.of_role("deliverer")
+
+    async def restart(self, *services: Service) -> None:
+        """Start those that were ended, and return when they are ready."""
+        for service in services:
+            service.launch()
+        for service in services:
+            await service.ready()
+
+    async def refused(self) -> httpx.Response:
+        """The first answer to a batch that is not 200. The load must rest; it tells the batch as well, later."""
+        batch = self.load.next()
+
+        async def is_refused() -> httpx.Response | None:
+            answer = await self.door.post(batch)
+            # An answer is false when it says that something is wrong.
+            return None if answer is None or answer.status_code == 200 else answer
+
+        refusal: httpx.Response = await eventually(is_refused)
+        return refusal
+
+    # --- how it stands -----------------------------------------------------------------------------------------------
+
+    async def caught_up(self) -> None:
+        """Return when everything in the journal is folded."""
+        await self.projectors[0].caught_up(SETTLED_WITHIN_S)
+
+    async def everybody_is_back(self) -> None:
+        """Return when each client was seen connected."""
+        await self._all(lambda client: client.is_settled, "connected")
+
+    async def _all(self, is_so: Any, what: str) -> None:
+        left = list(self.clients)
+
+        async def holds() -> bool:
+            left[:] = [client for client in left if not is_so(client)]
+            return not left
+
+        await eventually(
+            holds, within_s=SETTLED_WITHIN_S, what=lambda: f"{len(left)} clients are not {what}, such as {left[:3]}"
+        )
+
+    async def _delivered(self) -> None:
+        """Return when nothing is owed any more."""
+        owed: list[Any] = []
+
+        async def is_delivered() -> bool:
+            owed.clear()
+            async with self.gateways[0].client() as client:
+                for hook in (await client.get("/v1/webhooks")).json()["data"]:
+                    query = {"status": "pending,sending,held,failed", "limit": "1"}
+                    page = await client.get(f"/v1/webhooks/{hook['id']}/deliveries", params=query)
+                    assert page.status_code == 200, page.text
+                    owed.extend(page.json()["data"])
+            return not owed
+
+        await eventually(is_delivered, within_s=SETTLED_WITHIN_S, what=lambda: f"not delivered: {owed}")
+
+    # --- from beginning to end ---------------------------------------------------------------------------------------
+
+    async def open(self, stack: AsyncExitStack) -> None:
+        """Start everything, and let everybody come."""
+        stack.callback(self._end)
+        if self._cluster is not None:
+            await self._cluster.mend()
+            await self._cluster.make_topic(self.topic, self.shape.partitions)
+        await self.restart(*self.services.values())
+        self._receiver = await stack.enter_async_context(receiving())
+        await self._register()
+        stack.push_async_callback(self._leave)
+        for client in self.clients:
+            client.connect()
+        await self.everybody_is_back()
+        self.load.start()
+        await self.load.more(self.shape.warm_up)
+
+    async def settle(self) -> None:
+        """Everything that was told is folded, shown and sent; then everybody goes home."""
+        await self.load.pause()
+        for service in self.services.values():
+            await service.ready()
+        await self.caught_up()
+        await self.everybody_is_back()
+        self._settled = self.load.told.count
+        await self.load.close()
+        await self._all(lambda client: client.has_closed, "at the end")
+        await self._delivered()
+        async with self.gateways[0].client() as client:
+            self._answers = await every_execution(client)
+            self._lines_at = await lines_left_out(client, self.clients, self.load.told)
+        await self._leave()
+        for service in self.services.values():
+            assert await service.stop() == 0, service.log.read_text()[-2000:]
+
+    async def count(self) -> None:
+        """Make the final count, print it, and fail where a promise is broken."""
+        async with AsyncExitStack() as stack:
+            journal = await self.open_journal(stack)
+            archive = self.archive or Archive(journal)
+            await archive.add(journal)
+            store = await self.open_store(stack)
+            seen = Witnessed(
+                told=self.load.told,
+                acknowledged=self.load.acknowledged,
+                clients=self.clients,
+                requests=self.receiver.requests,
+                answers=self._answers,
+                lines_at=self._lines_at,
+                settled=self._settled,
+                cut=self.cut,
+            )
+            sealer = Sealer(_KEY)
+            self.promises = await judged(archive, store, seen, lambda token: open_position(sealer, token))
+        print(report(self.promises))
+        faults = complaints(self.promises)
+        assert not faults, "\n".join([report(self.promises), *faults])
+
+    async def open_journal(self, stack: AsyncExitStack) -> Journal:
+        """The journal itself, for the test's own use."""
+        journal: Journal
+        if self._cluster is not None:
+            journal = await open_kafka_journal(
+                self.journal_url, clock=SystemClock(), group="chaos", create=False, confirm_s=60.0
+            )
+        else:
+            journal = await open_sqlite_journal(self.projectors[0].data / "journal.db", clock=SystemClock())
+        stack.push_async_callback(journal.close)
+        return journal
+
+    async def open_store(self, stack: AsyncExitStack) -> Store:
+        """The store itself, when nobody else works on it."""
+        store = await open_sqlite_store(self.projectors[0].data / "store.db")
+        stack.push_async_callback(store.close)
+        return store
+
+    def _made(self) -> Iterator[tuple[str, Service]]:
+        settings = {
+            "key": base64.b64encode(_KEY).decode(),
+            "webhook_allow": ",".join(LOOPBACK),
+            "rate_limit": "10000",
+            "demo": "off",
+            **({"journal": self.journal_url} if self._cluster else {}),
+            **self._settings,
+        }
+        for role, number in self.shape.roles.items():
+            of_role = {} if role == "all" else {"role": role}
+            for place in range(1, number + 1):
+                name = f"{role}-{place}"
+                yield name, Service(self.folder / name, **settings, **of_role)
+
+    async def _register(self) -> None:
+        async with self.gateways[0].client() as client:
+            for ordering in ("none", "execution"):
+                wish = {"url": f"{self.receiver.url}/{ordering}", "events": list(ENDS), "ordering": ordering}
+                answer = await client.post("/v1/webhooks", json=wish)
+                assert answer.status_code == 201, answer.text
+
+    async def _leave(self) -> None:
+        await self.load.cancel()
+        for client in self.clients:
+            await client.leave()
+        await self.door.close()
+
+    def _end(self) -> None:
+        for service in self.services.values():
+            service.close()
+
+
+@asynccontextmanager
+async def shaken(
+    folder: Path,
+    shape: Shape = Shape(),  # noqa: B008 - frozen
+    cluster: Cluster | None = None,
+    **settings: str,
+) -> AsyncIterator[House]:
+    """A house under load, to be harmed in the block; then it must settle, and every promise must hold.
+
+    `settings`: of every process, without the prefix.
+    """
+    async with AsyncExitStack() as stack:
+        house = House(folder, shape, cluster if shape.journal == "kafka" else None, settings)
+        await house.open(stack)
+        yield house
+        await house.settle()
+        await house.count()
+
+
+async def lasting(seconds: float) -> None:
+    """So long a fault lasts; nobody waits here for something to have happened."""
+    await asyncio.sleep(seconds)
+
+
+def logs_of(services: Sequence[Service]) -> str:
+    """What they said, for a failure's text."""
+    return "\n".join(f"--- {service.data.name}\n{service.log.read_text()[-4000:]}" for service in services)
