@@ -9,9 +9,12 @@ import pytest
 from hypothesis import settings
 
 from tests.support.browser import Browser, BrowserUnavailable, prepare_browser, running_browser
+from tests.support.debian import Unavailable
 from tests.support.kafka import Broker, Kafka, prepare
 from tests.support.kafka_choice import choose_kafka
 from tests.support.kafka_jars import KafkaUnavailable
+from tests.support.postgres import Postgres, Server, choose_postgres
+from tests.support.postgres import prepare as prepare_postgres
 
 CHAOS: Final = Path(__file__).parent / "chaos"
 
@@ -103,6 +106,34 @@ def own_kafka() -> Iterator[Broker]:
         pytest.skip(f"no Kafka that can be killed: {error}")
     with Broker(jars) as broker:
         yield broker
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """The PostgreSQL that all tests of the run share: take a database of your own, leave the server as it is."""
+    try:
+        with choose_postgres() as shared:
+            yield shared
+    except Unavailable as error:
+        pytest.skip(f"no PostgreSQL: {error}")
+
+
+@pytest.fixture
+def postgres_url(postgres: Postgres) -> Iterator[str]:
+    """The address of a fresh and empty database of the test's own."""
+    with postgres.database() as address:
+        yield address
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[Server]:
+    """A server of the test's own, to be killed, paused, stopped and started at will."""
+    try:
+        prepare_postgres()
+    except Unavailable as error:
+        pytest.skip(f"no PostgreSQL that can be killed: {error}")
+    with Server() as server:
+        yield server
 
 
 @pytest.fixture

@@ -10,6 +10,9 @@ METADATA: Final = MetaData()
 # STRICT tables of SQLite know INTEGER only, which holds 64 bits there.
 INT: Final = BigInteger().with_variant(Integer, "sqlite")
 
+# In the order of its characters everywhere, as SQLite and Python have it.
+_TEXT: Final = Text().with_variant(Text(collation="C"), "postgresql")
+
 
 def number(name: str, *, null: bool = False, key: bool = False) -> Column[int]:
     """Of 64 bits."""
@@ -18,7 +21,7 @@ def number(name: str, *, null: bool = False, key: bool = False) -> Column[int]:
 
 def text(name: str, *, null: bool = False, key: bool = False) -> Column[str]:
     """Of any length."""
-    return Column(name, Text, nullable=null, primary_key=key)
+    return Column(name, _TEXT, nullable=null, primary_key=key)
 
 
 def blob(name: str, *, null: bool = False) -> Column[bytes]:

@@ -34,13 +34,13 @@ INSERT INTO error_kinds (team, fingerprint, type, pattern) VALUES (?, ?, ?, ?) O
 
 def statistics_rows(changes: Changes) -> Iterator[tuple[str, Sequence[Row]]]:
     """Each statement with the rows that it takes."""
-    yield _ADD_CELLS, _rows(changes.statistics.items())
-    yield _ADD_ROLLUPS, _rows(rolled_up(changes.statistics).items())
-    yield _ADD_RUNS, _rows(changes.run_statistics.items())
+    yield _ADD_CELLS, changed_rows(changes.statistics.items())
+    yield _ADD_ROLLUPS, changed_rows(rolled_up(changes.statistics).items())
+    yield _ADD_RUNS, changed_rows(changes.run_statistics.items())
     yield _NAME_WORKFLOWS, sorted((*key, *said) for key, said in changes.workflow_names.items())
     yield _ADD_ERROR_KINDS, sorted((team, *kind) for (team, _), kind in changes.error_kinds.items())
 
 
-def _rows(amounts: Iterable[tuple[Row, Amount]]) -> list[Row]:
+def changed_rows(amounts: Iterable[tuple[Row, Amount]]) -> list[Row]:
     """Those that change something."""
     return sorted((*key, *amount) for key, amount in amounts if amount != (0, 0))

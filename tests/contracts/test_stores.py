@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.store import MemoryStore, Store, open_sqlite_store
+from monitor.store import MemoryStore, Store, open_postgres_store, open_sqlite_store
 from tests.contracts.access_contract import AccessContract
 from tests.contracts.command_contract import CommandContract
 from tests.contracts.expiry_contract import ExpiryContract
@@ -52,6 +52,26 @@ class TestSQLiteStore(
     @pytest.fixture
     async def store(self, tmp_path: Path) -> AsyncIterator[Store]:
         store = await open_sqlite_store(tmp_path / "store.db")
+        await store.write(lambda writer: writer.bind(INCARNATION, STARTS))
+        yield store
+        await store.close()
+
+
+class TestPostgresStore(
+    ExpiryContract,
+    StoreContract,
+    LedgerContract,
+    CommandContract,
+    AccessContract,
+    OrderContract,
+    ExportContract,
+    QuarantineContract,
+    WatchContract,
+    LeaseContract,
+):
+    @pytest.fixture
+    async def store(self, postgres_url: str) -> AsyncIterator[Store]:
+        store = await open_postgres_store(postgres_url)
         await store.write(lambda writer: writer.bind(INCARNATION, STARTS))
         yield store
         await store.close()

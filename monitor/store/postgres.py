@@ -1,0 +1,175 @@
+"""The shared store: one PostgreSQL database, for as many processes as need it.
+
+`open_postgres_store` makes the tables in an empty database and refuses one that it does not understand, naming the
+cure. Work runs inside a transaction on one of the store's own threads; the driver's errors come out as StoreUnavailable
+or Fenced, all undone. Nobody writes beside an ordinary `write`: it holds the store's lock alone, and those that say
+`shared=True` hold it together and go by the locks of their rows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import Connection, Engine, QueuePool, create_engine, event, insert, select
+
+from monitor.clock import Clock, SystemClock
+from monitor.errors import MonitorError, StartupError, StoreUnavailable
+from monitor.projections.fold import FOLD_VERSION
+from monitor.store.base import Reader, Writer
+from monitor.store.hints import Hint, Hints
+from monitor.store.postgres_connections import connect, drop_if_gone
+from monitor.store.postgres_errors import translated
+from monitor.store.postgres_listening import Listening, told
+from monitor.store.postgres_tables import make_tables, tables_there
+from monitor.store.postgres_write import PostgresWriter
+from monitor.store.queries import Queries
+from monitor.store.searching import NodeNames
+from monitor.store.tables import SCHEMA_VERSION, meta
+
+T = TypeVar("T")
+
+# Lists and exports side by side; more would only contend for the interpreter lock.
+_READERS: Final = 4
+
+# A process that projects has one batch on its way, one that delivers a claim and what it settles.
+_SHARED_WRITERS: Final = 3
+
+_LOCK: Final = 0x6D6F6E69746F72
+"""The store's advisory lock: one monitor has a database for itself. (`monitor` in ASCII.)"""
+
+_ALONE: Final = f"SELECT pg_advisory_xact_lock({_LOCK})"
+_TOGETHER: Final = f"SELECT pg_advisory_xact_lock_shared({_LOCK})"
+_TELL: Final = "SELECT pg_notify('monitor', %s)"
+
+
+class PostgresStore:
+    """Implements the Store port; made by `open_postgres_store`."""
+
+    def __init__(self, writers: Engine, readers: Engine, listening: Listening) -> None:
+        self._writers, self._readers, self._listening = writers, readers, listening
+        # One thread keeps those in order that nobody else may write beside.
+        self._alone_thread = ThreadPoolExecutor(1, "store-write")
+        self._shared_threads = ThreadPoolExecutor(_SHARED_WRITERS, "store-write-shared")
+        self._read_threads = ThreadPoolExecutor(_READERS, "store-read")
+        self._closed = False
+
+    @property
+    def hints(self) -> Hints:
+        return self._listening.hints
+
+    async def write(self, work: Callable[[Writer], T], *, durable: bool = False, shared: bool = False) -> T:  # noqa: ARG002 - every commit is
+        threads = self._shared_threads if shared else self._alone_thread
+        written: tuple[T, Collection[Hint]] = await self._run(threads, self._write, work, shared)
+        self.hints.give(written[1])
+        return written[0]
+
+    async def read(self, work: Callable[[Reader], T]) -> T:
+        return await self._run(self._read_threads, self._read, work)
+
+    async def wipe(self) -> bool:
+        """Whether what was deleted is gone from the files: that is the database's own affair."""
+        return True
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        await self._listening.close()
+        await asyncio.to_thread(self._release)
+
+    async def _run(self, threads: ThreadPoolExecutor, call: Callable[..., T], *args: object) -> T:
+        if self._closed:
+            raise StoreUnavailable("The store is closed.")
+        # Shielded: cancelling the caller must not take a transaction off the queue.
+        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(threads, call, *args))
+
+    def _write(self, work: Callable[[Writer], T], shared: bool) -> tuple[T, Collection[Hint]]:
+        with translated(), self._writers.begin() as connection:
+            connection.exec_driver_sql(_TOGETHER if shared else _ALONE)
+            writer = PostgresWriter(connection, NodeNames(), shared=shared)
+            answer = work(writer)
+            if writer.hinted:
+                connection.exec_driver_sql(_TELL, (told(writer.hinted, self._listening.name),))
+            return answer, writer.hinted
+
+    def _read(self, work: Callable[[Reader], T]) -> T:
+        with translated(), self._readers.begin() as connection:
+            return work(Queries(connection))
+
+    def _release(self) -> None:
+        for threads in (self._alone_thread, self._shared_threads, self._read_threads):
+            threads.shutdown()
+        self._readers.dispose()
+        self._writers.dispose()
+
+
+async def open_postgres_store(url: str, *, clock: Clock | None = None) -> PostgresStore:
+    """The store in the database at `url` (`postgresql://...`), whose tables are made when there are none.
+
+    Raises StartupError, naming the cure, when it cannot be reached, is foreign, of another layout or folded by other
+    rules. `clock` paces how it connects again.
+    """
+    writers, readers = await asyncio.to_thread(_open, url)
+    listening = Listening(url, clock or SystemClock())
+    with translated():
+        await listening.start()
+    return PostgresStore(writers, readers, listening)
+
+
+def _open(url: str) -> tuple[Engine, Engine]:
+    writers = _engine_over(lambda: connect(url), 1 + _SHARED_WRITERS)
+    try:
+        with translated(), writers.begin() as connection:
+            connection.exec_driver_sql(_ALONE)
+            _prepare(connection)
+    except BaseException as error:
+        writers.dispose()
+        if isinstance(error, MonitorError) and not isinstance(error, StartupError):
+            raise StartupError(
+                f"The database of MONITOR_STORE cannot be used: {error} See that it runs, that this user may make "
+                "tables in it, and that address and password are right."
+            ) from error
+        raise
+    return writers, _engine_over(lambda: connect(url, reads_only=True), _READERS)
+
+
+def _engine_over(creator: Callable[[], Any], size: int) -> Engine:
+    engine = create_engine(
+        "postgresql+psycopg://",
+        creator=creator,
+        poolclass=QueuePool,
+        pool_size=size,
+        max_overflow=0,
+        use_native_hstore=False,
+    )
+    event.listen(engine, "checkout", drop_if_gone)
+    return engine
+
+
+def _prepare(connection: Connection) -> None:
+    """Make the tables of an empty database; refuse one that is not this version's."""
+    there = tables_there(connection)
+    if not there:
+        make_tables(connection)
+        versions = {"schema_version": SCHEMA_VERSION, "fold_version": FOLD_VERSION}
+        connection.execute(insert(meta).values(id=1, endpoints_version=0, tokens_version=0, **versions))
+        return
+    if "meta" not in there or "offsets" not in there:
+        raise StartupError(
+            f"The database of MONITOR_STORE holds another program's tables ({', '.join(sorted(there))}); give this "
+            "service a database, or a schema, of its own."
+        )
+    schema_version, fold_version = connection.execute(select(meta.c.schema_version, meta.c.fold_version)).one()
+    if schema_version != SCHEMA_VERSION:
+        raise StartupError(
+            f"The database of MONITOR_STORE was written by another version of this program (layout {schema_version}, "
+            f"this one reads {SCHEMA_VERSION}); start that version, or name an empty database to fold the journal anew."
+        )
+    if fold_version != FOLD_VERSION:
+        raise StartupError(
+            f"The database of MONITOR_STORE was folded by other rules (version {fold_version}, these are "
+            f"{FOLD_VERSION}); start the version that folded it, or name an empty database to fold the journal anew."
+        )

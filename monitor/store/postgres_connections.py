@@ -1,0 +1,60 @@
+"""Connections to PostgreSQL as all of the store's are: bounded in what they hold up, and soon found dead."""
+
+from __future__ import annotations
+
+import select
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy.exc import DisconnectionError
+
+from monitor.store.postgres_text import adapt
+
+if TYPE_CHECKING:
+    import psycopg
+
+# What a frozen or unreachable process can hold up, in milliseconds. Whoever waits for its locks waits a little longer
+# than they are held.
+_SERVER: Final = {
+    "idle_in_transaction_session_timeout": 15_000,
+    "lock_timeout": 20_000,
+    "statement_timeout": 60_000,
+    "tcp_user_timeout": 15_000,
+    "client_min_messages": "error",
+}
+
+# A connection that was cut without a word surfaces in seconds.
+_CLIENT: Final[dict[str, Any]] = {
+    "connect_timeout": 10,
+    "keepalives_idle": 5,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+    "application_name": "execution-monitor",
+}
+
+
+def options_of(url: str) -> dict[str, Any]:
+    """What a connection is made with; what the address itself says goes before."""
+    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415 - the driver loads only where it is used
+
+    given: dict[str, Any] = conninfo_to_dict(url)
+    ours = " ".join(f"-c {name}={value}" for name, value in _SERVER.items())
+    return {**_CLIENT, **given, "options": f"{ours} {given.get('options') or ''}".strip()}
+
+
+def connect(url: str, *, reads_only: bool = False) -> psycopg.Connection[Any]:
+    """A connection whose transactions are snapshots, where it only reads. Raises psycopg's errors."""
+    import psycopg  # noqa: PLC0415
+
+    connection: psycopg.Connection[Any] = psycopg.connect(**options_of(url))
+    adapt(connection)
+    if reads_only:
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        connection.read_only = True
+    return connection
+
+
+def drop_if_gone(driver: Any, _record: object, _proxy: object) -> None:
+    """Have the pool replace a connection that the server has ended meanwhile: then something waits to be read."""
+    if driver.closed or driver.pgconn.socket < 0 or select.select([driver.pgconn.socket], [], [], 0)[0]:
+        raise DisconnectionError
