@@ -23,7 +23,7 @@ from monitor.store import open_sqlite_store
 from monitor.store.base import Store
 from tests.chaos.archive import Archive
 from tests.chaos.load import HttpDoor, Load
-from tests.chaos.verdict import Promise, Witnessed, complaints, judged, report
+from tests.chaos.verdict import Promise, Witnessed, complaints, judged, judged_anew, report
 from tests.support.kafka_cluster import Cluster
 from tests.support.receiver import LOOPBACK, Receiver, receiving
 from tests.support.service import Service, eventually
@@ -73,6 +73,8 @@ class House:
         # What the final count goes by, where the journal will have lost it by then; and what was lost on purpose.
         self.archive: Archive | None = None
         self.cut: set[str] = set()
+        self.is_begun_anew = False
+        """Whether the store is a new one, over a journal that counts anew: what positions and webhooks were is gone."""
         self.promises: Mapping[str, Promise] = {}
         self._receiver: Receiver | None = None
 
@@ -224,7 +226,10 @@ class House:
                 cut=self.cut,
             )
             sealer = Sealer(_KEY)
-            self.promises = await judged(archive, store, seen, lambda token: open_position(sealer, token))
+            if self.is_begun_anew:
+                self.promises = await judged_anew(archive, store, seen)
+            else:
+                self.promises = await judged(archive, store, seen, lambda token: open_position(sealer, token))
         print(report(self.promises))
         faults = complaints(self.promises)
         assert not faults, "\n".join([report(self.promises), *faults])

@@ -61,6 +61,11 @@ class Load:
             await self._telling
         self._telling = None
 
+    async def give_up(self) -> None:
+        """Rest at once, before a batch that nobody takes; `start` tells it again."""
+        await self.cancel()
+        self._telling = None
+
     async def cancel(self) -> None:
         """Break off."""
         if self._telling is not None:

@@ -6,6 +6,7 @@ import pytest
 
 from tests.chaos.archive import Archive
 from tests.chaos.conftest import Shaken
+from tests.chaos.house import House
 from tests.chaos.load import event_id, journal_door
 from tests.support.kafka_topics import delete_before
 
@@ -38,3 +39,50 @@ async def test_retention_cut_below_the_stored_offset(on_kafka: Shaken) -> None:
             assert (row["reason"], row["partition"], row["offset"]) == ("retention_cut", 0, folded[0])
             assert f"records {folded[0]} to {cut_at - 1}" in row["message"]
     assert house.promises["G4 G5 one truth, no gap"].counts["losses announced"] > 0
+
+
+async def test_topic_deleted_and_created_again(on_kafka: Shaken) -> None:
+    """The service ends, refuses to start and names the cure; with that, subscribers are told that all begins anew."""
+    async with on_kafka() as house:
+        await house.load.pause()
+        await house.caught_up()
+        await house.cluster.drop_topic(house.topic)
+        await house.cluster.make_topic(house.topic, house.shape.partitions)
+        await ended(house, "was deleted and created again")
+        await cured(house, "move store.db away")
+        house.load.acknowledged.clear()
+        house.load.start()
+        await house.load.more(300)
+    assert all(client.diary.counts["stream.reset incarnation"] for client in house.clients)
+
+
+async def test_partitions_added(on_kafka: Shaken) -> None:
+    """Keys move to other partitions, so that the store is another journal's: the same, but nothing is gone."""
+    async with on_kafka() as house:
+        await house.cluster.add_partitions(house.topic, 5)
+        await ended(house, "has 5 partitions now, not 3: keys have moved")
+        await house.load.give_up()
+        await cured(house, "with 3 partition(s), not")
+        house.load.start()
+        await house.load.more(300)
+    assert all(client.diary.counts["stream.reset incarnation"] for client in house.clients)
+
+
+async def ended(house: House, why: str) -> None:
+    """The service notices, says why and tells its subscribers before it is gone."""
+    [service] = house.projectors
+    assert await service.ended() == 1
+    assert why in service.log.read_text()
+    assert all(client.diary.counts["stream.drain"] for client in house.clients)
+
+
+async def cured(house: House, cure: str) -> None:
+    """It does not start with the store that it has, and says what to do; that is done."""
+    [service] = house.projectors
+    service.launch()
+    assert await service.ended() == 2
+    assert cure in service.log.read_text().splitlines()[-1]
+    for file in service.data.glob("store.db*"):
+        file.rename(service.data / f"old-{file.name}")
+    house.is_begun_anew = True
+    await house.restart(service)

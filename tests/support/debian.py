@@ -37,13 +37,16 @@ def unpacked(name: str) -> Program:
     # A plain user's path often lacks the folder where servers are.
     if found := shutil.which(name, path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin"))):
         return Program(found, {})
-    root = cache_folder("debian") / _release() / name
-    with locked(root.with_suffix(".lock")):
-        if not root.exists():
-            _unpack(name, root)
+    root = _root(name)
     [command] = root.glob(f"usr/*bin/{name}")
     libraries = sorted({str(library.parent) for library in root.rglob("*.so*")})
     return Program(str(command), {"LD_LIBRARY_PATH": os.pathsep.join(libraries)} if libraries else {})
+
+
+def unpacked_library(package: str, name: str) -> Path:
+    """A shared library of one of Debian's packages. Raises Unavailable."""
+    [library] = _root(package).rglob(name)
+    return library
 
 
 def install(*packages: str) -> None:
@@ -52,6 +55,15 @@ def install(*packages: str) -> None:
         raise Unavailable(f"only root can install Debian's {', '.join(packages)}")
     _apt("update")
     _apt("install", "--yes", "--no-install-recommends", *packages)
+
+
+def _root(package: str) -> Path:
+    """Where it is unpacked, with what it needs and the machine lacks."""
+    root = cache_folder("debian") / _release() / package
+    with locked(root.with_suffix(".lock")):
+        if not root.exists():
+            _unpack(package, root)
+    return root
 
 
 def _unpack(name: str, root: Path) -> None:

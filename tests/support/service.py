@@ -34,6 +34,8 @@ class Service:
         self.log = data.parent / f"{data.name}.log"
         # What runs it; tests put a module of theirs in front that lets it die at a certain instruction.
         self.program: Sequence[str] = ("-m", "monitor")
+        # What its environment has besides.
+        self.environment: dict[str, str] = {}
         self._settings = {f"MONITOR_{name.upper()}": value for name, value in {"auth": "off", **settings}.items()}
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -59,7 +61,7 @@ class Service:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 dying_with_us(command),
-                env=inherited | {"MONITOR_DATA": str(self.data)} | self._settings,
+                env=inherited | {"MONITOR_DATA": str(self.data)} | self._settings | self.environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
@@ -117,6 +119,16 @@ class Service:
         process.kill()
         process.wait()
         self._process = None
+
+    def pause(self) -> None:
+        """Freeze it by SIGSTOP: its connections stay open, and nothing answers."""
+        self._running().send_signal(signal.SIGSTOP)
+        # The signal is on its way: a thread may still work until the last one has stopped.
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT)
+
+    def resume(self) -> None:
+        """Let a paused one run on."""
+        self._running().send_signal(signal.SIGCONT)
 
     async def stop(self) -> int:
         """SIGTERM; returns the exit code."""

@@ -1,0 +1,73 @@
+"""A disk is full: whoever tells is refused, whoever watches hears that it stands still; with room, all goes on."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.conftest import Shaken
+from tests.chaos.house import House, Shape
+from tests.support.service import eventually
+from tests.support.small_disk import SmallDisk, can_mount, small_disk
+
+pytestmark = pytest.mark.timeout(900)
+
+EMBEDDED = Shape(journal="embedded", partitions=1)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """One of our own."""
+    if not can_mount():
+        pytest.skip("only root may mount a small disk")
+    with small_disk(tmp_path / "disk") as disk:
+        yield disk
+
+
+async def test_full_for_the_journal(house: Shaken, disk: SmallDisk, tmp_path: Path, long_form: bool) -> None:
+    """An event that cannot be written down is not acknowledged."""
+    placed(tmp_path / "all-1", "journal.db", disk)
+    async with house(EMBEDDED) as shaken:
+        for _ in range(10 if long_form else 1):
+            disk.fill()
+            await refused(shaken)
+            disk.free()
+            await shaken.load.more(200)
+
+
+async def test_full_for_the_store(on_kafka: Shaken, disk: SmallDisk, tmp_path: Path, long_form: bool) -> None:
+    """Events wait in the journal, and subscribers are told that what they see is old."""
+    placed(tmp_path / "all-1", "store.db", disk)
+    async with on_kafka() as shaken:
+        for _ in range(10 if long_form else 1):
+            disk.fill()
+            await told_stale(shaken)
+            disk.free()
+            await shaken.caught_up()
+
+
+def placed(folder: Path, name: str, disk: SmallDisk) -> None:
+    """Let a file of the data folder lie on the small disk, with all that SQLite keeps beside it."""
+    folder.mkdir()
+    (folder / name).symlink_to(disk.folder / name)
+
+
+async def refused(house: House) -> None:
+    """Return when the load was."""
+    before = house.door.answers[503]
+
+    async def is_refused() -> bool:
+        return house.door.answers[503] > before
+
+    await eventually(is_refused, what=lambda: f"{house.door.answers}")
+
+
+async def told_stale(house: House) -> None:
+    """Return when every subscriber was."""
+    before = [client.diary.counts["stream.stale"] for client in house.clients]
+
+    async def are_told() -> bool:
+        now = [client.diary.counts["stream.stale"] for client in house.clients]
+        return all(new > old for new, old in zip(now, before, strict=True))
+
+    await eventually(are_told)
