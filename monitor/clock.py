@@ -34,6 +34,38 @@ class SystemClock:
         await asyncio.sleep(delay_s)
 
 
+class SteeredClock:
+    """Goes by another clock, such as that of a database that many processes share: a wrong wall clock of this machine,
+    or one that is set, moves nothing. Between two looks at the other clock it counts on by the monotonic one.
+    """
+
+    def __init__(self, own: Clock) -> None:
+        """It is the machine's own until it is steered."""
+        self._own = own
+        self._steered_us, self._steered_s = own.now_us(), own.monotonic_s()
+
+    def now_us(self) -> int:
+        return self._steered_us + round((self._own.monotonic_s() - self._steered_s) * 1_000_000)
+
+    def monotonic_s(self) -> float:
+        return self._own.monotonic_s()
+
+    async def sleep(self, delay_s: float) -> None:
+        await self._own.sleep(delay_s)
+
+    @property
+    def skew_s(self) -> float:
+        """By how much the machine's wall clock is ahead."""
+        return (self._own.now_us() - self.now_us()) / 1_000_000
+
+    def steer(self, now_us: int, asked_s: float) -> None:
+        """The other clock showed `now_us` to who asked at `asked_s` (monotonic), and hears of it now.
+
+        The answer is taken to be of the middle of the question's way.
+        """
+        self._steered_us, self._steered_s = now_us, (asked_s + self._own.monotonic_s()) / 2
+
+
 async def rest(woken: asyncio.Event, delay_s: float, clock: Clock) -> None:
     """Return once `woken` is set: by somebody, or by the clock after `delay_s` seconds."""
 

@@ -43,7 +43,7 @@ async def open_journal(settings: Settings, clock: Clock) -> Journal:
             clock=clock,
             group=settings.kafka_group,
             # Whoever has the store for itself, under the data folder's lock, shares the partitions with nobody.
-            alone=not settings.store,
+            alone=not settings.shares_store,
             create=settings.create_topics,
         )
     path = settings.data / "journal.db"

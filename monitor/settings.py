@@ -29,6 +29,8 @@ _CLIENTS: Final = frozenset({"MONITOR_TOKEN"})
 _DAY_S: Final = 86_400
 _UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": _DAY_S}
 
+_STORE_URL: Final = re.compile(r"postgres(ql)?://[^\s/]+/[^\s/?]+(\?\S*)?")
+
 _KEY_BYTES: Final = 32
 """What `access.sealing` takes."""
 
@@ -70,7 +72,16 @@ class Settings(BaseModel):
         description="Consumer group in which the processes of one store share the partitions of a Kafka journal. "
         "Deployments with stores of their own must not share it.",
     )
-    store: str = Field("", description="Empty for the embedded store in the data folder.", pattern="^$")
+    store: SecretStr = Field(
+        SecretStr(""),
+        description="Empty for the embedded store in the data folder, or postgresql://user:password@host/database with "
+        "libpq's parameters, such as ?sslmode=verify-full: many processes may share it, and a Kafka journal.",
+    )
+    role: Literal["all", "projector", "gateway", "deliverer"] = Field(
+        "all",
+        description="What this process does: fold events (projector), answer clients and keep house (gateway), send "
+        "webhooks (deliverer), or everything. All but the last need a journal and a store that are shared.",
+    )
     auth: Literal["on", "off"] = Field(
         "on", description="on: whoever asks shows a token. off: no credentials; only for a loopback address."
     )
@@ -157,6 +168,16 @@ class Settings(BaseModel):
     )
 
     @property
+    def shares_store(self) -> bool:
+        """Whether other processes may work on the same store."""
+        return bool(self.store.get_secret_value())
+
+    @property
+    def serves_clients(self) -> bool:
+        """Whether clients are answered here, not only those who ask how the process is."""
+        return self.role in ("all", "gateway")
+
+    @property
     def key_bytes(self) -> bytes | None:
         """The key; None where the data folder holds it."""
         return base64.b64decode(self.key.get_secret_value()) or None
@@ -211,6 +232,25 @@ class Settings(BaseModel):
         if size_bytes not in (0, _KEY_BYTES):
             raise ValueError(f"holds {size_bytes} bytes, not {_KEY_BYTES}; make one with: openssl rand -base64 32")
         return said
+
+    @field_validator("store")
+    @classmethod
+    def _check_store(cls, said: SecretStr) -> SecretStr:
+        url = said.get_secret_value()
+        if url and not _STORE_URL.fullmatch(url):
+            raise ValueError("is no address such as postgresql://user:password@host:5432/database")
+        return said
+
+    @model_validator(mode="after")
+    def _share_both_or_none(self) -> "Settings":
+        if self.shares_store and not self.journal:
+            raise ValueError("MONITOR_STORE names a shared store, which needs a shared journal: set MONITOR_JOURNAL")
+        if self.role != "all" and not self.shares_store:
+            raise ValueError(
+                f"MONITOR_ROLE={self.role} does a part of the work and needs others who do the rest, over a shared "
+                "journal and store: set MONITOR_JOURNAL=kafka://... and MONITOR_STORE=postgresql://..."
+            )
+        return self
 
     @model_validator(mode="after")
     def _keep_topics_apart(self) -> "Settings":

@@ -186,6 +186,13 @@ class Store(Protocol):
         """Run `work` on a snapshot. Raises StoreUnavailable."""
         ...
 
+    async def wipe(self) -> bool:
+        """Have no file of this store hold what was deleted, as far as that is in its hands. Raises StoreUnavailable.
+
+        False when somebody reads what was there before: ask again later.
+        """
+        ...
+
     async def close(self) -> None:
         """Release everything. Safe to call twice."""
         ...

@@ -100,6 +100,9 @@ class MemoryStore:
         self._check_open()
         return work(_Session(self._tables))
 
+    async def wipe(self) -> bool:
+        return True
+
     async def close(self) -> None:
         self._closed = True
 

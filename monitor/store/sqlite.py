@@ -67,10 +67,6 @@ class SQLiteStore:
         return await self._run(self._read_threads, self._read, work)
 
     async def wipe(self) -> bool:
-        """Have neither the file nor its log hold what was deleted. Raises StoreUnavailable.
-
-        False when somebody reads what was there before: ask again later.
-        """
         return await self._run(self._write_thread, self._wipe)
 
     async def close(self) -> None:

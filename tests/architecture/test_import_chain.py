@@ -16,7 +16,7 @@ CHAIN = (
     ("journal", "store"),
     ("intake", "anchors"),
     ("engines", "sources", "fanout"),
-    ("executions", "pipeline", "deliverer", "replayer", "janitor", "expiry", "eraser", "judge"),
+    ("executions", "pipeline", "deliverer", "replayer", "janitor", "expiry", "eraser", "judge", "keepers", "steering"),
     ("opening", "observing"),
     ("web",),
     ("api", "streams", "dashboard"),

@@ -200,7 +200,8 @@ class FailingStore:
     def __init__(self, inner: Store) -> None:
         self.fails = False
         self.failures = 0
-        self.read, self.close, self._write, self.hints = inner.read, inner.close, inner.write, inner.hints
+        self.read, self.close, self._write = inner.read, inner.close, inner.write
+        self.hints, self.wipe = inner.hints, inner.wipe
 
     async def write(self, work: Callable[[Writer], Any], *, durable: bool = False, shared: bool = False) -> Any:
         """The inner store's, or StoreUnavailable."""

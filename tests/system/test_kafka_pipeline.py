@@ -173,7 +173,8 @@ class SlowToRead:
     """A store that is busy: every read takes its time, so that clients would long have fetched from elsewhere."""
 
     def __init__(self, store: Store) -> None:
-        self.write, self.close, self.hints = store.write, store.close, store.hints
+        self.write, self.close = store.write, store.close
+        self.hints, self.wipe = store.hints, store.wipe
         self._store = store
 
     async def read(self, work: Callable[[Reader], T]) -> T:
@@ -185,7 +186,8 @@ class Gate:
     """A store whose user can be frozen over a batch: it has read the records, and writes them only much later."""
 
     def __init__(self, store: Store) -> None:
-        self.read, self.close, self.hints = store.read, store.close, store.hints
+        self.read, self.close = store.read, store.close
+        self.hints, self.wipe = store.hints, store.wipe
         self._store = store
         self._open, self._arrived, self._passed = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._open.set()

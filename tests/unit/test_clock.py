@@ -1,8 +1,10 @@
-"""Resting ends when somebody wakes, or by the clock; either way nothing is left behind."""
+"""Resting ends when somebody wakes, or by the clock; a steered clock goes by another one."""
 
 import asyncio
 
-from monitor.clock import rest
+from monitor.clock import SteeredClock, rest
+from monitor.errors import StoreUnavailable
+from monitor.steering import ROUND_S, Steering
 from tests.support.clocks import ManualClock, settle
 
 
@@ -41,3 +43,61 @@ async def test_rest_that_is_cancelled_rings_no_more() -> None:
     await asyncio.gather(resting, return_exceptions=True)
     await clock.advance(10.0)
     assert not woken.is_set()
+
+
+class Machine(ManualClock):
+    """A machine whose wall clock can be set."""
+
+    ahead_us = 0
+
+    def now_us(self) -> int:
+        return super().now_us() + self.ahead_us
+
+
+async def test_a_steered_clock_shows_the_other_ones_time() -> None:
+    """The answer is taken to be of the middle of the question's way, and counted on from there."""
+    own = Machine()
+    clock = SteeredClock(own)
+    assert clock.now_us() == own.now_us()
+    asked_s = own.monotonic_s()
+    await own.advance(0.2)
+    clock.steer(5_000_000, asked_s)
+    assert clock.now_us() == 5_100_000
+    await own.advance(3)
+    assert clock.now_us() == 8_100_000
+
+
+async def test_a_wall_clock_that_is_set_moves_no_steered_one() -> None:
+    """Nor one that was wrong from the beginning; how wrong it is can be asked."""
+    own = Machine()
+    own.ahead_us = 600_000_000
+    clock = SteeredClock(own)
+    right_us = own.now_us() - 600_000_000
+    clock.steer(right_us, own.monotonic_s())
+    own.ahead_us = -600_000_000
+    await own.advance(1)
+    assert (clock.now_us(), clock.skew_s) == (right_us + 1_000_000, -600.0)
+
+
+async def test_steering_keeps_with_the_stores_clock() -> None:
+    """Each minute; a store that does not answer is asked again, and meanwhile time goes on."""
+    own = Machine()
+    clock = SteeredClock(own)
+    answers: list[int | None] = [7_000_000, None, 99_000_000]
+
+    async def store_now_us() -> int:
+        answer = answers.pop(0)
+        if answer is None:
+            raise StoreUnavailable
+        return answer
+
+    steering = Steering(clock, store_now_us)
+    await steering.look()
+    task = asyncio.create_task(steering.run())
+    await own.advance(ROUND_S)
+    assert clock.now_us() == 67_000_000
+    await own.advance(ROUND_S + 1)
+    assert answers == []
+    assert clock.now_us() == 99_000_000
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

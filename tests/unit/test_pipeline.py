@@ -177,7 +177,7 @@ class FailingStore:
     def __init__(
         self, store: MemoryStore, writes: Iterable[Exception | None], reads: Iterable[Exception | None] = ()
     ) -> None:
-        self.close, self.hints = store.close, store.hints
+        self.close, self.hints, self.wipe = store.close, store.hints, store.wipe
         self._store = store
         self._writes, self._reads = iter(writes), iter(reads)
 

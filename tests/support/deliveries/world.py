@@ -150,6 +150,10 @@ class Line:
         """The store's read."""
         return await self._world.store.read(work)
 
+    async def wipe(self) -> bool:
+        """The store's."""
+        return await self._world.store.wipe()
+
     async def close(self) -> None:
         """Nothing to do."""
 
