@@ -7,19 +7,15 @@ the hub published then. Called for clients that come back later than the backlog
 import asyncio
 import heapq
 from collections import deque
-from collections.abc import Sequence
-from itertools import groupby
 from typing import Final, NamedTuple
 
 from monitor.access.decoding import Decoding
 from monitor.errors import RetentionCut
-from monitor.events.model import Event, Record
 from monitor.events.position import Position
+from monitor.fanout.joining import by_offset, joined
 from monitor.journal.base import Bounds, Journal
-from monitor.projections.execution import Progress
-from monitor.projections.fold import Release, concluded
+from monitor.projections.fold import Release
 from monitor.store.base import Store
-from monitor.store.releases import StoredRelease
 
 PAGE_RECORDS: Final = 100
 """At 500 bytes an event about one chunk; at 1 MiB, the largest, still bounded."""
@@ -58,7 +54,7 @@ class Replay:
             next_offset = records[-1].offset + 1 if records else end
             stored = await self._store.read(lambda reader: reader.releases(partition, start, next_offset))
         return Page(
-            self._join(records, stored, team),
+            joined(records, by_offset(stored), self._decoding, team),
             position.advanced(partition, next_offset),
             sum(len(record.value or b"") for record in records),
         )
@@ -128,15 +124,6 @@ class Replay:
             position = page.position
         return base, list(heapq.merge(*partitions, key=_stored_us))
 
-    def _join(self, records: Sequence[Record], stored: Sequence[StoredRelease], team: str | None) -> list[Release]:
-        by_offset = {offset: list(rows) for offset, rows in groupby(stored, key=lambda row: row.offset)}
-        releases: list[Release] = []
-        for event in self._decoding.events([record for record in records if record.offset in by_offset]):
-            # A record whose bytes were erased since has no event any more.
-            if isinstance(event, Event) and team in (None, event.team):
-                releases += [_release(row, event) for row in by_offset[event.record.offset]]
-        return releases
-
 
 def _stored_us(release: Release) -> int:
     return release.event.record.stored_us
@@ -144,20 +131,3 @@ def _stored_us(release: Release) -> int:
 
 def _size_bytes(release: Release) -> int:
     return len(release.event.record.value or b"")
-
-
-def _release(row: StoredRelease, event: Event) -> Release:
-    return Release(
-        event if row.derived is None else concluded(event, row.derived, row.status),
-        row.workflow_id,
-        row.workflow_name,
-        row.mode,
-        row.version,
-        row.status,
-        Progress(row.completed, row.total, row.current, row.message),
-        row.started_us,
-        row.duration_us,
-        row.tags,
-        row.details,
-        row.created_us,
-    )

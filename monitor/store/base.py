@@ -38,7 +38,7 @@ from monitor.store.hints import Hint, Hints
 from monitor.store.lease_port import LeaseReader, LeaseWriter
 from monitor.store.order_port import OrderReader, OrderWriter
 from monitor.store.quarantine_port import RETENTION_CUT, QuarantineReader, QuarantineWriter
-from monitor.store.releases import StoredRelease
+from monitor.store.releases import ReleasedBatch, StoredRelease, Stretch
 from monitor.store.watches import WatchReader, WatchWriter
 from monitor.webhooks.delivery import Planned
 
@@ -104,6 +104,14 @@ class Reader(
         """Releases with `start <= offset < end`, in commit order; offsets without one (repeats, poison) are missing."""
         ...
 
+    def batches(self, stretches: Mapping[int, Stretch]) -> Sequence[ReleasedBatch]:
+        """The commits that released something in these stretches of partitions, and cuts that were passed there.
+
+        By partition, each partition's in order; the outer ones may reach beyond their stretch. A stretch in which none
+        lies held nothing to release, or what it held was forgotten.
+        """
+        ...
+
     def key_check(self) -> bytes | None:
         """What `set_key_check` stored."""
         ...
@@ -146,7 +154,8 @@ class Writer(
         ...
 
     def pass_cut(self, partition: int, expected: int, next_offset: int) -> None:
-        """Move past records that are gone from the journal, leaving a quarantine row (`retention_cut`) that names them.
+        """Move past records that are gone from the journal, leaving a quarantine row (`retention_cut`) that names them
+        and, for who follows, a batch without releases.
 
         Raises Fenced.
         """

@@ -33,7 +33,7 @@ from monitor.store.memory_ledger import LedgerTables, MemoryLedger
 from monitor.store.memory_orders import MemoryOrders, OrderTables
 from monitor.store.memory_quarantine import MemoryQuarantine
 from monitor.store.quarantine_port import HaltRow, Quarantined
-from monitor.store.releases import StoredRelease, stored_release
+from monitor.store.releases import ReleasedBatch, StoredRelease, Stretch, stored_release
 from monitor.store.searching import MOST_CHARACTERS, MOST_NAMES, error_text_of, name_text_of
 
 T = TypeVar("T")
@@ -228,6 +228,11 @@ class _Session(
         batches = (batch for place, batch in self._tables.releases.items() if place[0] == partition)
         return [release for batch in batches for release in batch if start <= release.offset < end]
 
+    def batches(self, stretches: Mapping[int, Stretch]) -> Sequence[ReleasedBatch]:
+        held = (ReleasedBatch(*place, batch) for place, batch in sorted(self._tables.releases.items()))
+        asked = ((batch, stretches[batch.partition]) for batch in held if batch.partition in stretches)
+        return [batch for batch, (start, end) in asked if batch.next > start and batch.first < end]
+
     # What is watched
 
     def next_watch_us(self) -> int | None:
@@ -312,8 +317,9 @@ class _Session(
     def _add_releases(self, changes: Changes, moved: Mapping[int, Moved]) -> None:
         for partition, (first, next_offset, _) in moved.items():
             batch = [it for it in changes.releases if it.event.record.partition == partition]
-            stored = [stored_release(release, release.event.type in DERIVED) for release in batch]
-            self._tables.releases[partition, first, next_offset] = stored
+            if batch:
+                stored = [stored_release(release, release.event.type in DERIVED) for release in batch]
+                self._tables.releases[partition, first, next_offset] = stored
 
     # The journal's place
 
@@ -328,6 +334,7 @@ class _Session(
     def pass_cut(self, partition: int, expected: int, next_offset: int) -> None:
         self._move(partition, Moved(expected, next_offset, b""))
         self._add_quarantine([cut_away(partition, expected, next_offset)])
+        self._tables.releases[partition, expected, next_offset] = ()
 
     def forget_releases(self, partition: int, before: int) -> None:
         kept = {at: batch for at, batch in self._tables.releases.items() if at[0] != partition or at[2] > before}

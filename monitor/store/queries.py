@@ -4,9 +4,10 @@ Drivers add a Writer on top of it. Which rows make a page is decided in `listing
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, func, literal, select, true, tuple_
+from sqlalchemy import Connection, Row, Select, and_, bindparam, func, literal, or_, select, true, tuple_
 
 from monitor.events.model import Place
 from monitor.events.position import Position
@@ -24,7 +25,7 @@ from monitor.store.leases import LeaseReads
 from monitor.store.ledger import LedgerReads
 from monitor.store.orders import OrderReads
 from monitor.store.quarantine_rows import QuarantineReads
-from monitor.store.releases import StoredRelease
+from monitor.store.releases import ReleasedBatch, StoredRelease, Stretch
 from monitor.store.sqlite_expiry import ExpiryReads
 from monitor.store.watch_queries import WatchReads
 
@@ -147,6 +148,31 @@ class Queries(
             .order_by(columns.next)
         )
         return [release for body in found for release in rows.unpack_releases(body) if start <= release.offset < end]
+
+    def batches(self, stretches: Mapping[int, Stretch]) -> Sequence[ReleasedBatch]:
+        asked = {
+            f"{name}_{at}": number
+            for at, (partition, stretch) in enumerate(stretches.items())
+            for name, number in zip(("partition", "start", "end"), (partition, *stretch), strict=True)
+        }
+        found = self._connection.execute(_batches(len(stretches)), asked) if stretches else ()
+        return [ReleasedBatch(at, first, next_, rows.unpack_releases(body)) for at, first, next_, body in found]
+
+
+@cache
+def _batches(stretches: int) -> Select[Any]:
+    """The statement for so many stretches: who follows asks it many times a second."""
+    columns = tables.releases.c
+    lies_in = [
+        and_(
+            columns.partition == bindparam(f"partition_{at}"),
+            columns.next > bindparam(f"start_{at}"),
+            columns.first < bindparam(f"end_{at}"),
+        )
+        for at in range(stretches)
+    ]
+    wanted = select(columns.partition, columns.first, columns.next, columns.body).where(or_(*lies_in))
+    return wanted.order_by(columns.partition, columns.next)
 
 
 def _summary(row: Row[Any]) -> Summary:

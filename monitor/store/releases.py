@@ -1,5 +1,8 @@
 """What history keeps of a release."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import msgspec
 
 from monitor.projections.execution import Details
@@ -25,6 +28,25 @@ class StoredRelease(msgspec.Struct, array_like=True, frozen=True, gc=False):
     tags: list[str]
     details: Details
     created_us: int
+
+
+class Stretch(NamedTuple):
+    """Offsets of a partition from `start` up to, not including, `end`."""
+
+    start: int
+    end: int
+
+
+class ReleasedBatch(NamedTuple):
+    """What one commit released of a partition's offsets from `first` up to, not including, `next`.
+
+    Nothing: these records were gone from the journal before anybody read them.
+    """
+
+    partition: int
+    first: int
+    next: int
+    releases: Sequence[StoredRelease]
 
 
 def blanked_release(release: StoredRelease) -> StoredRelease:

@@ -238,6 +238,7 @@ class SQLiteWriter(
     def pass_cut(self, partition: int, expected: int, next_offset: int) -> None:
         self._move(partition, Moved(expected, next_offset, b""))
         self._add_quarantine([cut_away(partition, expected, next_offset)])
+        self._many(_ADD_RELEASES, [(partition, expected, next_offset, rows.pack_stored(()))])
 
     def forget_releases(self, partition: int, before: int) -> None:
         self._driver.execute("DELETE FROM releases WHERE partition = ? AND next <= ?", (partition, before))

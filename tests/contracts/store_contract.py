@@ -25,6 +25,7 @@ from monitor.store import Commit, ListQuery, Moved, Page, Reader, Store, Writer
 from monitor.store.base import OffsetRow
 from monitor.store.delivery_port import DeliveryQuery
 from monitor.store.execution_port import Sort
+from monitor.store.releases import Stretch
 from monitor.webhooks.delivery import Planned
 from tests.contracts.ledger_contract import NOW_US, SECOND_US, endpoint, planned
 
@@ -725,6 +726,27 @@ class StoreContract:
         await store.write(lambda writer: writer.forget_releases(0, 4))
         assert await store.read(offsets(0, 100)) == [(4, None), (5, "execution.conflict"), (5, None)]
         assert await store.read(offsets(0, 100, 1)) == [(40, None)]
+
+    async def test_batches_are_read_by_stretches(self, store: Store, feed: Feed) -> None:
+        """Whoever follows sees which offsets a commit released something of, and which were gone before."""
+        other = Feed(store, 1)
+        await feed.send(event("execution.started", id="evt_1"), event("execution.completed", at_s=2))
+        await feed.send(event("execution.started", id="evt_1"), b"poison")
+        await store.write(lambda writer: writer.pass_cut(0, 4, 7))
+        feed.offset = 7
+        await feed.send(event("execution.failed", at_s=3))
+        await other.send(event("execution.started", "exec_2"))
+
+        def told(stretches: Mapping[int, Stretch]) -> Any:
+            return lambda reader: [(*it[:3], [at.offset for at in it.releases]) for it in reader.batches(stretches)]
+
+        everything = [(0, 0, 2, [0, 1]), (0, 4, 7, []), (0, 7, 8, [7, 7]), (1, 40, 41, [40])]
+        assert await store.read(told({1: Stretch(40, 99), 0: Stretch(0, 99)})) == everything
+        assert await store.read(told({0: Stretch(1, 7)})) == everything[:2]
+        assert await store.read(told({0: Stretch(2, 4), 1: Stretch(41, 42)})) == []
+        assert await store.read(told({})) == []
+        await store.write(lambda writer: writer.forget_releases(0, 7))
+        assert await store.read(told({0: Stretch(0, 99)})) == everything[2:3]
 
     # What a batch owes
 
