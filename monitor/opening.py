@@ -44,6 +44,7 @@ async def open_journal(settings: Settings, clock: Clock) -> Journal:
             group=settings.kafka_group,
             # Whoever has the store for itself, under the data folder's lock, shares the partitions with nobody.
             alone=not settings.shares_store,
+            security=settings.kafka,
             create=settings.create_topics,
         )
     path = settings.data / "journal.db"

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from monitor.errors import SettingsInvalid
+from monitor.kafka_security import KafkaProtocol, KafkaSecurity, SaslMechanism
 from monitor.retention import parse_retention
 
 PREFIX: Final = "MONITOR_"
@@ -71,6 +72,29 @@ class Settings(BaseModel):
         max_length=255,
         description="Consumer group in which the processes of one store share the partitions of a Kafka journal. "
         "Deployments with stores of their own must not share it.",
+    )
+    kafka_security: KafkaProtocol = Field(
+        "plaintext",
+        description="What the brokers' listener asks for: plaintext (nothing), ssl (TLS), sasl_plaintext (a user logs "
+        "in) or sasl_ssl.",
+    )
+    kafka_ca: Path | None = Field(
+        None, description="PEM file of who vouches for the brokers. Empty: whom the system trusts."
+    )
+    kafka_cert: Path | None = Field(
+        None, description="PEM file of the certificate that is shown to brokers that ask for one."
+    )
+    kafka_key: Path | None = Field(
+        None, description="PEM file of its private key, not encrypted. Empty: it lies in `MONITOR_KAFKA_CERT`."
+    )
+    kafka_sasl_mechanism: SaslMechanism = Field(
+        "", description="How the user logs in: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."
+    )
+    kafka_sasl_username: str = Field("", description="The user who logs in.")
+    kafka_sasl_password: SecretStr = Field(
+        SecretStr(""),
+        description="The user's password. `MONITOR_KAFKA_SASL_PASSWORD_FILE` names a file that holds it.",
+        json_schema_extra={IN_FILE: "MONITOR_KAFKA_SASL_PASSWORD_FILE"},
     )
     store: SecretStr = Field(
         SecretStr(""),
@@ -182,6 +206,19 @@ class Settings(BaseModel):
         """The key; None where the data folder holds it."""
         return base64.b64decode(self.key.get_secret_value()) or None
 
+    @property
+    def kafka(self) -> KafkaSecurity:
+        """What the brokers ask for, of journal and commands alike."""
+        return KafkaSecurity(
+            self.kafka_security,
+            self.kafka_ca,
+            self.kafka_cert,
+            self.kafka_key,
+            self.kafka_sasl_mechanism,
+            self.kafka_sasl_username,
+            self.kafka_sasl_password.get_secret_value(),
+        )
+
     @field_validator("journal_keep_s", "webhook_keep_s", "export_keep_s", mode="before")
     @classmethod
     def _read_duration(cls, said: Any) -> Any:
@@ -256,6 +293,12 @@ class Settings(BaseModel):
     def _keep_topics_apart(self) -> "Settings":
         if self.commands and self.commands == self.journal:
             raise ValueError("MONITOR_COMMANDS names the topic of MONITOR_JOURNAL; commands need a topic of their own")
+        return self
+
+    @model_validator(mode="after")
+    def _check_kafka(self) -> "Settings":
+        if self.kafka.contradiction:
+            raise ValueError(self.kafka.contradiction)
         return self
 
     @model_validator(mode="after")

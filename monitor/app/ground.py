@@ -108,7 +108,9 @@ async def open_engines(settings: Settings, intake: Intake, clock: Clock, opened:
     engines: list[Engine] = [DemoEngine(tell, clock, random.Random())] if settings.demo else []  # noqa: S311 - a play
     if settings.commands:
         # The last one: it takes what no other does.
-        runners = await open_kafka_engine(settings.commands, clock=clock, create=settings.create_topics)
+        runners = await open_kafka_engine(
+            settings.commands, clock=clock, security=settings.kafka, create=settings.create_topics
+        )
         opened.push_async_callback(runners.close)
         engines.append(runners)
     return engines

@@ -38,7 +38,7 @@ async def inspect_journal_and_store(settings: Settings) -> AsyncIterator[Finding
             journal = await _open_journal(settings, opened)
             yield _journal_finding(journal)
             if settings.journal:
-                yield await inspect_topic(Address.parse(settings.journal))
+                yield await inspect_topic(Address.parse(settings.journal, settings.kafka))
         except MonitorError as error:
             cure = "see that it runs, and that MONITOR_JOURNAL names it" if isinstance(error, Unavailable) else ""
             yield Finding("fail", "journal", error.message, cure)
@@ -58,7 +58,9 @@ async def _open_journal(settings: Settings, opened: AsyncExitStack) -> Journal |
     """The journal; None when there is none yet."""
     journal: Journal
     if settings.journal:
-        journal = await open_kafka_journal(settings.journal, clock=SystemClock(), group="monitor-doctor", create=False)
+        journal = await open_kafka_journal(
+            settings.journal, clock=SystemClock(), group="monitor-doctor", security=settings.kafka, create=False
+        )
     elif (path := settings.data / "journal.db").exists():
         journal = await open_sqlite_journal(path, clock=SystemClock())
     else:
@@ -172,7 +174,7 @@ async def _topic_settings(address: Address) -> Mapping[str, str]:
     from aiokafka.admin import AIOKafkaAdminClient  # noqa: PLC0415 - the driver loads only where it is used
     from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType  # noqa: PLC0415
 
-    admin = AIOKafkaAdminClient(bootstrap_servers=address.bootstrap)
+    admin = AIOKafkaAdminClient(**address.brokers.client_settings())
     await admin.start()
     try:
         [answer] = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, address.topic)])

@@ -22,7 +22,7 @@ async def show_topics(
     """
     configure_logs(settings.log)
     asked = {"events": settings.journal, "commands": settings.commands}
-    addresses = {use: Address.parse(url) for use, url in asked.items() if url}
+    addresses = {use: Address.parse(url, settings.kafka) for use, url in asked.items() if url}
     if not addresses:
         raise StartupError(
             "no topic is set: name that of events with MONITOR_JOURNAL=kafka://host:port/executions.events.v1, and "
@@ -32,7 +32,7 @@ async def show_topics(
     for use, address in addresses.items():
         topic = await ensure_topic(*address, partitions, replication, create, clock=SystemClock())
         told = {"partitions": topic.partitions, "replication": topic.replication}
-        rows.append({"use": use, "topic": address.topic, "servers": address.bootstrap, **told})
+        rows.append({"use": use, "topic": address.topic, "servers": str(address.brokers), **told})
     if as_json:
         typer.echo(json.dumps(rows))
         return

@@ -19,6 +19,7 @@ from monitor.events.model import Entry
 from monitor.journal.kafka import ensure_topic
 from monitor.journal.kafka.address import Address
 from monitor.journal.kafka.producer import KafkaProducer
+from monitor.kafka_security import PLAINTEXT, KafkaSecurity
 
 CONFIRM_S: Final = 15.0
 """As long as an append to the journal: longer than the restart of a broker."""
@@ -82,6 +83,7 @@ async def open_kafka_engine(
     url: str,
     *,
     clock: Clock,
+    security: KafkaSecurity = PLAINTEXT,
     create: bool = True,
     partitions: int = 12,
     replication: int | None = None,
@@ -92,7 +94,7 @@ async def open_kafka_engine(
     The other arguments are those of a journal's topic. Raises StartupError with the cure, and JournalUnavailable when
     Kafka does not answer.
     """
-    address = Address.parse(url)
+    address = Address.parse(url, security)
     try:
         import aiokafka  # noqa: F401, PLC0415 - the driver loads only where it is used
     except ImportError as error:

@@ -7,7 +7,7 @@ from tests.architecture.source import Modules, imported_by, ours, read_modules, 
 # Rooms in one step never import each other.
 CHAIN = (
     ("__init__",),
-    ("errors", "clock", "retention"),
+    ("errors", "clock", "retention", "kafka_security"),
     ("settings", "telemetry", "sqlite_errors", "sqlite_traces"),
     ("events",),
     ("projections",),

@@ -158,7 +158,7 @@ def _open(path: Path) -> sqlite3.Connection:
 
 async def _records(url: str) -> AsyncIterator[tuple[int, int, bytes]]:
     address = Address.parse(url)
-    consumer = AIOKafkaConsumer(bootstrap_servers=address.bootstrap, auto_offset_reset="earliest")
+    consumer = AIOKafkaConsumer(**address.brokers.client_settings(), auto_offset_reset="earliest")
     await consumer.start()
     try:
         consumer.assign([TopicPartition(address.topic, partition) for partition in range(PARTITIONS)])

@@ -22,6 +22,12 @@ class Authority:
 
     def vouch(self, host: str = "127.0.0.1", *, until_days: int = 1, itself: bool = False) -> ssl.SSLContext:
         """TLS for a receiver that presents a certificate for `host`, which it may also have signed `itself`."""
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(self.issue(host, until_days=until_days, itself=itself))
+        return context
+
+    def issue(self, host: str = "127.0.0.1", *, until_days: int = 1, itself: bool = False) -> Path:
+        """The PEM file of such a certificate, behind its private key."""
         key, name = ec.generate_private_key(ec.SECP256R1()), _named("A receiver")
         issuer, signer = (name, key) if itself else (self._name, self._key)
         file = self._folder / f"{x509.random_serial_number()}.pem"
@@ -29,9 +35,7 @@ class Authority:
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
         file.write_bytes(private + _pem(_certificate(name, issuer, key, signer, (host, until_days))))
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(file)
-        return context
+        return file
 
 
 def _named(name: str) -> x509.Name:

@@ -10,6 +10,7 @@ from aiokafka.admin import NewTopic, RecordsToDelete
 
 from monitor.clock import SystemClock
 from monitor.journal import open_kafka_journal
+from monitor.journal.kafka.brokers import Brokers
 from monitor.journal.kafka.consumer import Patience
 from monitor.journal.kafka.journal import KafkaJournal
 from monitor.journal.kafka.topics import describe_topic
@@ -66,5 +67,5 @@ async def recreate(kafka: Kafka, topic: str, *, partitions: int) -> None:
             if answer.topic_errors[0][1] == 0:
                 break
             assert time.monotonic() < deadline_s, answer
-    while await describe_topic(kafka.bootstrap, topic) is None:
+    while await describe_topic(Brokers(kafka.bootstrap), topic) is None:
         assert time.monotonic() < deadline_s

@@ -16,6 +16,7 @@ from monitor.clock import SystemClock
 from monitor.errors import IncarnationChanged, JournalError, JournalUnavailable, RetentionCut, StartupError
 from monitor.events.model import Entry, Record
 from monitor.journal import Consumer, Place, ensure_topic
+from monitor.journal.kafka.brokers import Brokers
 from monitor.journal.kafka.consumer import KafkaConsumer, Patience
 from monitor.journal.partitioner import partition_for
 from tests.contracts.journal_contract import (
@@ -422,20 +423,20 @@ async def test_close_during_join(kafka: Kafka) -> None:
 async def test_existing_topic_is_taken_as_it_is(kafka: Kafka) -> None:
     """The partition count of an existing topic wins over the one asked for."""
     topic = await kafka.create_topic(partitions=5)
-    found = await ensure_topic(kafka.bootstrap, topic, 12, clock=SystemClock())
+    found = await ensure_topic(Brokers(kafka.bootstrap), topic, 12, clock=SystemClock())
     assert (found.partitions, found.replication) == (5, 1)
 
 
 async def test_missing_topic_is_refused_when_it_may_not_be_created(kafka: Kafka) -> None:
     """The error names the topic and the cure."""
     with pytest.raises(StartupError, match="has no topic nowhere"):
-        await ensure_topic(kafka.bootstrap, "nowhere", create=False, clock=SystemClock())
+        await ensure_topic(Brokers(kafka.bootstrap), "nowhere", create=False, clock=SystemClock())
 
 
 async def test_topic_that_kafka_refuses_is_explained(kafka: Kafka) -> None:
     """More replicas than brokers is an error at start, in one line."""
     with pytest.raises(StartupError, match="replication 3"):
-        await ensure_topic(kafka.bootstrap, f"test-{uuid.uuid4().hex}", replication=3, clock=SystemClock())
+        await ensure_topic(Brokers(kafka.bootstrap), f"test-{uuid.uuid4().hex}", replication=3, clock=SystemClock())
 
 
 async def test_record_larger_than_the_topic_takes(kafka: Kafka) -> None:

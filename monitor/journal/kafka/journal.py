@@ -15,6 +15,7 @@ from monitor.journal.kafka.membership import Membership
 from monitor.journal.kafka.producer import KafkaProducer
 from monitor.journal.kafka.reader import KafkaReader
 from monitor.journal.kafka.topics import Topic, describe_topic, ensure_topic
+from monitor.kafka_security import PLAINTEXT, KafkaSecurity
 
 # Longer than the restart of a broker (3 to 5 s), shorter than the patience of those who post events.
 CONFIRM_S: Final = 15.0
@@ -105,11 +106,11 @@ class KafkaJournal:
         """Raises IncarnationChanged when the topic is not the one that was opened."""
         from aiokafka.errors import KafkaError  # noqa: PLC0415 - the driver loads only where it is used
 
-        bootstrap, name = self._address
+        brokers, name = self._address
         try:
-            topic = await describe_topic(bootstrap, name)
+            topic = await describe_topic(brokers, name)
         except KafkaError as error:
-            raise JournalUnavailable(f"Kafka at {bootstrap} does not answer: {error!r}.") from error
+            raise JournalUnavailable(f"Kafka at {brokers} does not answer: {error!r}.") from error
         if topic is None:
             raise JournalUnavailable(f"Topic {name} does not exist any more.")
         if topic.partitions != self.partitions:
@@ -126,6 +127,7 @@ async def open_kafka_journal(
     clock: Clock,
     group: str,
     alone: bool = False,
+    security: KafkaSecurity = PLAINTEXT,
     create: bool = True,
     partitions: int = 12,
     replication: int | None = None,
@@ -137,12 +139,13 @@ async def open_kafka_journal(
 
     `partitions` and `replication` (None: three, or one per broker) hold for a topic that is created; one that exists
     keeps its own. `group` is the consumer group that shares the partitions; with `alone` nobody shares them, so that a
-    consumer reads all at once, and the group only hears how far it is. `confirm_s` bounds an append.
+    consumer reads all at once, and the group only hears how far it is. `security` is what the brokers ask for.
+    `confirm_s` bounds an append.
 
     Raises StartupError with the cure when the address, the topic or the installation is not fit for it, and
     JournalUnavailable when Kafka does not answer.
     """
-    address = Address.parse(url)
+    address = Address.parse(url, security)
     try:
         import aiokafka  # noqa: F401, PLC0415 - the driver loads only where it is used
     except ImportError as error:

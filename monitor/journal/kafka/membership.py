@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from monitor.clock import Clock
 from monitor.journal.kafka import lifetime
+from monitor.journal.kafka.brokers import Brokers
 from monitor.journal.kafka.reader import read_settings
 
 # First pause before a new client, and the longest after repeated failures.
@@ -27,7 +28,7 @@ class Membership:
 
     def __init__(
         self,
-        bootstrap: str,
+        brokers: Brokers,
         topic: str,
         group: str | None,
         *,
@@ -40,7 +41,7 @@ class Membership:
 
         A group would wait for a killed predecessor until its session ends, 45 s, before it gives anything to us.
         """
-        self._bootstrap = bootstrap
+        self._brokers = brokers
         self._topic = topic
         self.group = group
         self._taken = taken
@@ -67,7 +68,7 @@ class Membership:
             await self._clock.sleep(pause_s * (0.5 + self._chance() / 2))
         self._failures += 1
         client = AIOKafkaConsumer(
-            **read_settings(self._bootstrap),
+            **read_settings(self._brokers),
             group_id=self.group,
             fetch_max_wait_ms=_FETCH_WAIT_MS,
             session_timeout_ms=45_000,

@@ -15,6 +15,7 @@ from monitor.errors import JournalError, JournalUnavailable
 from monitor.events.model import Entry, Place
 from monitor.journal.backlog import Backlog
 from monitor.journal.kafka import lifetime
+from monitor.journal.kafka.brokers import Brokers
 from monitor.journal.kafka.topics import MAX_RECORD_BYTES, REQUEST_TIMEOUT_MS
 from monitor.journal.partitioner import partition_for
 
@@ -41,8 +42,8 @@ class _HandedOver(NamedTuple):
 class KafkaProducer:
     """Appends entries to one topic. `confirm_s`: how long an append may wait for Kafka's acknowledgement."""
 
-    def __init__(self, bootstrap: str, topic: str, partitions: int, *, confirm_s: float) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, brokers: Brokers, topic: str, partitions: int, *, confirm_s: float) -> None:
+        self._brokers = brokers
         self._topic = topic
         self._partitions = partitions
         self._confirm_s = confirm_s
@@ -129,7 +130,7 @@ class KafkaProducer:
         from aiokafka import AIOKafkaProducer  # noqa: PLC0415
 
         client = AIOKafkaProducer(
-            bootstrap_servers=self._bootstrap,
+            **self._brokers.client_settings(),
             enable_idempotence=True,
             acks="all",
             compression_type="zstd",

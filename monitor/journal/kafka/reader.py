@@ -12,6 +12,7 @@ from monitor.errors import JournalUnavailable, RetentionCut
 from monitor.events.model import Record
 from monitor.journal.base import Bounds
 from monitor.journal.kafka import lifetime
+from monitor.journal.kafka.brokers import Brokers
 from monitor.journal.kafka.topics import REQUEST_TIMEOUT_MS
 
 # Replays at the same time; each client is a connection per broker and up to 1 MiB per partition.
@@ -31,8 +32,8 @@ _NEIGHBOURS: Final = 500
 class KafkaReader:
     """Reads ranges of one topic and asks for its bounds."""
 
-    def __init__(self, bootstrap: str, topic: str, partitions: int) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, brokers: Brokers, topic: str, partitions: int) -> None:
+        self._brokers = brokers
         self._topic = topic
         self._partitions = partitions
         self._idle: list[Any] = []
@@ -118,7 +119,7 @@ class KafkaReader:
                     await lifetime.stop(client)
                     raise
             except (KafkaError, TimeoutError) as error:
-                raise JournalUnavailable(f"Kafka at {self._bootstrap} does not answer: {error!r}.") from error
+                raise JournalUnavailable(f"Kafka at {self._brokers} does not answer: {error!r}.") from error
             if self._closed:
                 await lifetime.stop(client)
             else:
@@ -127,7 +128,7 @@ class KafkaReader:
     async def _new_client(self) -> Any:
         from aiokafka import AIOKafkaConsumer  # noqa: PLC0415
 
-        client = AIOKafkaConsumer(**read_settings(self._bootstrap), fetch_max_wait_ms=_FETCH_WAIT_MS)
+        client = AIOKafkaConsumer(**read_settings(self._brokers), fetch_max_wait_ms=_FETCH_WAIT_MS)
         try:
             await lifetime.start(client.start())
         except BaseException:
@@ -145,10 +146,10 @@ def _runs(offsets: Sequence[int]) -> Iterator[Sequence[int]]:
             begin = index
 
 
-def read_settings(bootstrap: str) -> dict[str, Any]:
+def read_settings(brokers: Brokers) -> dict[str, Any]:
     """What every client that reads has in common; no deserialisers, for one that raises would block its partition."""
     return {
-        "bootstrap_servers": bootstrap,
+        **brokers.client_settings(),
         "enable_auto_commit": False,
         # What is gone must be reported; any other value jumps over it in silence.
         "auto_offset_reset": "none",

@@ -16,7 +16,9 @@ from monitor.errors import JournalUnavailable, StartupError
 from monitor.events.model import MAX_EVENT_BYTES
 from monitor.events.position import INCARNATION_BYTES
 from monitor.journal.kafka import lifetime
+from monitor.journal.kafka.brokers import Brokers
 from monitor.journal.kafka.metadata import metadata_request
+from monitor.journal.kafka.refusal import refusal
 
 _log = structlog.get_logger(__name__)
 
@@ -55,14 +57,14 @@ class Topic(NamedTuple):
         return digest.hexdigest()[: 2 * INCARNATION_BYTES]
 
 
-async def describe_topic(bootstrap: str, topic: str) -> Topic | None:
+async def describe_topic(brokers: Brokers, topic: str) -> Topic | None:
     """The topic as it is now, None when there is none. Raises aiokafka's KafkaError when nobody answers."""
-    async with _connected(bootstrap) as client:
+    async with _connected(brokers) as client:
         return await _describe(client, topic)
 
 
 async def ensure_topic(
-    bootstrap: str,
+    brokers: Brokers,
     topic: str,
     partitions: int = 12,
     replication: int | None = None,
@@ -73,26 +75,34 @@ async def ensure_topic(
     """The topic, made when it is missing; one that exists is taken with the partitions that it has.
 
     `replication` None means three, or as many as there are brokers. Raises StartupError, naming the cure, when the
-    topic is missing and `create` is False or Kafka refuses to make it, JournalUnavailable when Kafka does not answer.
+    topic is missing and `create` is False, or Kafka refuses it or lets this service not in; JournalUnavailable when
+    Kafka does not answer.
     """
-    from aiokafka.errors import KafkaError  # noqa: PLC0415 - the driver loads only where it is used
+    from aiokafka.errors import (  # noqa: PLC0415 - the driver loads only where it is used
+        KafkaError,
+        TopicAuthorizationFailedError,
+    )
 
     try:
-        async with _connected(bootstrap) as client:
+        async with _connected(brokers) as client:
             found = await _describe(client, topic)
             if found is None and not create:
                 raise StartupError(
-                    f"Kafka at {bootstrap} has no topic {topic}, and creating topics is switched off; create it "
+                    f"Kafka at {brokers} has no topic {topic}, and creating topics is switched off; create it "
                     f"with {partitions} partitions, or allow it to be created."
                 )
             if found is None:
                 replication = replication or min(_REPLICATION, len(client.cluster.brokers()))
                 await _create(client, topic, partitions, replication)
             found = await _await_leaders(client, topic, clock)
+    except TopicAuthorizationFailedError as error:
+        raise StartupError(f"Kafka at {brokers} does not let this user see topic {topic}; allow it to.") from error
     except KafkaError as error:
-        raise JournalUnavailable(f"Kafka at {bootstrap} does not answer: {error!r}.") from error
+        if refused := await refusal(brokers):
+            raise refused from error
+        raise JournalUnavailable(f"Kafka at {brokers} does not answer: {error!r}.") from error
     if found.replication == 1:
-        _log.warning("topic has one replica: losing its broker loses events", topic=topic, bootstrap=bootstrap)
+        _log.warning("topic has one replica: losing its broker loses events", topic=topic, brokers=str(brokers))
     return found
 
 
@@ -139,11 +149,11 @@ def _topic_settings(replication: int) -> Mapping[str, str]:
 
 
 @asynccontextmanager
-async def _connected(bootstrap: str) -> AsyncIterator[Any]:
+async def _connected(brokers: Brokers) -> AsyncIterator[Any]:
     """A connection for a few requests. A new one each time: an old one would not leave a broker that died."""
     from aiokafka.client import AIOKafkaClient  # noqa: PLC0415
 
-    client = AIOKafkaClient(bootstrap_servers=bootstrap, request_timeout_ms=REQUEST_TIMEOUT_MS)
+    client = AIOKafkaClient(**brokers.client_settings(), request_timeout_ms=REQUEST_TIMEOUT_MS)
     try:
         await lifetime.start(client.bootstrap())
         yield client

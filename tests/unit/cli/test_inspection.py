@@ -5,6 +5,7 @@ import pytest
 from monitor.cli.inspection import inspect_topic, lag_findings, topic_weaknesses
 from monitor.journal.base import Bounds
 from monitor.journal.kafka.address import Address
+from monitor.journal.kafka.brokers import Brokers
 from monitor.store.base import OffsetRow
 from tests.support.kafka import Kafka
 
@@ -62,6 +63,6 @@ def test_topic_that_may_lose_events_is_told(change: dict[str, str], replication:
 async def test_real_topic_is_read(kafka: Kafka) -> None:
     """One broker has one replica, which is worth a warning, and its default record size is too small."""
     topic = await kafka.create_topic(partitions=3)
-    finding = await inspect_topic(Address(kafka.bootstrap, topic))
+    finding = await inspect_topic(Address(Brokers(kafka.bootstrap), topic))
     assert finding.state == "warn"
     assert finding.text.startswith(f"{topic}: 3 partition(s), replication 1; one replica")

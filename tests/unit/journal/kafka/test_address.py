@@ -4,13 +4,14 @@ import pytest
 
 from monitor.errors import SettingsInvalid
 from monitor.journal.kafka.address import Address
+from monitor.journal.kafka.brokers import Brokers
 
 
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
-        ("kafka://localhost:9092/executions.events.v1", Address("localhost:9092", "executions.events.v1")),
-        ("kafka://a:1,b:2,[::1]:3/t_1-x", Address("a:1,b:2,[::1]:3", "t_1-x")),
+        ("kafka://localhost:9092/executions.events.v1", Address(Brokers("localhost:9092"), "executions.events.v1")),
+        ("kafka://a:1,b:2,[::1]:3/t_1-x", Address(Brokers("a:1,b:2,[::1]:3"), "t_1-x")),
     ],
 )
 def test_address_names_servers_and_topic(url: str, expected: Address) -> None:

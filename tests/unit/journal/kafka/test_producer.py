@@ -9,6 +9,7 @@ from aiokafka.errors import KafkaTimeoutError
 
 from monitor.errors import JournalUnavailable
 from monitor.events.model import Entry, Place
+from monitor.journal.kafka.brokers import Brokers
 from monitor.journal.kafka.producer import KafkaProducer
 
 
@@ -44,14 +45,14 @@ class Impatient:
 @pytest.mark.parametrize("count", [1, 100])
 async def test_client_that_gives_up_is_asked_again(count: int) -> None:
     """Alone or in a batch: it had taken nothing, so nothing comes twice."""
-    producer = KafkaProducer("nowhere:1", "events", 1, confirm_s=60.0)
+    producer = KafkaProducer(Brokers("nowhere:1"), "events", 1, confirm_s=60.0)
     producer._client = Impatient(3)
     assert await producer.append([Entry(b"k", b"v")] * count) == [Place(0, 7 + n) for n in range(count)]
 
 
 async def test_asking_again_ends_in_time() -> None:
     """After as long as the journal allows."""
-    producer = KafkaProducer("nowhere:1", "events", 1, confirm_s=0.05)
+    producer = KafkaProducer(Brokers("nowhere:1"), "events", 1, confirm_s=0.05)
     producer._client = Impatient(float("inf"))
     with pytest.raises(JournalUnavailable, match=r"within 0\.05 s"):
         await producer.append([Entry(b"k", b"v")])
