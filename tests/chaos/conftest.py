@@ -8,13 +8,17 @@ from typing import Any, Final
 
 import pytest
 
-from tests.chaos.house import House, Shape, shaken
+from tests.chaos.house import EMBEDDED, SPREAD, Ground, House, Shape, shaken
 from tests.chaos.verdict import Promise, report
+from tests.support.debian import Unavailable
 from tests.support.kafka import prepare
 from tests.support.kafka_cluster import Cluster
 from tests.support.kafka_jars import KafkaUnavailable
+from tests.support.postgres import Server
+from tests.support.postgres import prepare as prepare_postgres
 
 Shaken = Callable[..., AbstractAsyncContextManager[House]]
+Take = Callable[[Mapping[str, Promise]], None]
 
 _COUNTED: Final = pytest.StashKey[dict[str, str]]()
 """What was counted after each fault."""
@@ -45,7 +49,7 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def counted(request: pytest.FixtureRequest) -> Callable[[Mapping[str, Promise]], None]:
+def counted(request: pytest.FixtureRequest) -> Take:
     """Takes what the final count came to, for the end of the run."""
     name, began_s = request.node.name, time.monotonic()
 
@@ -57,22 +61,39 @@ def counted(request: pytest.FixtureRequest) -> Callable[[Mapping[str, Promise]],
     return take
 
 
-@pytest.fixture
-def house(tmp_path: Path, counted: Callable[[Mapping[str, Promise]], None]) -> Shaken:
-    """Opens a house without Kafka."""
-    return _opener(tmp_path, None, counted)
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """A PostgreSQL that all share; each house mends it first as well."""
+    try:
+        prepare_postgres()
+    except Unavailable as error:
+        pytest.skip(f"no PostgreSQL: {error}")
+    with Server() as server:
+        yield server
 
 
 @pytest.fixture
-def on_kafka(tmp_path: Path, cluster: Cluster, counted: Callable[[Mapping[str, Promise]], None]) -> Shaken:
-    """Opens a house over the three brokers."""
-    return _opener(tmp_path, cluster, counted)
+def by_itself(tmp_path: Path, counted: Take) -> Shaken:
+    """Opens a house with nothing but Python: embedded journal and store."""
+    return _opener(tmp_path, EMBEDDED, Ground(), counted)
 
 
-def _opener(folder: Path, cluster: Cluster | None, counted: Callable[[Mapping[str, Promise]], None]) -> Shaken:
+@pytest.fixture
+def on_kafka(tmp_path: Path, cluster: Cluster, counted: Take) -> Shaken:
+    """Opens a house over the three brokers: one process does everything, its store is embedded."""
+    return _opener(tmp_path, Shape(), Ground(cluster), counted)
+
+
+@pytest.fixture
+def spread(tmp_path: Path, cluster: Cluster, server: Server, counted: Take) -> Shaken:
+    """Opens a house over the three brokers and PostgreSQL: several processes of each role."""
+    return _opener(tmp_path, SPREAD, Ground(cluster, server), counted)
+
+
+def _opener(folder: Path, usual: Shape, ground: Ground, counted: Take) -> Shaken:
     @asynccontextmanager
-    async def opened(shape: Shape = Shape(), **settings: Any) -> AsyncIterator[House]:  # noqa: B008 - frozen
-        async with shaken(folder, shape, cluster, **settings) as house:
+    async def opened(shape: Shape = usual, **settings: Any) -> AsyncIterator[House]:
+        async with shaken(folder, shape, ground, **settings) as house:
             yield house
         counted(house.promises)
 

@@ -19,12 +19,13 @@ from monitor.access.positions import open_position
 from monitor.access.sealing import Sealer
 from monitor.clock import SystemClock
 from monitor.journal import Journal, open_kafka_journal, open_sqlite_journal
-from monitor.store import open_sqlite_store
+from monitor.store import open_postgres_store, open_sqlite_store
 from monitor.store.base import Store
 from tests.chaos.archive import Archive
-from tests.chaos.load import HttpDoor, Load
+from tests.chaos.load import HttpDoor, Load, in_turn, journal_door
 from tests.chaos.verdict import Promise, Witnessed, complaints, judged, judged_anew, report
 from tests.support.kafka_cluster import Cluster
+from tests.support.postgres import Server
 from tests.support.receiver import LOOPBACK, Receiver, receiving
 from tests.support.service import Service, eventually
 from tests.support.soak.asking import every_execution, lines_left_out
@@ -57,13 +58,32 @@ class Shape(NamedTuple):
     warm_up: int = 300
 
 
+EMBEDDED: Final = Shape(journal="embedded", partitions=1)
+"""With nothing but Python."""
+
+SPREAD: Final = Shape(
+    store="postgres", roles=MappingProxyType({"projector": 2, "gateway": 3, "deliverer": 2}), partitions=6
+)
+"""As a cluster runs it."""
+
+
+class Ground(NamedTuple):
+    """What houses stand on, as far as their shape wants it."""
+
+    cluster: Cluster | None = None
+    postgres: Server | None = None
+
+
 class House:
     """Everything that runs; made by `shaken`."""
 
-    def __init__(self, folder: Path, shape: Shape, cluster: Cluster | None, settings: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, shape: Shape, ground: Ground, settings: Mapping[str, str]) -> None:
         self.folder, self.shape = folder, shape
         self.topic = f"chaos-{uuid.uuid4().hex[:12]}"
-        self._cluster, self._settings = cluster, settings
+        self.database = f"chaos_{uuid.uuid4().hex[:12]}"
+        self._cluster = ground.cluster if shape.journal == "kafka" else None
+        self._postgres = ground.postgres if shape.store == "postgres" else None
+        self._settings = settings
         self.services = dict(self._made())
         self.door = HttpDoor([gateway.url for gateway in self.gateways])
         self.load = Load(self.door, SEED)
@@ -87,9 +107,15 @@ class House:
         return self._cluster
 
     @property
+    def postgres(self) -> Server:
+        """The server of the store."""
+        assert self._postgres is not None, "this house has no PostgreSQL"
+        return self._postgres
+
+    @property
     def journal_url(self) -> str:
         """As the settings name it."""
-        return f"kafka://{self.cluster.bootstrap}/{self.topic}" if self._cluster else ""
+        return f"kafka://{self.cluster.bootstrap}/{self.topic}"
 
     @property
     def receiver(self) -> Receiver:
@@ -177,6 +203,9 @@ class House:
     async def open(self, stack: AsyncExitStack) -> None:
         """Start everything, and let everybody come."""
         stack.callback(self._end)
+        if self._postgres is not None:
+            self._postgres.mend()
+            stack.enter_context(self._postgres.database(self.database))
         if self._cluster is not None:
             await self._cluster.mend()
             await self._cluster.make_topic(self.topic, self.shape.partitions)
@@ -187,6 +216,9 @@ class House:
         for client in self.clients:
             client.connect()
         await self.everybody_is_back()
+        if self._cluster is not None:
+            # Others write to the topic themselves, and what they repeat is there twice.
+            self.load.door = in_turn(self.door, self.door, journal_door(await self.open_journal(stack)))
         self.load.start()
         await self.load.more(self.shape.warm_up)
 
@@ -248,7 +280,11 @@ class House:
 
     async def open_store(self, stack: AsyncExitStack) -> Store:
         """The store itself, when nobody else works on it."""
-        store = await open_sqlite_store(self.projectors[0].data / "store.db")
+        store: Store
+        if self._postgres is not None:
+            store = await open_postgres_store(self.postgres.address(self.database))
+        else:
+            store = await open_sqlite_store(self.projectors[0].data / "store.db")
         stack.push_async_callback(store.close)
         return store
 
@@ -259,6 +295,7 @@ class House:
             "rate_limit": "10000",
             "demo": "off",
             **({"journal": self.journal_url} if self._cluster else {}),
+            **({"store": self._postgres.address(self.database)} if self._postgres else {}),
             **self._settings,
         }
         for role, number in self.shape.roles.items():
@@ -288,8 +325,8 @@ class House:
 @asynccontextmanager
 async def shaken(
     folder: Path,
-    shape: Shape = Shape(),  # noqa: B008 - frozen
-    cluster: Cluster | None = None,
+    shape: Shape,
+    ground: Ground,
     **settings: str,
 ) -> AsyncIterator[House]:
     """A house under load, to be harmed in the block; then it must settle, and every promise must hold.
@@ -297,7 +334,7 @@ async def shaken(
     `settings`: of every process, without the prefix.
     """
     async with AsyncExitStack() as stack:
-        house = House(folder, shape, cluster if shape.journal == "kafka" else None, settings)
+        house = House(folder, shape, ground, settings)
         await house.open(stack)
         yield house
         await house.settle()

@@ -166,6 +166,21 @@ def journal_door(journal: Journal) -> Door:
     return append
 
 
+def in_turn(*doors: Door) -> Door:
+    """Each batch goes to the next door, and there again if it was not acknowledged."""
+    coming = cycle(doors)
+    door = next(coming)
+
+    async def hand_in(batch: Sequence[Entry]) -> bool:
+        nonlocal door
+        is_acknowledged = await door(batch)
+        if is_acknowledged:
+            door = next(coming)
+        return is_acknowledged
+
+    return hand_in
+
+
 def event_id(entry: Entry | Record) -> str:
     """The id that a producer gave."""
     told: dict[str, Any] = orjson.loads(entry.value or b"")

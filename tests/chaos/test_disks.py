@@ -6,13 +6,11 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.conftest import Shaken
-from tests.chaos.house import House, Shape
+from tests.chaos.house import House
 from tests.support.service import eventually
 from tests.support.small_disk import SmallDisk, can_mount, small_disk
 
 pytestmark = pytest.mark.timeout(900)
-
-EMBEDDED = Shape(journal="embedded", partitions=1)
 
 
 @pytest.fixture
@@ -24,10 +22,10 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
         yield disk
 
 
-async def test_full_for_the_journal(house: Shaken, disk: SmallDisk, tmp_path: Path, long_form: bool) -> None:
+async def test_full_for_the_journal(by_itself: Shaken, disk: SmallDisk, tmp_path: Path, long_form: bool) -> None:
     """An event that cannot be written down is not acknowledged."""
     placed(tmp_path / "all-1", "journal.db", disk)
-    async with house(EMBEDDED) as shaken:
+    async with by_itself() as shaken:
         for _ in range(10 if long_form else 1):
             disk.fill()
             await refused(shaken)

@@ -1,6 +1,7 @@
 """Processes of the service are killed at any instruction: in the middle of a batch, a flush, a send."""
 
 import random
+from typing import Final
 
 import pytest
 
@@ -11,7 +12,7 @@ from tests.support.receiver import answering, hanging
 # A hundred kills take longer than a test usually may.
 pytestmark = pytest.mark.timeout(3600)
 
-ALONE = Shape()
+ALONE: Final = Shape()
 """One process does everything."""
 
 

@@ -46,6 +46,7 @@ async def test_topic_deleted_and_created_again(on_kafka: Shaken) -> None:
     async with on_kafka() as house:
         await house.load.pause()
         await house.caught_up()
+        house.load.door = house.door
         await house.cluster.drop_topic(house.topic)
         await house.cluster.make_topic(house.topic, house.shape.partitions)
         await ended(house, "was deleted and created again")

@@ -48,9 +48,9 @@ class Postgres:
         self.url = url
 
     @contextmanager
-    def database(self) -> Iterator[str]:
+    def database(self, name: str = "") -> Iterator[str]:
         """The address of a new and empty database, dropped in the end whoever still uses it."""
-        name = f"test_{uuid.uuid4().hex}"
+        name = name or f"test_{uuid.uuid4().hex}"
         self.do(f'CREATE DATABASE "{name}" TEMPLATE template0')
         try:
             yield self.address(name)
@@ -110,6 +110,12 @@ class Server(Postgres):
             # Children of a killed one hold its memory for a moment.
             if time.monotonic() > until:
                 raise TimeoutError(f"the server was not ready within {timeout_s} s:\n{self.log()}")
+
+    def mend(self) -> None:
+        """It runs again, whatever a test did to it."""
+        self.resume()
+        if self._process is None or self._process.poll() is not None:
+            self.start()
 
     def kill(self) -> None:
         """End it by SIGKILL: what was committed is there after the next start."""
