@@ -54,6 +54,8 @@ class PostgresStore:
         self._alone_thread = ThreadPoolExecutor(1, "store-write")
         self._shared_threads = ThreadPoolExecutor(_SHARED_WRITERS, "store-write-shared")
         self._read_threads = ThreadPoolExecutor(_READERS, "store-read")
+        # Names that are known to be stored; each serves one transaction at a time.
+        self._names = list[NodeNames]()
         self._closed = False
 
     @property
@@ -87,13 +89,21 @@ class PostgresStore:
         return await asyncio.shield(asyncio.get_running_loop().run_in_executor(threads, call, *args))
 
     def _write(self, work: Callable[[Writer], T], shared: bool) -> tuple[T, Collection[Hint]]:
+        names = self._spare_names()
         with translated(), self._writers.begin() as connection:
             connection.exec_driver_sql(_TOGETHER if shared else _ALONE)
-            writer = PostgresWriter(connection, NodeNames(), shared=shared)
+            writer = PostgresWriter(connection, names, shared=shared)
             answer = work(writer)
             if writer.hinted:
                 connection.exec_driver_sql(_TELL, (told(writer.hinted, self._listening.name),))
-            return answer, writer.hinted
+        self._names.append(names)  # of a transaction that failed they are not
+        return answer, writer.hinted
+
+    def _spare_names(self) -> NodeNames:
+        try:
+            return self._names.pop()
+        except IndexError:
+            return NodeNames()
 
     def _read(self, work: Callable[[Reader], T]) -> T:
         with translated(), self._readers.begin() as connection:

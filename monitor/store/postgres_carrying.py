@@ -5,7 +5,7 @@ waits for a row while another waits for one of its own.
 """
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from monitor.errors import Fenced
 from monitor.projections.commands import Command, merged
@@ -13,161 +13,129 @@ from monitor.projections.fold import Changes
 from monitor.projections.statistics import rolled_up
 from monitor.store import rows
 from monitor.store.commands import decode_command, encode_command
-from monitor.store.postgres_session import PostgresSession
+from monitor.store.postgres_arrays import Ints, Texts
+from monitor.store.postgres_merges import added, changed, inserted, put, removed
+from monitor.store.postgres_session import Changed, PostgresSession
 from monitor.store.sqlite_statistics import changed_rows
 
-_UPDATE_PROGRESS: Final = """
-UPDATE progress SET version = %s, updated_us = %s, events = %s, completed = %s, total = %s, heard_us = %s,
-    registers = %s, tail = %s
-WHERE key = %s AND version = %s AND events = %s
+_LISTED: Final = (
+    "workflow_id workflow_name mode status at_us started_us duration_us stopped_us retry_of parent_id error_type "
+    "deleted ended_us trigger error"
+)
+_PROGRESS: Final = "version updated_us events completed total heard_us registers tail"
+_EARLIEST: Final = "ON CONFLICT (key) DO UPDATE SET due_us = least(old.due_us, excluded.due_us)"
+_LATEST: Final = """
+ON CONFLICT (team, workflow_id) DO UPDATE SET said_us = excluded.said_us, name = excluded.name
+WHERE (excluded.said_us, excluded.name) > (old.said_us, old.name)
 """
-_INSERT_EXECUTIONS: Final = """
-INSERT INTO executions (
-    key, team, id, created_us, workflow_id, workflow_name, mode, status, at_us, started_us, duration_us,
-    stopped_us, retry_of, parent_id, error_type, deleted, ended_us, "trigger", error
-) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
-"""
-_INSERT_PROGRESS: Final = """
-INSERT INTO progress (key, version, updated_us, events, completed, total, heard_us, registers, tail)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
-"""
-_RELIST: Final = """
-UPDATE executions
-SET workflow_id = %s, workflow_name = %s, mode = %s, status = %s, at_us = %s, started_us = %s, duration_us = %s,
-    stopped_us = %s, retry_of = %s, parent_id = %s, error_type = %s, deleted = %s, ended_us = %s, "trigger" = %s,
-    error = %s
-WHERE key = %s
-"""
-_END: Final = """
-UPDATE executions SET status = %s, duration_us = %s, stopped_us = %s, error_type = %s, ended_us = %s, error = %s
-WHERE key = %s
-"""
-_PUT_ERROR_TEXTS: Final = """
-INSERT INTO error_texts (team, key, text) VALUES (%s, %s, %s)
-ON CONFLICT (team, key) DO UPDATE SET text = excluded.text
-"""
-_ADD_NAMES: Final = """
-INSERT INTO node_names (team, workflow_id, node_id, name, text) VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
-"""
-_PUT_NODES: Final = """
-INSERT INTO nodes (key, node_id, iteration, attempt, body) VALUES (%s, %s, %s, %s, %s)
-ON CONFLICT (key, node_id, iteration, attempt) DO UPDATE SET body = excluded.body
-"""
-_PUT_LOG_LINES: Final = """
-INSERT INTO log_lines (key, time_us, event_tie, place, level, node_id, message, data)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
-ON CONFLICT (key, time_us, event_tie, place) DO UPDATE
-SET level = excluded.level, node_id = excluded.node_id, message = excluded.message, data = excluded.data
-"""
-_WATCH: Final = """
-INSERT INTO watches (key, due_us) VALUES (%s, %s)
-ON CONFLICT (key) DO UPDATE SET due_us = least(watches.due_us, excluded.due_us)
-"""
+
+_UPDATE_PROGRESS: Final = changed("progress", _PROGRESS, guarded="version events")
+_INSERT_EXECUTIONS: Final = inserted("executions", f"key team id created_us {_LISTED}")
+_INSERT_PROGRESS: Final = inserted("progress", f"key {_PROGRESS}")
 
 # In this order: what is void goes before what replaces it.
-_STATEMENTS: Final = (
-    ("ended", _END),
-    ("relisted", _RELIST),
-    ("unfailed", "DELETE FROM error_texts WHERE team = %s AND key = %s"),
-    ("error_texts", _PUT_ERROR_TEXTS),
-    ("node_names", _ADD_NAMES),
-    ("untagged", "DELETE FROM tags WHERE key = %s"),
-    ("tags", "INSERT INTO tags (key, tag) VALUES (%s, %s)"),
-    ("seen", "INSERT INTO seen (key, chunk, entries) VALUES (%s, %s, %s)"),
-    ("cleared", "DELETE FROM nodes WHERE key = %s"),
-    ("cleared", "DELETE FROM payloads WHERE key = %s"),
-    ("cleared", "DELETE FROM large_payloads WHERE key = %s"),
-    ("silenced", "DELETE FROM log_lines WHERE key = %s"),
-    ("silenced", "DELETE FROM commands WHERE key = %s"),
-    ("nodes", _PUT_NODES),
-    ("emptied", "DELETE FROM payloads WHERE key = %s AND slot = %s"),
-    ("emptied", "DELETE FROM large_payloads WHERE key = %s AND slot = %s"),
-    ("payloads", "INSERT INTO payloads (key, slot, value) VALUES (%s, %s, %s)"),
-    ("large_payloads", "INSERT INTO large_payloads (key, slot, value) VALUES (%s, %s, %s)"),
-    ("log_lines", _PUT_LOG_LINES),
-    ("watches", _WATCH),
+_MERGES: Final = (
+    ("ended", changed("executions", "status duration_us stopped_us error_type ended_us error")),
+    ("relisted", changed("executions", _LISTED)),
+    ("unfailed", removed("error_texts", "team key")),
+    ("error_texts", put("error_texts", "team key text")),
+    # Two nodes may have one name once both were cut short, and other batches tell the same names.
+    ("node_names", inserted("node_names", "team workflow_id node_id name text", otherwise="ON CONFLICT DO NOTHING")),
+    ("untagged", removed("tags", "key")),
+    ("tags", inserted("tags", "key tag")),
+    ("seen", inserted("seen", "key chunk entries")),
+    ("cleared", removed("nodes", "key")),
+    ("cleared", removed("payloads", "key")),
+    ("cleared", removed("large_payloads", "key")),
+    ("silenced", removed("log_lines", "key")),
+    ("silenced", removed("commands", "key")),
+    ("nodes", put("nodes", "key node_id iteration attempt body")),
+    ("emptied", removed("payloads", "key slot")),
+    ("emptied", removed("large_payloads", "key slot")),
+    ("payloads", inserted("payloads", "key slot value")),
+    ("watches", inserted("watches", "key due_us", otherwise=_EARLIEST)),
 )
+# One by one: a thousand of them might be a gigabyte.
+_ADD_LARGE: Final = "INSERT INTO large_payloads (key, slot, value) VALUES (%s, %s, %s)"
+_PUT_LOG_LINES: Final = put("log_lines", "key time_us event_tie place level node_id message data")
+
+_ADD_RELEASES: Final = """
+INSERT INTO releases (key, partition, first, next, body) VALUES (nextval('releases_keys'), %s, %s, %s, %s)
+"""
 
 _STORED_COMMANDS: Final = """
-SELECT c.key, c.body FROM unnest(%s::bigint[], %s::text[]) AS wanted (key, id)
+SELECT c.key, c.body FROM unnest(%s, %s) AS wanted (key, id)
 JOIN commands AS c ON c.key = wanted.key AND c.command_id = wanted.id
 """
-_PUT_COMMANDS: Final = """
-INSERT INTO commands (key, command_id, state, since_us, body) VALUES (%s, %s, %s, %s, %s)
-ON CONFLICT (key, command_id) DO UPDATE
-SET state = excluded.state, since_us = excluded.since_us, body = excluded.body
-"""
+_PUT_COMMANDS: Final = put("commands", "key command_id state since_us body")
 
-_ADD_TOTALS: Final = """
-INSERT INTO totals AS t (team, workflow_id, status, count) VALUES (%s, %s, %s, %s)
-ON CONFLICT (team, workflow_id, status) DO UPDATE SET count = t.count + excluded.count
-"""
-_ADD_CELLS: Final = """
-INSERT INTO statistics AS s (team, hour, workflow_id, status, "trigger", error, bucket, count, total_us)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
-ON CONFLICT (team, hour, workflow_id, status, "trigger", error, bucket) DO UPDATE
-SET count = s.count + excluded.count, total_us = s.total_us + excluded.total_us
-"""
-_ADD_ROLLUPS: Final = """
-INSERT INTO rollups AS s (team, facet, grain, at, key, status, bucket, count, total_us)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
-ON CONFLICT (team, facet, grain, at, key, status, bucket) DO UPDATE
-SET count = s.count + excluded.count, total_us = s.total_us + excluded.total_us
-"""
-_ADD_RUNS: Final = """
-INSERT INTO run_statistics AS s (team, hour, workflow_id, node_id, status, error, bucket, count, total_us)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
-ON CONFLICT (team, hour, workflow_id, node_id, status, error, bucket) DO UPDATE
-SET count = s.count + excluded.count, total_us = s.total_us + excluded.total_us
-"""
-_NAME_WORKFLOWS: Final = """
-INSERT INTO workflow_names AS n (team, workflow_id, said_us, name) VALUES (%s, %s, %s, %s)
-ON CONFLICT (team, workflow_id) DO UPDATE SET said_us = excluded.said_us, name = excluded.name
-WHERE (excluded.said_us, excluded.name) > (n.said_us, n.name)
-"""
-_ADD_ERROR_KINDS: Final = """
-INSERT INTO error_kinds (team, fingerprint, type, pattern) VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING
-"""
+_ADD_TOTALS: Final = added("totals", "team workflow_id status", "count")
+_ADD_CELLS: Final = added("statistics", "team hour workflow_id status trigger error bucket", "count total_us")
+_ADD_ROLLUPS: Final = added("rollups", "team facet grain at key status bucket", "count total_us")
+_ADD_RUNS: Final = added("run_statistics", "team hour workflow_id node_id status error bucket", "count total_us")
+_NAME_WORKFLOWS: Final = inserted("workflow_names", "team workflow_id said_us name", otherwise=_LATEST)
+_ADD_ERROR_KINDS: Final = inserted("error_kinds", "team fingerprint type pattern", otherwise="ON CONFLICT DO NOTHING")
 
 
 class Carrying(PostgresSession):
     """Rows of a batch into their tables."""
 
-    def _carry(self, batch: rows.Batch) -> None:
-        updated = self._many(_UPDATE_PROGRESS, batch.progress)
-        if updated != len(batch.progress):
-            raise Fenced(f"{len(batch.progress) - updated} executions changed since they were loaded")
-        self._many(_INSERT_EXECUTIONS, [_plain(row) for row in batch.new])
-        self._many(_INSERT_PROGRESS, batch.new_progress)
-        for name, statement in _STATEMENTS:
-            self._many(statement, [_plain(row) for row in getattr(batch, name)])
-        self._put_commands(batch.commands)
-        self._many(_ADD_TOTALS, [(*cell, number) for cell, number in sorted(batch.totals.items()) if number])
+    def _carry(self, batch: rows.Batch, changes: Changes, releases: Sequence[rows.Row]) -> None:
+        """All of them, without a wait between. Raises Fenced when somebody else was first.
+
+        Rows that batches of all partitions add to come last: others wait for them until this transaction is over.
+        """
+        from psycopg.errors import UniqueViolation  # noqa: PLC0415 - the driver loads only where it is used
+
+        known: list[Changed] = []
+        try:
+            with self._driver.pipeline():
+                known += self._merge(_UPDATE_PROGRESS, batch.progress)
+                self._put_rows(batch)
+                self._put_commands(batch.commands)
+                self._many(_ADD_RELEASES, releases)
+                self._add_sums(batch, changes)
+        except UniqueViolation as error:
+            _check(known, batch)
+            if error.diag.table_name == "executions":
+                raise Fenced(f"an execution was stored by somebody else first: {error}") from error
+            raise
+        _check(known, batch)
+
+    def _put_rows(self, batch: rows.Batch) -> None:
+        self._merge(_INSERT_EXECUTIONS, batch.new)
+        self._merge(_INSERT_PROGRESS, batch.new_progress)
+        for name, merge in _MERGES:
+            self._merge(merge, getattr(batch, name))
+        self._many(_ADD_LARGE, batch.large_payloads)
+        # Of lines in one place the last one stays, as if they came one by one.
+        self._merge(_PUT_LOG_LINES, list({row[:4]: row for row in batch.log_lines}.values()))
 
     def _put_commands(self, heard: Sequence[tuple[int, Command]]) -> None:
         """Join facts, each by its execution's key, to their commands."""
         if not heard:
             return
         keys, ids = zip(*sorted({(key, command.id) for key, command in heard}), strict=True)
-        stored = self._driver.execute(_STORED_COMMANDS, (list(keys), list(ids)))
+        stored = self._driver.execute(_STORED_COMMANDS, (Ints(keys), Texts(ids)), binary=True)
         bodies = [(key, decode_command(body)) for key, body in stored]
         commands = {(key, command.id): command for key, command in bodies}
         for key, command in heard:
             commands[key, command.id] = merged(commands.get((key, command.id)), command)
-        self._many(
-            _PUT_COMMANDS,
-            [(*at, it.state, it.since_us, encode_command(it)) for at, it in sorted(commands.items())],
-        )
+        found = sorted(commands.items())
+        self._merge(_PUT_COMMANDS, [(*at, it.state, it.since_us, encode_command(it)) for at, it in found])
 
-    def _add_sums(self, changes: Changes) -> None:
-        self._many(_ADD_CELLS, changed_rows(changes.statistics.items()))
-        self._many(_ADD_ROLLUPS, changed_rows(rolled_up(changes.statistics).items()))
-        self._many(_ADD_RUNS, changed_rows(changes.run_statistics.items()))
-        self._many(_NAME_WORKFLOWS, sorted((*key, *said) for key, said in changes.workflow_names.items()))
+    def _add_sums(self, batch: rows.Batch, changes: Changes) -> None:
+        self._merge(_ADD_TOTALS, [(*cell, number) for cell, number in sorted(batch.totals.items()) if number])
+        self._merge(_ADD_CELLS, changed_rows(changes.statistics.items()))
+        self._merge(_ADD_ROLLUPS, changed_rows(rolled_up(changes.statistics).items()))
+        self._merge(_ADD_RUNS, changed_rows(changes.run_statistics.items()))
+        self._merge(_NAME_WORKFLOWS, sorted((*key, *said) for key, said in changes.workflow_names.items()))
         kinds = sorted((team, *kind) for (team, _), kind in changes.error_kinds.items())
-        self._many(_ADD_ERROR_KINDS, kinds)
+        self._merge(_ADD_ERROR_KINDS, kinds)
 
 
-def _plain(row: rows.Row) -> tuple[Any, ...]:
-    """With numbers for truth values, as SQLite has them."""
-    return tuple(int(value) if value is True or value is False else value for value in row)
+def _check(known: Sequence[Changed], batch: rows.Batch) -> None:
+    """Whether all executions that were loaded are as they were."""
+    missing = len(batch.progress) - sum(it.rowcount for it in known)
+    if missing:
+        raise Fenced(f"{missing} executions changed since they were loaded")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy.exc import DisconnectionError
 
-from monitor.store.postgres_text import adapt
+from monitor.store import postgres_arrays, postgres_text
 
 if TYPE_CHECKING:
     import psycopg
@@ -47,7 +47,8 @@ def connect(url: str, *, reads_only: bool = False) -> psycopg.Connection[Any]:
     import psycopg  # noqa: PLC0415
 
     connection: psycopg.Connection[Any] = psycopg.connect(**options_of(url))
-    adapt(connection)
+    postgres_text.adapt(connection)
+    postgres_arrays.adapt(connection)
     if reads_only:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from sqlalchemy import Connection
 
+from monitor.store.postgres_merges import MOST_ROWS, Merge
+
 if TYPE_CHECKING:
     import psycopg
+
+
+class Changed(Protocol):
+    """What became of a statement, once its answer is there."""
+
+    @property
+    def rowcount(self) -> int:
+        """How many rows it changed."""
+        ...
 
 
 class PostgresSession:
@@ -28,3 +39,8 @@ class PostgresSession:
         with self._driver.cursor() as cursor:
             cursor.executemany(statement.encode(), values)
             return cursor.rowcount
+
+    def _merge(self, merge: Merge, rows: Sequence[Sequence[Any]]) -> Sequence[Changed]:
+        """Run a statement that takes many rows at once; their order is that in which it locks them."""
+        portions = (rows[at : at + MOST_ROWS] for at in range(0, len(rows), MOST_ROWS))
+        return [self._driver.execute(merge.statement, merge.columns(some)) for some in portions]

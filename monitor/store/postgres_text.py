@@ -6,6 +6,7 @@ It knows no character 0, which events may hold. So that is stored as character 1
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,16 +32,16 @@ def from_stored(text: str) -> str:
 
 def adapt(connection: psycopg.Connection[Any]) -> None:
     """Have a connection carry every text so; and sums, which are `numeric` there, come as integers."""
-    dumper, text_loader, number_loader = _adapters()
+    dumper, loaders = _adapters()
     connection.adapters.register_dumper(str, dumper)
-    for name in ("text", "varchar"):
-        connection.adapters.register_loader(name, text_loader)
-    connection.adapters.register_loader("numeric", number_loader)
+    for name, loader in loaders:
+        connection.adapters.register_loader(name, loader)
 
 
 @cache
-def _adapters() -> tuple[type[Any], type[Any], type[Any]]:
+def _adapters() -> tuple[type[Any], Sequence[tuple[str, type[Any]]]]:
     from psycopg.adapt import Loader  # noqa: PLC0415 - the driver loads only where it is used
+    from psycopg.pq import Format  # noqa: PLC0415
     from psycopg.types.string import StrDumperUnknown  # noqa: PLC0415
 
     class Dumper(StrDumperUnknown):
@@ -56,4 +57,8 @@ def _adapters() -> tuple[type[Any], type[Any], type[Any]]:
             said = bytes(data)
             return float(said) if b"." in said else int(said)
 
-    return Dumper, TextLoader, NumberLoader
+    class BinaryTextLoader(TextLoader):
+        format = Format.BINARY
+
+    texts = [(name, loader) for name in ("text", "varchar") for loader in (TextLoader, BinaryTextLoader)]
+    return Dumper, (*texts, ("numeric", NumberLoader))

@@ -1,7 +1,7 @@
-"""The batch write path of PostgreSQL: a Writer whose hot statements are written by hand.
+"""The batch write path of PostgreSQL: a Writer whose hot statements take many rows at once.
 
-One statement per table and batch, rows in key order, nothing per event. `rows.pack` decided what is written; here it is
-carried to the tables, behind the fences. Used by `postgres` only, inside a transaction that holds the store's lock.
+One statement per table and thousand rows, in key order, nothing per event. `rows.pack` decided what is written; here it
+is carried to the tables, behind the fences. Used by `postgres` only, inside a transaction that holds the store's lock.
 """
 
 from collections import defaultdict
@@ -20,6 +20,7 @@ from monitor.store.exports import ExportWrites
 from monitor.store.hints import Hint
 from monitor.store.leases import LeaseWrites
 from monitor.store.orders import OrderWrites
+from monitor.store.postgres_arrays import Ints, Texts
 from monitor.store.postgres_carrying import Carrying
 from monitor.store.postgres_expiry import PostgresExpiry
 from monitor.store.postgres_ledger import PostgresLedger
@@ -35,12 +36,12 @@ _LOAD: Final = """
 SELECT
     e.key, e.team, e.id, e.created_us,
     p.version, p.updated_us, p.completed, p.total, p.registers, p.tail, p.heard_us, p.events
-FROM unnest(%s::text[], %s::text[]) AS wanted (team, id)
+FROM unnest(%s, %s) AS wanted (team, id)
 JOIN executions AS e ON e.team = wanted.team AND e.id = wanted.id
 JOIN progress AS p ON p.key = e.key
 """
-_LOAD_NODES: Final = "SELECT key, node_id, iteration, attempt, body FROM nodes WHERE key = ANY(%s::bigint[])"
-_LOAD_SEEN: Final = "SELECT key, entries FROM seen WHERE key = ANY(%s::bigint[]) ORDER BY key, chunk"
+_LOAD_NODES: Final = "SELECT key, node_id, iteration, attempt, body FROM nodes WHERE key = ANY(%s)"
+_LOAD_SEEN: Final = "SELECT key, entries FROM seen WHERE key = ANY(%s) ORDER BY key, chunk"
 _LOAD_NAMES: Final = "SELECT node_id, name FROM node_names WHERE team = %s AND workflow_id = %s"
 
 _MOVE: Final = """
@@ -48,9 +49,6 @@ UPDATE offsets SET next = %s, anchor = %s, planned = greatest(planned, %s) WHERE
 AND NOT EXISTS (SELECT 1 FROM halts WHERE halts.partition = offsets.partition AND halts.until IS NULL)
 """
 _KEYS: Final = "SELECT nextval(%s::text::regclass) FROM generate_series(1, %s) ORDER BY 1"
-_ADD_RELEASES: Final = """
-INSERT INTO releases (key, partition, first, next, body) VALUES (nextval('releases_keys'), %s, %s, %s, %s)
-"""
 
 
 class PostgresWriter(
@@ -81,7 +79,7 @@ class PostgresWriter(
         if not ids:
             return {}
         teams, names = zip(*ids, strict=True)
-        found = self._driver.execute(_LOAD, (list(teams), list(names))).fetchall()
+        found = self._driver.execute(_LOAD, (Texts(teams), Texts(names)), binary=True).fetchall()
         nodes = self._nodes_of([row[0] for row in found])
         chunks = self._chunks_of([row[0] for row in found if row[-1] >= SEEN_CHUNK])
         loaded = (rows.unpack(StoredExecution(*row[:-1]), nodes[row[0]], chunks[row[0]]) for row in found)
@@ -90,14 +88,14 @@ class PostgresWriter(
     def _nodes_of(self, keys: Sequence[int]) -> Mapping[int, dict[NodeKey, Node]]:
         nodes: dict[int, dict[NodeKey, Node]] = defaultdict(dict)
         if keys:
-            for key, node_id, iteration, attempt, body in self._driver.execute(_LOAD_NODES, (keys,)):
+            for key, node_id, iteration, attempt, body in self._driver.execute(_LOAD_NODES, (Ints(keys),), binary=True):
                 nodes[key][node_id, iteration, attempt] = rows.unpack_node(body)
         return nodes
 
     def _chunks_of(self, keys: Sequence[int]) -> Mapping[int, list[bytes]]:
         chunks: dict[int, list[bytes]] = defaultdict(list)
         if keys:
-            for key, entries in self._driver.execute(_LOAD_SEEN, (keys,)):
+            for key, entries in self._driver.execute(_LOAD_SEEN, (Ints(keys),), binary=True):
                 chunks[key].append(entries)
         return chunks
 
@@ -107,13 +105,11 @@ class PostgresWriter(
         for partition, halt in sorted(commit.halts.items()):
             self._halt(partition, halt)
         changes = commit.changes
-        self._carry(rows.pack(changes, self._new_keys(changes), self._names))
+        self._add_quarantine(changes.poison)
+        batch = rows.pack(changes, self._new_keys(changes), self._names)
         if changes.erasures:
             self._add_erasures(changes)
-        self._add_releases(changes.releases, commit.moved)
-        self._add_quarantine(changes.poison)
-        # Rows that batches of all partitions add to are taken late: others wait for them until this is committed.
-        self._add_sums(changes)
+        self._carry(batch, changes, _releases(changes.releases, commit.moved))
         if commit.deliveries:
             self.owe(commit.deliveries)
         self.hinted |= hints_of(commit)
@@ -131,10 +127,6 @@ class PostgresWriter(
         count = sum(not touched.execution.key for touched in changes.touched.values())
         found = self._driver.execute(_KEYS, (sequence_of("executions"), count)) if count else ()
         return [key for (key,) in found]
-
-    def _add_releases(self, releases: Iterable[Release], moved: Mapping[int, Moved]) -> None:
-        packed = rows.pack_releases(releases)
-        self._many(_ADD_RELEASES, [(at, moved[at].expected, moved[at].next, body) for at, body in packed.items()])
 
     # The journal's place
 
@@ -154,3 +146,9 @@ class PostgresWriter(
 
     def forget_releases(self, partition: int, before: int) -> None:
         self._driver.execute("DELETE FROM releases WHERE partition = %s AND next <= %s", (partition, before))
+
+
+def _releases(releases: Iterable[Release], moved: Mapping[int, Moved]) -> list[rows.Row]:
+    """One row of each partition."""
+    packed = rows.pack_releases(releases)
+    return [(at, moved[at].expected, moved[at].next, body) for at, body in sorted(packed.items())]
