@@ -1,169 +1,64 @@
-"""The ledger's hot path in PostgreSQL: owe, claim and finish, a few statements for each batch and none for the idle.
+"""The ledger's hot path in PostgreSQL: what is owed, and how sends end, a few statements for each batch.
 
-Claims go by lane. A lane that may have something to do is in the index `lanes_to_look_at`; claiming visits those that
-are due, the one that waited longest first, and notes when to look again: ten thousand idle endpoints cost nothing, and
-a dead one with a long queue delays nobody. `postgres_write` mixes this into its Writer.
+Batches of several projectors and several deliverers run side by side; `postgres_lanes` says what keeps them apart.
+`postgres_write` mixes this into its Writer.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import zip_longest
-from typing import Any, Final, NamedTuple
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Final
 
-from monitor.store.ledger import OPEN, RANKS, LedgerWrites, decode_lane, encode, keyed
-from monitor.store.postgres_session import PostgresSession
+from monitor.store.ledger import encode
+from monitor.store.postgres_claims import PostgresClaims
+from monitor.store.postgres_lanes import first_open
+from monitor.store.postgres_tables import sequence_of
 from monitor.webhooks.delivery import Claimed, Outcome, Planned, Trigger
-from monitor.webhooks.endpoint import MOST_IN_FLIGHT, Endpoint
-from monitor.webhooks.lane import Lane, begun, room
 
-_KNOWN: Final = """
-SELECT d.id FROM unnest(%s::text[]) AS wanted (value) JOIN deliveries AS d ON d.id = wanted.value
-"""
-_ADDRESSEES: Final = """
-SELECT e.key FROM unnest(%s::bigint[]) AS wanted (value) JOIN endpoints AS e ON e.key = wanted.value
-"""
-_IS_WAITED_FOR: Final = f"""
-SELECT EXISTS (
-    SELECT 1 FROM deliveries
-    WHERE endpoint_key = %s AND order_key = %s AND rank = 0 AND {OPEN}
-)
-"""  # noqa: S608 - a constant
-_ADD_DELIVERY: Final = """
+_KNOWN: Final = "SELECT id FROM deliveries WHERE id = ANY(%s)"
+_ADDRESSEES: Final = "SELECT key FROM endpoints WHERE key = ANY(%s)"
+_KEYS: Final = "SELECT nextval(%s::text::regclass) FROM generate_series(1, %s) ORDER BY 1"
+_WAITED_FOR: Final = f"""
+SELECT of.endpoint_key, of.order_key FROM unnest(%s::bigint[], %s::text[]) AS of (endpoint_key, order_key)
+WHERE {first_open("of.endpoint_key", "of.order_key", "0")} IS NOT NULL
+"""  # noqa: S608 - constants
+_ADD_BODY: Final = "INSERT INTO delivery_bodies (key, body) VALUES (%s, %s)"
+_ADD_DELIVERIES: Final = """
 INSERT INTO deliveries (
-    key, id, endpoint_key, body_key, event_id, event_type, team, execution_id, state, "trigger", attempts, step, rank,
-    due_us, planned_us, order_key
-) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, 'pending', %s, 0, 0, 0, %s, %s, %s)
+    key, id, endpoint_key, body_key, event_id, event_type, team, execution_id, "trigger", state, due_us, planned_us,
+    order_key, lease, lease_until_us, attempts, step, rank
+)
+SELECT *, 0, 0, 0 FROM unnest(
+    %s::bigint[], %s::text[], %s::bigint[], %s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
+    %s::text[], %s::bigint[], %s::bigint[], %s::text[], %s::text[], %s::bigint[]
+)
+ON CONFLICT (id) DO NOTHING
 """
 _LOOK: Final = """
-UPDATE lanes SET look_us = %(at)s WHERE endpoint_key = %(of)s AND (look_us IS NULL OR look_us > %(at)s)
-"""
-
-# Indexes are named where another one would do for few rows and be ruinous for many.
-
-_INTERRUPTED: Final = """
-SELECT key, endpoint_key, attempts, "trigger" = 'test' FROM deliveries
-WHERE state = 'leased' AND {held}
-"""
-_TAKE_BACK: Final = """
-UPDATE deliveries SET state = 'pending', lease = NULL, lease_until_us = NULL WHERE key = %s
-"""
-_DROP_TEST: Final = """
-UPDATE deliveries
-SET state = 'failed', reason = 'interrupted', due_us = NULL, lease = NULL, lease_until_us = NULL
-WHERE key = %s
-"""
-_INTERRUPT: Final = """
-UPDATE attempts SET finished_us = %s, error = 'interrupted' WHERE delivery_key = %s AND n = %s AND finished_us IS NULL
-"""
-
-_LANES: Final = """
-SELECT l.endpoint_key, l.body, e.body,
-    (SELECT count(*) FROM deliveries AS d
-     WHERE d.endpoint_key = l.endpoint_key AND d.state = 'leased')
-FROM lanes AS l JOIN endpoints AS e ON e.key = l.endpoint_key
-WHERE l.look_us <= %s ORDER BY l.look_us, l.endpoint_key LIMIT %s
-"""
-_QUEUE: Final = """
-SELECT key, due_us FROM deliveries
-WHERE endpoint_key = %(of)s AND state = 'pending' AND rank = {rank} AND due_us IS NOT NULL
-ORDER BY due_us, key LIMIT %(most)s
-"""
-_QUEUES: Final = "UNION ALL".join(f" SELECT * FROM ({_QUEUE.format(rank=rank)}) AS q " for rank in RANKS)  # noqa: S608
-_TO_LEASE: Final = """
-SELECT d.key, d.id, d.attempts + 1, d.step, d."trigger", d.planned_us, coalesce(d.first_us, %s), b.body
-FROM unnest(%s::bigint[]) WITH ORDINALITY AS wanted (value, place)
-JOIN deliveries AS d ON d.key = wanted.value
-JOIN delivery_bodies AS b ON b.key = d.body_key
-ORDER BY wanted.place
-"""
-_LEASE: Final = """
-UPDATE deliveries SET state = 'leased', lease = %s, lease_until_us = %s, attempts = %s, first_us = %s WHERE key = %s
-"""
-_START: Final = """
-INSERT INTO attempts (delivery_key, n, "trigger", started_us, answer) VALUES (%s, %s, %s, %s, ''::bytea)
-"""
-_NOTE_LOOK: Final = "UPDATE lanes SET look_us = %s WHERE endpoint_key = %s"
-_NOTE_LANE: Final = "UPDATE lanes SET body = %s WHERE endpoint_key = %s"
-
-_NEXT_LOOK: Final = """
-SELECT
-    (SELECT min(look_us) FROM lanes WHERE look_us IS NOT NULL),
-    (SELECT min(lease_until_us) FROM deliveries WHERE state = 'leased')
-"""
-
-_HELD: Final = """
-SELECT d.key, d.lease, d.order_key
-FROM unnest(%s::bigint[]) AS wanted (value) JOIN deliveries AS d ON d.key = wanted.value
-WHERE d.state = 'leased'
+UPDATE lanes AS l SET look_us = due.look_us FROM unnest(%s::bigint[], %s::bigint[]) AS due (key, look_us)
+WHERE l.endpoint_key = due.key AND (l.look_us IS NULL OR l.look_us > due.look_us)
 """
 _END: Final = """
 UPDATE attempts SET finished_us = %s, status = %s, error = %s, answer = %s, detail = %s
 WHERE delivery_key = %s AND n = %s
 """
+_LEASED: Final = "SELECT key, lease, order_key FROM deliveries WHERE key = ANY(%s) AND state = 'leased'"
 _MOVE_ON: Final = """
-UPDATE deliveries SET state = %s, reason = %s, due_us = %s, step = %s, lease = NULL, lease_until_us = NULL
-WHERE key = %s
+UPDATE deliveries AS d
+SET state = now.state, reason = now.reason, due_us = now.due_us, step = now.step, lease = NULL, lease_until_us = NULL
+FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::bigint[], %s::bigint[]) AS now (key, state, reason, due_us, step)
+WHERE d.key = now.key
 """
-_FIRST_OF_ORDER: Final = f"""
-SELECT min(key) FROM deliveries
-WHERE endpoint_key = %(of)s AND order_key = %(order)s AND rank = {{rank}} AND {OPEN}
-"""  # noqa: S608 - a constant
-_FIRSTS: Final = ", ".join(f"({_FIRST_OF_ORDER.format(rank=rank)})" for rank in RANKS)
-_WAKE: Final = f"""
-UPDATE deliveries SET due_us = %(at)s
-WHERE key IN ({_FIRSTS}) AND state = 'pending' AND due_us IS NULL AND reason IS NULL
-"""  # noqa: S608 - a constant
-_STAND_BACK: Final = f"""
-UPDATE deliveries SET due_us = NULL
-WHERE key = %s AND state = 'pending' AND order_key IS NOT NULL AND EXISTS (
-    SELECT 1 FROM deliveries AS earlier
-    WHERE earlier.endpoint_key = deliveries.endpoint_key AND earlier.order_key = deliveries.order_key
-        AND earlier.rank = deliveries.rank AND earlier.{OPEN} AND earlier.key < deliveries.key
-)
-"""  # noqa: S608 - a constant
+
+NOBODY: Final = ""
+"""The lease of what was owed to a lane that somebody else had locked: it ends at once, and whoever claims next puts the
+delivery into its lane. Who has locked lanes must not wait for more.
+"""
+
+_Place = tuple[int, int, Planned]
+"""The keys of a delivery and of its body, and it."""
 
 
-class _Visit(NamedTuple):
-    """A lane as a claim found it."""
-
-    endpoint: Endpoint
-    lane: Lane
-    in_flight: int
-    is_probe: bool
-    # What may be sent of it, first things first.
-    due: Sequence[int]
-    # When each of its next deliveries is due, more than may be sent now where there are more: live, then replayed ones.
-    next_us: Sequence[tuple[int, int]]
-
-
-class PostgresLedger(PostgresSession, LedgerWrites):
+class PostgresLedger(PostgresClaims):
     """The ledger's part of the Writer port, complete."""
-
-    # Asked for every lane that a deliverer settles
-
-    def endpoint_of(self, key: int) -> Endpoint | None:
-        found = self._driver.execute("SELECT body FROM endpoints WHERE key = %s", (key,)).fetchone()
-        return None if found is None else keyed(key, found[0])
-
-    def lane(self, endpoint_key: int) -> Lane:
-        found = self._driver.execute("SELECT body FROM lanes WHERE endpoint_key = %s", (endpoint_key,)).fetchone()
-        return Lane() if found is None else decode_lane(found[0])
-
-    def put_lane(self, endpoint_key: int, lane: Lane) -> None:
-        self._driver.execute(_NOTE_LANE, (encode(lane), endpoint_key))
-
-    def next_look_us(self) -> int | None:
-        [(look_us, lease_us)] = self._driver.execute(_NEXT_LOOK)
-        return min((at_us for at_us in (look_us, lease_us) if at_us is not None), default=None)
-
-    def look(self, endpoint_keys: Iterable[int], at_us: int) -> None:
-        self._many(_LOOK, [{"at": at_us, "of": key} for key in sorted(endpoint_keys)])
-
-    def wake(self, ended: Iterable[tuple[int, str | None]], now_us: int) -> None:
-        orders = {(key, order_key) for key, order_key in ended if order_key is not None}
-        self._many(_WAKE, [{"at": now_us, "of": key, "order": order} for key, order in sorted(orders)])
-
-    def stand_back(self, keys: Iterable[int]) -> None:
-        self._many(_STAND_BACK, [(key,) for key in keys])
 
     # Owed
 
@@ -172,120 +67,96 @@ class PostgresLedger(PostgresSession, LedgerWrites):
 
     def _owe(self, planned: Sequence[Planned], trigger: Trigger) -> dict[str, int]:
         """Store what is not there yet, to endpoints that still are, equal bodies of an event once. Returns its keys."""
-        known = {row[0] for row in self._driver.execute(_KNOWN, ([it.id for it in planned],))}
-        wanted = sorted({it.endpoint_key for it in planned})
-        addressees = {row[0] for row in self._driver.execute(_ADDRESSEES, (wanted,))}
+        fresh = self._fresh(planned)
+        if not fresh:
+            return {}
+        lanes = {it.endpoint_key for it in fresh}
+        bodies = self._add_bodies(dict.fromkeys((it.event_id, it.body) for it in fresh))
+        keys = dict(zip((it.id for it in fresh), self._keys("deliveries", len(fresh)), strict=True))
+        places = [(keys[it.id], bodies[it.event_id, it.body], it) for it in fresh]
+        free, ordered = _by_order(places)
+        if self._locked:
+            self._lock_free(lanes)
+            self._add(free, trigger, self._locked)
+        else:
+            # Before its lanes are locked, for others claim from them meanwhile.
+            self._add(free, trigger, lanes)
+            self._lock(lanes)
+        waiting = self._waiting(ordered)
+        self._add(ordered, trigger, self._locked, waiting)
+        self._look_at([it for _, _, it in places if it.id not in waiting and it.endpoint_key in self._locked])
+        return keys
+
+    def _fresh(self, planned: Sequence[Planned]) -> list[Planned]:
+        known = {id_ for (id_,) in self._driver.execute(_KNOWN, ([it.id for it in planned],))}
+        addressees = {key for (key,) in self._driver.execute(_ADDRESSEES, (list({it.endpoint_key for it in planned}),))}
         fresh: dict[str, Planned] = {}
         for it in planned:
             if it.id not in known and it.endpoint_key in addressees:
                 fresh.setdefault(it.id, it)
-        if not fresh:
-            return {}
-        bodies = self._add_bodies(dict.fromkeys((it.event_id, it.body) for it in fresh.values()))
-        key = self._highest("deliveries")
-        waited_for: set[tuple[int, str]] = set()
-        rows, looks, keys = list[tuple[Any, ...]](), dict[int, int](), dict[str, int]()
-        for it in fresh.values():
-            key += 1
-            due_us = None if it.order_key is not None and self._waits(it, waited_for) else it.due_us
-            keys[it.id] = key
-            if due_us is not None:
-                looks[it.endpoint_key] = min(looks.get(it.endpoint_key, due_us), due_us)
-            named = (key, it.id, it.endpoint_key, bodies[it.event_id, it.body], it.event_id, it.event_type)
-            rows.append((*named, it.team, it.execution_id, trigger, due_us, it.due_us, it.order_key))
-        self._many(_ADD_DELIVERY, rows)
-        self._many(_LOOK, [{"at": at_us, "of": key} for key, at_us in sorted(looks.items())])
+        return list(fresh.values())
+
+    def _add_bodies(self, bodies: Collection[tuple[str, bytes]]) -> Mapping[tuple[str, bytes], int]:
+        keys = dict(zip(bodies, self._keys("delivery_bodies", len(bodies)), strict=True))
+        self._many(_ADD_BODY, [(key, body) for (_, body), key in keys.items()])
         return keys
 
-    def _add_bodies(self, bodies: Iterable[tuple[str, bytes]]) -> Mapping[tuple[str, bytes], int]:
-        keys = {body: key for key, body in enumerate(bodies, self._highest("delivery_bodies") + 1)}
-        self._many(
-            "INSERT INTO delivery_bodies (key, body) VALUES (%s, %s)", [(key, body) for (_, body), key in keys.items()]
-        )
-        return keys
+    def _keys(self, table: str, count: int) -> list[int]:
+        return [key for (key,) in self._driver.execute(_KEYS, (sequence_of(table), count))]
 
-    def _highest(self, table: str) -> int:
-        [(key,)] = self._driver.execute(f"SELECT max(key) FROM {table}")  # noqa: S608 - a constant
-        return key or 0
+    def _waiting(self, ordered: Sequence[_Place]) -> set[str]:
+        """Ids of those that wait for an earlier one of their order, be it stored or among them."""
+        orders = dict.fromkeys((it.endpoint_key, it.order_key or "") for _, _, it in ordered)
+        if not orders:
+            return set()
+        of, order_keys = zip(*orders, strict=True)
+        open_ = set(self._driver.execute(_WAITED_FOR.encode(), (list(of), list(order_keys))))
+        waiting: set[str] = set()
+        for _, _, it in ordered:
+            order = (it.endpoint_key, it.order_key or "")
+            if order in open_:
+                waiting.add(it.id)
+            open_.add(order)
+        return waiting
 
-    def _waits(self, it: Planned, waited_for: set[tuple[int, str]]) -> bool:
-        """Whether an earlier delivery of its order is still open; from now on it is one itself."""
-        order = (it.endpoint_key, it.order_key or "")
-        if order in waited_for:
-            return True
-        waited_for.add(order)
-        [(waits,)] = self._driver.execute(_IS_WAITED_FOR, order)
-        return bool(waits)
+    def _add(
+        self,
+        places: Sequence[_Place],
+        trigger: Trigger,
+        lanes: Collection[int],
+        waiting: Collection[str] = frozenset(),
+    ) -> None:
+        """Store deliveries: pending, those in one of `lanes`; leased by nobody the others."""
+        rows = [_row(place, trigger, place[2].endpoint_key in lanes, place[2].id in waiting) for place in places]
+        if rows:
+            self._driver.execute(_ADD_DELIVERIES, [list(column) for column in zip(*rows, strict=True)])
 
-    # Claims
-
-    def claim(
-        self, *, now_us: int, lease: str, until_us: int, limit: int, share: int = MOST_IN_FLIGHT
-    ) -> list[Claimed]:
-        self._take_back("lease_until_us <= %s", now_us, now_us)
-        claimed: list[Claimed] = []
-        while len(claimed) < limit and (visits := self._visit(now_us, limit - len(claimed), share)):
-            chosen = _in_turns([visit.due for visit in visits], limit - len(claimed))
-            pairs = [(key, visit) for visit, keys in zip(visits, chosen, strict=True) for key in keys]
-            claimed += self._lease(pairs, lease, until_us, now_us)
-            self._note_visits(visits, [len(keys) for keys in chosen], now_us, share)
-        return claimed
-
-    def _visit(self, now_us: int, limit: int, share: int) -> list[_Visit]:
-        found = self._driver.execute(_LANES, (now_us, limit)).fetchall()
-        return [
-            self._look_into(keyed(key, body), decode_lane(lane), held, now_us, share) for key, lane, body, held in found
-        ]
-
-    def _look_into(self, endpoint: Endpoint, lane: Lane, in_flight: int, now_us: int, share: int) -> _Visit:
-        free, _, is_probe = room(lane, endpoint, in_flight, now_us, share)
-        queued = self._driver.execute(_QUEUES, {"of": endpoint.key, "most": free + 1}).fetchall() if free else []
-        due = [key for key, due_us in queued if due_us <= now_us][:free]
-        return _Visit(endpoint, lane, in_flight, is_probe, due, queued)
-
-    def _lease(self, chosen: Sequence[tuple[int, _Visit]], lease: str, until_us: int, now_us: int) -> list[Claimed]:
-        if not chosen:
-            return []
-        found = self._driver.execute(_TO_LEASE, (now_us, [key for key, _ in chosen])).fetchall()
-        leases = [(lease, until_us, n, first_us, key) for key, _, n, _, _, _, first_us, _ in found]
-        self._many(_LEASE, leases)
-        self._many(_START, [(key, n, trigger, now_us) for key, _, n, _, trigger, *_ in found])
-        return [
-            Claimed(key, id_, visit.endpoint, body, n, step, lease, trigger, visit.is_probe, planned_us, first_us)
-            for (key, id_, n, step, trigger, planned_us, first_us, body), (_, visit) in zip(found, chosen, strict=True)
-        ]
-
-    def _note_visits(self, visits: Sequence[_Visit], taken: Sequence[int], now_us: int, share: int) -> None:
-        """Say when to look into the lanes again: what is left is due now, or later, or waits for a send to end."""
-        looks, lanes = list[tuple[int | None, int]](), list[tuple[bytes, int]]()
-        for visit, count in zip(visits, taken, strict=True):
-            lane = begun(visit.lane, visit.endpoint, count, now_us)
-            free, look_us, _ = room(lane, visit.endpoint, visit.in_flight + count, now_us, share)
-            if free:
-                sent = set(visit.due[:count])
-                left_us = [due_us for key, due_us in visit.next_us if key not in sent]
-                look_us = max(now_us, min(left_us)) if left_us else None
-            looks.append((look_us, visit.endpoint.key))
-            if lane is not visit.lane:
-                lanes.append((encode(lane), visit.endpoint.key))
-        self._many(_NOTE_LOOK, looks)
-        self._many(_NOTE_LANE, lanes)
+    def _look_at(self, due: Iterable[Planned]) -> None:
+        """See whether lanes have something to do when these are due."""
+        looks: dict[int, int] = {}
+        for it in due:
+            looks[it.endpoint_key] = min(looks.get(it.endpoint_key, it.due_us), it.due_us)
+        if looks:
+            self._driver.execute(_LOOK, (list(looks), list(looks.values())))
 
     def begin(self, planned: Planned, trigger: Trigger, *, now_us: int, lease: str, until_us: int) -> Claimed | None:
         key = self._owe([planned], trigger).get(planned.id)
         endpoint = self.endpoint_of(planned.endpoint_key)
         if key is None or endpoint is None:
             return None
-        [claimed] = self._lease([(key, _Visit(endpoint, Lane(), 0, False, (), ()))], lease, until_us, now_us)
+        [claimed] = self._lease([(key, endpoint, False)], lease, until_us, now_us)
         return claimed
 
     # Ends
 
     def finish(self, outcomes: Sequence[Outcome]) -> set[int]:
+        """The port's. Lanes are locked here: call it before anything else."""
         if not outcomes:
             return set()
+        lanes = {it.endpoint_key for it in outcomes}
+        self._lock(lanes)
         self._many(_END, [_end(it) for it in outcomes])
-        found = self._driver.execute(_HELD, ([it.key for it in outcomes],)).fetchall()
+        found = self._driver.execute(_LEASED, ([it.key for it in outcomes],)).fetchall()
         leases = {key: (lease, order_key) for key, lease, order_key in found}
         held = list[tuple[Outcome, str | None]]()
         for it in outcomes:
@@ -293,42 +164,33 @@ class PostgresLedger(PostgresSession, LedgerWrites):
             if lease == it.lease:
                 held.append((it, order_key))
                 del leases[it.key]  # a second outcome of the same lease comes too late
-        self._many(_MOVE_ON, [(it.state, it.reason, it.due_us, it.step, it.key) for it, _ in held])
+        self._move_on([it for it, _ in held])
         latest_us = max(it.finished_us for it in outcomes)
         ordered = [(it, order_key) for it, order_key in held if order_key is not None]
         self.stand_back(it.key for it, _ in ordered if it.state == "pending")
         self.wake([(it.endpoint_key, order_key) for it, order_key in ordered], latest_us)
-        self.look({it.endpoint_key for it in outcomes}, latest_us)
+        self.look(lanes, latest_us)
+        self._read_lanes(lanes)
         return {it.key for it, _ in held}
 
-    def release_leases(self, lease_prefix: str, now_us: int) -> int:
-        return self._take_back("starts_with(lease, %s)", lease_prefix, now_us)
+    def _move_on(self, ended: Sequence[Outcome]) -> None:
+        if ended:
+            rows = [(it.key, it.state, it.reason, it.due_us, it.step) for it in ended]
+            self._driver.execute(_MOVE_ON, [list(column) for column in zip(*rows, strict=True)])
 
-    def _take_back(self, held: str, value: str | int, now_us: int) -> int:
-        """Leased deliveries wait again, with the due time that they had; their attempts ended without us. Nobody waits
-        for a test any more.
-        """
-        found = self._driver.execute(_INTERRUPTED.format(held=held), (value,)).fetchall()
-        if found:
-            waiting = [key for key, _, _, is_test in found if not is_test]
-            self._many(_TAKE_BACK, [(key,) for key in waiting])
-            self._many(_DROP_TEST, [(key,) for key, _, _, is_test in found if is_test])
-            self._many(_INTERRUPT, [(now_us, key, n) for key, _, n, _ in found])
-            self.stand_back(waiting)
-            self.look({endpoint_key for _, endpoint_key, _, _ in found}, now_us)
-        return len(found)
+
+def _by_order(places: Sequence[_Place]) -> tuple[list[_Place], list[_Place]]:
+    """Those that wait for nobody, and those that keep an order."""
+    free = [place for place in places if place[2].order_key is None]
+    return free, [place for place in places if place[2].order_key is not None]
+
+
+def _row(place: _Place, trigger: Trigger, is_held: bool, waits: bool) -> tuple[Any, ...]:
+    key, body_key, it = place
+    about = (key, it.id, it.endpoint_key, body_key, it.event_id, it.event_type, it.team, it.execution_id, trigger)
+    times = (None if waits else it.due_us, it.due_us, it.order_key)
+    return (*about, "pending", *times, None, None) if is_held else (*about, "leased", *times, NOBODY, it.due_us)
 
 
 def _end(it: Outcome) -> tuple[Any, ...]:
     return (it.finished_us, it.status, it.error, it.answer, encode(it.detail), it.key, it.n)
-
-
-def _in_turns(queues: Sequence[Sequence[int]], limit: int) -> list[list[int]]:
-    """The first of every queue, then the second, until `limit` are taken."""
-    taken: list[list[int]] = [[] for _ in queues]
-    for turn in zip_longest(*queues):
-        for place, key in enumerate(turn):
-            if key is not None and limit > 0:
-                taken[place].append(key)
-                limit -= 1
-    return taken

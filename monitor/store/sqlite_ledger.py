@@ -8,13 +8,13 @@ a dead one with a long queue delays nobody. `sqlite_write` mixes this into its W
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import zip_longest
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+from monitor.store.claiming import Found, Visit, in_turns, left, visit
 from monitor.store.ledger import OPEN, RANKS, LedgerWrites, decode_lane, encode, keyed
 from monitor.webhooks.delivery import Claimed, Outcome, Planned, Trigger
 from monitor.webhooks.endpoint import MOST_IN_FLIGHT, Endpoint
-from monitor.webhooks.lane import Lane, begun, room
+from monitor.webhooks.lane import Lane
 
 _KNOWN: Final = """
 SELECT d.id FROM json_each(?) AS wanted CROSS JOIN deliveries AS d ON d.id = wanted.value
@@ -120,19 +120,6 @@ WHERE key = ? AND state = 'pending' AND order_key IS NOT NULL AND EXISTS (
 """  # noqa: S608 - a constant
 
 
-class _Visit(NamedTuple):
-    """A lane as a claim found it."""
-
-    endpoint: Endpoint
-    lane: Lane
-    in_flight: int
-    is_probe: bool
-    # What may be sent of it, first things first.
-    due: Sequence[int]
-    # When each of its next deliveries is due, more than may be sent now where there are more: live, then replayed ones.
-    next_us: Sequence[tuple[int, int]]
-
-
 class SQLiteLedger(LedgerWrites):
     """The ledger's part of the Writer port, complete."""
 
@@ -230,49 +217,48 @@ class SQLiteLedger(LedgerWrites):
         self._take_back("lease_until_us <= ?", now_us, now_us)
         claimed: list[Claimed] = []
         while len(claimed) < limit and (visits := self._visit(now_us, limit - len(claimed), share)):
-            chosen = _in_turns([visit.due for visit in visits], limit - len(claimed))
-            pairs = [(key, visit) for visit, keys in zip(visits, chosen, strict=True) for key in keys]
-            claimed += self._lease(pairs, lease, until_us, now_us)
+            chosen = in_turns([it.due for it in visits], limit - len(claimed))
+            pairs = [(key, it) for it, keys in zip(visits, chosen, strict=True) for key in keys]
+            claimed += self._lease(
+                [(key, it.found.endpoint, it.is_probe) for key, it in pairs], lease, until_us, now_us
+            )
             self._note_visits(visits, [len(keys) for keys in chosen], now_us, share)
         return claimed
 
-    def _visit(self, now_us: int, limit: int, share: int) -> list[_Visit]:
-        found = self._driver.execute(_LANES, (now_us, limit)).fetchall()
-        return [
-            self._look_into(keyed(key, body), decode_lane(lane), held, now_us, share) for key, lane, body, held in found
-        ]
+    def _visit(self, now_us: int, limit: int, share: int) -> list[Visit]:
+        rows = self._driver.execute(_LANES, (now_us, limit)).fetchall()
+        found = [Found(keyed(key, body), decode_lane(lane), held) for key, lane, body, held in rows]
+        return [visit(it, self._queued(it, now_us, share), now_us, share) for it in found]
 
-    def _look_into(self, endpoint: Endpoint, lane: Lane, in_flight: int, now_us: int, share: int) -> _Visit:
-        free, _, is_probe = room(lane, endpoint, in_flight, now_us, share)
-        queued = self._driver.execute(_QUEUES, (endpoint.key, free + 1)).fetchall() if free else []
-        due = [key for key, due_us in queued if due_us <= now_us][:free]
-        return _Visit(endpoint, lane, in_flight, is_probe, due, queued)
+    def _queued(self, it: Found, now_us: int, share: int) -> list[tuple[int, int]]:
+        """Its next deliveries, one more than it has room for."""
+        free = it.free(now_us, share)
+        return self._driver.execute(_QUEUES, (it.endpoint.key, free + 1)).fetchall() if free else []
 
-    def _lease(self, chosen: Sequence[tuple[int, _Visit]], lease: str, until_us: int, now_us: int) -> list[Claimed]:
+    def _lease(
+        self, chosen: Sequence[tuple[int, Endpoint, bool]], lease: str, until_us: int, now_us: int
+    ) -> list[Claimed]:
+        """Lease deliveries of endpoints, each of which may be a probe."""
         if not chosen:
             return []
-        found = self._driver.execute(_TO_LEASE, (now_us, json.dumps([key for key, _ in chosen]))).fetchall()
+        found = self._driver.execute(_TO_LEASE, (now_us, json.dumps([key for key, _, _ in chosen]))).fetchall()
         leases = [(lease, until_us, n, first_us, key) for key, _, n, _, _, _, first_us, _ in found]
         self._driver.executemany(_LEASE, leases)
         self._driver.executemany(_START, [(key, n, trigger, now_us) for key, _, n, _, trigger, *_ in found])
         return [
-            Claimed(key, id_, visit.endpoint, body, n, step, lease, trigger, visit.is_probe, planned_us, first_us)
-            for (key, id_, n, step, trigger, planned_us, first_us, body), (_, visit) in zip(found, chosen, strict=True)
+            Claimed(key, id_, endpoint, body, n, step, lease, trigger, is_probe, planned_us, first_us)
+            for (key, id_, n, step, trigger, planned_us, first_us, body), (_, endpoint, is_probe) in zip(
+                found, chosen, strict=True
+            )
         ]
 
-    def _note_visits(self, visits: Sequence[_Visit], taken: Sequence[int], now_us: int, share: int) -> None:
-        """Say when to look into the lanes again: what is left is due now, or later, or waits for a send to end."""
+    def _note_visits(self, visits: Sequence[Visit], taken: Sequence[int], now_us: int, share: int) -> None:
         looks, lanes = list[tuple[int | None, int]](), list[tuple[bytes, int]]()
-        for visit, count in zip(visits, taken, strict=True):
-            lane = begun(visit.lane, visit.endpoint, count, now_us)
-            free, look_us, _ = room(lane, visit.endpoint, visit.in_flight + count, now_us, share)
-            if free:
-                sent = set(visit.due[:count])
-                left_us = [due_us for key, due_us in visit.next_us if key not in sent]
-                look_us = max(now_us, min(left_us)) if left_us else None
-            looks.append((look_us, visit.endpoint.key))
-            if lane is not visit.lane:
-                lanes.append((encode(lane), visit.endpoint.key))
+        for it, count in zip(visits, taken, strict=True):
+            lane, look_us = left(it, count, now_us, share)
+            looks.append((look_us, it.found.endpoint.key))
+            if lane is not it.found.lane:
+                lanes.append((encode(lane), it.found.endpoint.key))
         self._driver.executemany(_NOTE_LOOK, looks)
         self._driver.executemany(_NOTE_LANE, lanes)
 
@@ -281,7 +267,7 @@ class SQLiteLedger(LedgerWrites):
         endpoint = self.endpoint_of(planned.endpoint_key)
         if key is None or endpoint is None:
             return None
-        [claimed] = self._lease([(key, _Visit(endpoint, Lane(), 0, False, (), ()))], lease, until_us, now_us)
+        [claimed] = self._lease([(key, endpoint, False)], lease, until_us, now_us)
         return claimed
 
     # Ends
@@ -326,14 +312,3 @@ class SQLiteLedger(LedgerWrites):
 
 def _end(it: Outcome) -> tuple[Any, ...]:
     return (it.finished_us, it.status, it.error, it.answer, encode(it.detail), it.key, it.n)
-
-
-def _in_turns(queues: Sequence[Sequence[int]], limit: int) -> list[list[int]]:
-    """The first of every queue, then the second, until `limit` are taken."""
-    taken: list[list[int]] = [[] for _ in queues]
-    for turn in zip_longest(*queues):
-        for place, key in enumerate(turn):
-            if key is not None and limit > 0:
-                taken[place].append(key)
-                limit -= 1
-    return taken

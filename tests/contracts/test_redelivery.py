@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from monitor.store import Store, open_sqlite_store
+from monitor.store import Store, open_postgres_store, open_sqlite_store
 from monitor.store.delivery_port import DeliveryQuery, Replay
 from monitor.store.memory import MemoryStore
 from monitor.webhooks.delivery import Claimed
@@ -20,10 +20,16 @@ LATER_US = NOW_US + 60 * SECOND_US
 REPLAY = Replay(id="rp_1", team="default", endpoint_key=1, query=DeliveryQuery(1), created_us=NOW_US, matched=9)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     """Each kind of store, with the endpoint of key 1."""
-    opened: Store = MemoryStore() if request.param == "memory" else await open_sqlite_store(tmp_path / "store.db")
+    opened: Store
+    if request.param == "memory":
+        opened = MemoryStore()
+    elif request.param == "sqlite":
+        opened = await open_sqlite_store(tmp_path / "store.db")
+    else:
+        opened = await open_postgres_store(request.getfixturevalue("postgres_url"))
     await opened.write(lambda writer: writer.bind(INCARNATION, STARTS))
     await opened.write(lambda writer: writer.add_endpoint(endpoint()))
     yield opened

@@ -1,4 +1,4 @@
-"""Whatever is done to the ledger, SQLite and the reference in memory show the same; and no lane is forgotten.
+"""Whatever is done to the ledger, the databases and the reference in memory show the same; and no lane is forgotten.
 
 A program of operations runs on both at once, with endpoints of every kind and a clock that also goes back. Sends end as
 `schedule` and `lane` have it, in the transaction of the deliverer. Each program runs in one transaction and is undone.
@@ -6,9 +6,9 @@ A program of operations runs on both at once, with endpoints of every kind and a
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 from itertools import count
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -19,15 +19,20 @@ from msgspec.structs import replace
 from monitor.store.base import Store, Writer
 from monitor.store.delivery_port import REDELIVERABLE, DeliveryQuery, Replay
 from monitor.store.memory_ledger import LedgerTables, MemoryLedger
-from monitor.store.sqlite import open_sqlite_store
+from monitor.store.postgres import open_postgres_store
+from monitor.store.postgres_write import PostgresWriter
+from monitor.store.sqlite import SQLiteStore, open_sqlite_store
 from monitor.webhooks.delivery import Answer, Claimed, Planned
 from monitor.webhooks.endpoint import Endpoint, Rate
 from monitor.webhooks.lane import after, enabled, room
 from monitor.webhooks.schedule import decide, outcome_of
+from tests.support.postgres import Postgres
 from tests.support.webhooks import NOW_US, make_endpoint
 
 PARTS, PROGRAMS, LONG_PROGRAMS = 4, 75, 1_500
 """Programs of each part: no part takes long, however busy the machine is."""
+SLOWER: Final = 3
+"""PostgreSQL has so many fewer programs: every question goes to a server."""
 S_US: Final = 1_000_000
 
 KINDS: Final[tuple[dict[str, Any], ...]] = (
@@ -64,9 +69,9 @@ class Undo(Exception):
 class World:
     """Both ledgers, the time, and what a deliverer holds of them."""
 
-    def __init__(self, sqlite: Writer) -> None:
+    def __init__(self, driver: Writer) -> None:
         self.tables = LedgerTables()
-        self.sqlite, self.memory = sqlite, MemoryLedger(self.tables)
+        self.driver, self.memory = driver, MemoryLedger(self.tables)
         self.now_us = NOW_US
         self.numbers = count(1)
         self.sends: list[Claimed] = []
@@ -74,10 +79,10 @@ class World:
 
     def ask(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """The answer of both."""
-        answers = [getattr(it, name)(*args, **kwargs) for it in (self.sqlite, self.memory)]
+        answers = [getattr(it, name)(*args, **kwargs) for it in (self.driver, self.memory)]
         plain = [list(it) if isinstance(it, list | tuple) and not hasattr(it, "_fields") else it for it in answers]
         if plain[0] != plain[1]:
-            raise Differing(f"{name}{args}{kwargs}: SQLite {plain[0]}, memory {plain[1]}")
+            raise Differing(f"{name}{args}{kwargs}: driver {plain[0]}, memory {plain[1]}")
         return plain[0]
 
     def endpoints(self) -> list[Endpoint]:
@@ -303,6 +308,8 @@ PROGRAM: Final = st.lists(st.tuples(st.sampled_from(STEPS), NUMBERS, NUMBERS, NU
 def run(program: list[tuple[str, int, int, int]], first_kinds: list[int], writer: Writer) -> None:
     """The program on both, from two endpoints on; raises Undo."""
     world = World(writer)
+    if isinstance(writer, PostgresWriter):
+        begin_anew(writer)
     for kind in first_kinds:
         world.register(kind, 0, 0)
     for step in program:
@@ -314,6 +321,12 @@ def run(program: list[tuple[str, int, int, int]], first_kinds: list[int], writer
     raise Undo
 
 
+def begin_anew(writer: PostgresWriter) -> None:
+    """Give keys from 1 on: a sequence does not go back when a program is undone."""
+    for name in ("endpoints_key_seq", "replays_key_seq", "deliveries_keys", "delivery_bodies_keys"):
+        writer._driver.execute("SELECT setval(%s::text::regclass, 1, false)", (name,))
+
+
 @pytest.fixture(scope="module")
 def runner() -> Iterator[asyncio.Runner]:
     """A loop for every program."""
@@ -321,21 +334,29 @@ def runner() -> Iterator[asyncio.Runner]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def store(runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def store(
+    request: pytest.FixtureRequest, runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Store]:
     """An empty store that each program leaves as it was."""
-    path: Path = tmp_path_factory.mktemp("ledger") / "store.db"
-    opened = runner.run(open_sqlite_store(path))
-    yield opened
-    runner.run(opened.close())
+    with ExitStack() as stack:
+        opened: Store
+        if request.param == "sqlite":
+            opened = runner.run(open_sqlite_store(tmp_path_factory.mktemp("ledger") / "store.db"))
+        else:
+            server: Postgres = request.getfixturevalue("postgres")
+            opened = runner.run(open_postgres_store(stack.enter_context(server.database())))
+        yield opened
+        runner.run(opened.close())
 
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_both_ledgers_show_the_same(runner: asyncio.Runner, store: Store, long_form: bool, part: int) -> None:
     """After every step of every program."""
+    examples = LONG_PROGRAMS if long_form else PROGRAMS
 
     @settings(
-        max_examples=LONG_PROGRAMS if long_form else PROGRAMS,
+        max_examples=examples if isinstance(store, SQLiteStore) else examples // SLOWER,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
