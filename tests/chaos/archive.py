@@ -1,6 +1,6 @@
 """Every record of a journal, kept where nothing can cut it: what the final count goes by."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from monitor.clock import SystemClock
@@ -18,14 +18,22 @@ class Archive(MemoryJournal):
         super().__init__(journal.partitions, clock=SystemClock())
         self.incarnation, self.exclusive = journal.incarnation, journal.exclusive
         self._held: dict[int, dict[int, Record]] = {partition: {} for partition in range(journal.partitions)}
+        self._gone = dict.fromkeys(self._held, range(0))
 
-    async def add(self, journal: Journal, until: Mapping[int, int] | None = None) -> None:
-        """Copy what the journal holds now, in each partition up to the offset `until` names."""
+    async def add(self, journal: Journal) -> None:
+        """Copy what the journal holds now."""
         for partition, (start, end) in (await journal.bounds()).items():
-            at, last = start, end if until is None else until[partition]
-            while at < last and (records := await journal.read(partition, at, last, _PAGE)):
-                self._held[partition] |= {record.offset: record for record in records}
+            at = start
+            while at < end and (records := await journal.read(partition, at, end, _PAGE)):
+                fresh = {record.offset: record for record in records if record.offset not in self._gone[partition]}
+                self._held[partition] |= fresh
                 at = records[-1].offset + 1
+
+    def forget(self, partition: int, start: int, end: int) -> list[Record]:
+        """Nobody can have read these from the journal: hold them no more, and never again."""
+        self._gone[partition] = range(start, end)
+        held = self._held[partition]
+        return [held.pop(offset) for offset in range(start, end) if offset in held]
 
     @property
     def records(self) -> Sequence[Record]:

@@ -7,7 +7,7 @@ Afterwards everything must settle by itself, and the final count is made and pri
 import asyncio
 import base64
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -23,6 +23,7 @@ from monitor.store import open_postgres_store, open_sqlite_store
 from monitor.store.base import Store
 from tests.chaos.archive import Archive
 from tests.chaos.load import HttpDoor, Load, in_turn, journal_door
+from tests.chaos.probe import Probe
 from tests.chaos.verdict import Promise, Witnessed, complaints, judged, judged_anew, report
 from tests.support.kafka_cluster import Cluster
 from tests.support.postgres import Server
@@ -90,6 +91,7 @@ class House:
         self.clients: list[Client] = crowd(
             [gateway.port for gateway in self.gateways], self.load.told, shape.clients, SEED
         )
+        self.probe = Probe([gateway.url for gateway in self.gateways], self.clients, SEED)
         # What the final count goes by, where the journal will have lost it by then; and what was lost on purpose.
         self.archive: Archive | None = None
         self.cut: set[str] = set()
@@ -219,6 +221,7 @@ class House:
         if self._cluster is not None:
             # Others write to the topic themselves, and what they repeat is there twice.
             self.load.door = in_turn(self.door, self.door, journal_door(await self.open_journal(stack)))
+        self.probe.start()
         self.load.start()
         await self.load.more(self.shape.warm_up)
 
@@ -255,6 +258,8 @@ class House:
                 answers=self._answers,
                 lines_at=self._lines_at,
                 settled=self._settled,
+                asked=self.probe.asked,
+                outdated=self.probe.faults,
                 cut=self.cut,
             )
             sealer = Sealer(_KEY)
@@ -312,6 +317,7 @@ class House:
                 assert answer.status_code == 201, answer.text
 
     async def _leave(self) -> None:
+        await self.probe.stop()
         await self.load.cancel()
         for client in self.clients:
             await client.leave()
@@ -344,8 +350,3 @@ async def shaken(
 async def lasting(seconds: float) -> None:
     """So long a fault lasts; nobody waits here for something to have happened."""
     await asyncio.sleep(seconds)
-
-
-def logs_of(services: Sequence[Service]) -> str:
-    """What they said, for a failure's text."""
-    return "\n".join(f"--- {service.data.name}\n{service.log.read_text()[-4000:]}" for service in services)

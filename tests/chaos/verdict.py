@@ -65,6 +65,9 @@ class Witnessed(NamedTuple):
     lines_at: Mapping[str, Collection[int]]
     # How many events had been told when everything was folded and everybody connected.
     settled: int
+    # How often REST was asked for what a subscriber had seen, and what it did not have yet.
+    asked: int
+    outdated: Sequence[str]
     # Ids of acknowledged events that were cut from the journal before anybody read them.
     cut: Collection[str] = ()
 
@@ -192,7 +195,8 @@ async def _told(archive: Archive, seen: Witnessed, open_position: Callable[[str]
     promise.counts["lifecycle events lost with announcement"] = verdict.counts[
         "lifecycle events lost with announcement"
     ]
-    promise.broken += verdict.complaints
+    promise.counts["answers held against what was seen"] = seen.asked
+    promise.broken += [*verdict.complaints, *seen.outdated]
     return promise
 
 
