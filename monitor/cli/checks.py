@@ -1,18 +1,19 @@
-"""What `monitor doctor` can tell of the machine without opening anything: installation, settings, data folder, lock."""
+"""What `monitor doctor` tells of the machine without opening anything: installation, data folder, lock, open files."""
 
 import fcntl
 import os
 import platform
 import re
+import resource
 import shutil
 import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Final
 
 from monitor import __version__
-from monitor.settings import Settings, keys
+from monitor.cli.findings import Finding
 
 _DISTRIBUTION: Final = "execution-monitor"
 
@@ -24,14 +25,8 @@ _LITTLE_DISK_BYTES: Final = 2 << 30
 _NO_DISK_BYTES: Final = 128 << 20
 """SQLite needs room for its log and a checkpoint beside the file."""
 
-
-class Finding(NamedTuple):
-    """Something that was looked at. `cure` says what to do, and is empty where nothing is wrong."""
-
-    state: Literal["ok", "warn", "fail"]
-    subject: str
-    text: str
-    cure: str = ""
+_OTHER_FILES: Final = 500
+"""Beside streams: requests, webhooks under way, the database's files."""
 
 
 def check_python() -> Finding:
@@ -55,22 +50,6 @@ def check_dependencies() -> Finding:
     if missing:
         return Finding("fail", "packages", f"missing: {', '.join(missing)}", f"install {_DISTRIBUTION} again")
     return Finding("ok", "packages", ", ".join(found))
-
-
-def check_settings(settings: Settings) -> Finding:
-    """Which settings differ from the defaults."""
-    fields = type(settings).model_fields
-    chosen = [
-        f"{key}={_spelt(getattr(settings, name))}"
-        for name, key in keys().items()
-        if getattr(settings, name) != fields[name].default
-    ]
-    return Finding("ok", "settings", ", ".join(chosen) or "all at their defaults")
-
-
-def _spelt(value: object) -> str:
-    """As it would stand in the environment."""
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def check_folder(folder: Path) -> Iterator[Finding]:
@@ -99,10 +78,21 @@ def check_lock(folder: Path) -> Finding:
             # Shared and given back at once: a service that starts at this very instant is the only one to notice.
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return Finding("ok", "lock", f"held by process {lock.read_text().strip()}")
+        return Finding("ok", "lock", f"held by process {lock.read_text().strip()}: a service runs, or a command")
     except OSError as error:
         return Finding("fail", "lock", f"{lock} cannot be read: {error.strerror}", "chown the data folder")
     return Finding("ok", "lock", "free: no process works on the folder")
+
+
+def check_open_files(wanted: int) -> Finding:
+    """Whether a process of this user may have a socket for each of `wanted` streams, and some files beside."""
+    # The service takes what it may have at its start, so that only the upper limit counts.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + _OTHER_FILES
+    if most != resource.RLIM_INFINITY and most < needed:
+        text = f"{most} may be open, and MONITOR_STREAMS={wanted} needs {needed}"
+        return Finding("warn", "open files", text, "raise LimitNOFILE= or `ulimit -Hn`, or lower MONITOR_STREAMS")
+    return Finding("ok", "open files", f"{'any number' if most == resource.RLIM_INFINITY else most} may be open")
 
 
 def _check_disk(folder: Path) -> Finding:

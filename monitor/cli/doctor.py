@@ -1,36 +1,37 @@
 """`monitor doctor`: one line per thing that was looked at, ok, warn or fail, each trouble with its cure.
 
-It changes nothing, makes no file or topic, and may run beside a service.
+It changes nothing, makes no file or topic, and may run beside a service, or ask one that runs elsewhere.
 """
 
-import json
 from collections.abc import AsyncIterator
-from typing import Final
+from itertools import chain
 
 from rich.console import Console
-from rich.text import Text
 
-from monitor.cli.checks import Finding, check_dependencies, check_folder, check_lock, check_python, check_settings
+from monitor.cli.checks import check_dependencies, check_folder, check_lock, check_open_files, check_python
+from monitor.cli.findings import Finding, exit_code, json_of, print_finding
 from monitor.cli.inspection import inspect_journal_and_store
+from monitor.cli.service_checks import inspect_service
+from monitor.cli.setting_checks import check_settings
 from monitor.errors import SettingsInvalid
-from monitor.settings import Settings, read_settings
-from monitor.telemetry.logs import configure_logs, printable
-
-_COLOURS: Final = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+from monitor.settings import read_settings
+from monitor.telemetry.logs import configure_logs
 
 
-async def examine(*, as_json: bool) -> int:
-    """Look over everything and print what was found; returns 1 when anything failed, else 0."""
+async def examine(*, url: str | None = None, as_json: bool) -> int:
+    """Look over everything here, or over the service at `url`, and print what was found.
+
+    Returns 0 when all is well, 1 when something deserves a look, 2 when something is wrong.
+    """
     findings = []
     console = Console(highlight=False)
-    async for finding in _findings():
+    async for finding in inspect_service(url) if url else _findings():
         findings.append(finding)
         if not as_json:
-            _print(finding, console)
-    is_well = all(finding.state != "fail" for finding in findings)
+            print_finding(finding, console)
     if as_json:
-        print(json.dumps({"ok": is_well, "findings": [finding._asdict() for finding in findings]}))  # noqa: T201
-    return 0 if is_well else 1
+        print(json_of(findings))  # noqa: T201
+    return exit_code(findings)
 
 
 async def _findings() -> AsyncIterator[Finding]:
@@ -43,21 +44,8 @@ async def _findings() -> AsyncIterator[Finding]:
         yield Finding("fail", "settings", error.message, "correct or remove that variable")
         return
     configure_logs(settings.log)
-    yield check_settings(settings)
-    for finding in _of_folder(settings):
+    of_machine = (check_lock(settings.data), check_open_files(settings.streams))
+    for finding in chain(check_settings(settings), check_folder(settings.data), of_machine):
         yield finding
     async for finding in inspect_journal_and_store(settings):
         yield finding
-
-
-def _of_folder(settings: Settings) -> list[Finding]:
-    return [*check_folder(settings.data), check_lock(settings.data)]
-
-
-def _print(finding: Finding, console: Console) -> None:
-    line = Text(f"{finding.state:5}", style=_COLOURS[finding.state])
-    line.append(f"{finding.subject:13} ", style="bold")
-    line.append(printable(finding.text), style="default")
-    if finding.cure:
-        line.append(f"; {finding.cure}", style="italic")
-    console.print(line, soft_wrap=True)

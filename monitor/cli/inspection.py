@@ -1,184 +1,155 @@
-"""What `monitor doctor` tells of journal and store: their life, how far one is behind the other, what was quarantined.
+"""What `monitor doctor` tells of journal and store: their life, how far one is behind the other, what waits in them.
 
-Embedded files are opened as the service opens them, which is harmless beside it, but only when they are there. Of a
-Kafka topic it also tells the settings that decide whether events are kept.
+Embedded files are only looked at, beside a service as well as without one; of Kafka topics and the consumer group it
+tells what decides whether events are kept and who folds them.
 """
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
-from typing import Final
+from typing import Protocol, TypeVar
 
-from monitor.anchors import check_anchors
-from monitor.cli.checks import Finding
-from monitor.clock import SystemClock
-from monitor.errors import JournalMismatch, MonitorError, Unavailable
-from monitor.journal import open_sqlite_journal
-from monitor.journal.base import Bounds, Journal
-from monitor.journal.kafka import open_kafka_journal
+from monitor.cli.findings import Finding
+from monitor.cli.journal_checks import Folded, check_clock, compare, journal_finding, store_clock_finding
+from monitor.cli.store_checks import check_key, store_findings
+from monitor.cli.topic_checks import Use, group_finding, topic_findings
+from monitor.clock import Clock, SystemClock
+from monitor.errors import MonitorError, Unavailable
+from monitor.journal import open_kafka_journal
+from monitor.journal.base import Journal
 from monitor.journal.kafka.address import Address
-from monitor.journal.kafka.topics import MAX_RECORD_BYTES, describe_topic
-from monitor.projections.bursts import in_words
+from monitor.journal.kafka.condition import condition_of, group_of
+from monitor.journal.sqlite import look_at_sqlite_journal
 from monitor.settings import Settings
-from monitor.store.base import OffsetRow, Reader, Store
-from monitor.store.quarantine_port import QuarantineQuery
-from monitor.store.sqlite import open_sqlite_store
+from monitor.store.base import Reader
+from monitor.store.postgres_look import PostgresLook, look_at_postgres_store
+from monitor.store.sqlite_look import look_at_sqlite_store
 
-_SHORT_RETENTION_MS: Final = 24 * 3600 * 1000
-"""A service that is down for longer than the topic remembers has lost events, and one bad night is a day."""
+T = TypeVar("T")
 
-_NOTABLE_LAG: Final = 10_000
-"""Half a second's work; more, while a service runs, is worth a look."""
+_REBUILD = "fold it anew with `monitor rebuild`, or start the version that folded it"
 
 
-async def inspect_journal_and_store(settings: Settings) -> AsyncIterator[Finding]:
+class Readable(Protocol):
+    """What of a store is needed here."""
+
+    @property
+    def description(self) -> str:
+        """What it is and in which version."""
+        ...
+
+    @property
+    def is_current(self) -> bool:
+        """Whether this version goes on with it as it is."""
+        ...
+
+    async def read(self, work: Callable[[Reader], T]) -> T:
+        """Run `work` on a snapshot. Raises StoreUnavailable."""
+        ...
+
+
+async def inspect_journal_and_store(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Finding]:
     """What is to be said about both, each by itself and how they fit together."""
+    clock = clock or SystemClock()
     async with AsyncExitStack() as opened:
         journal, store = None, None
         try:
-            journal = await _open_journal(settings, opened)
-            yield _journal_finding(journal)
+            journal = await _open_journal(settings, clock, opened)
+            for finding in journal_finding(journal):
+                yield finding
+            if journal:
+                yield await check_clock(journal, clock.now_us(), "who wrote it" if settings.journal else "the service")
             if settings.journal:
-                yield await inspect_topic(Address.parse(settings.journal, settings.kafka))
+                for finding in await _inspect_topics(settings):
+                    yield finding
         except MonitorError as error:
-            cure = "see that it runs, and that MONITOR_JOURNAL names it" if isinstance(error, Unavailable) else ""
-            yield Finding("fail", "journal", error.message, cure)
+            yield Finding("fail", "journal", error.message, _cure_of(error, "MONITOR_JOURNAL"))
         try:
             store = await _open_store(settings, opened)
-            yield await _store_finding(store)
-            for finding in await _halt_findings(store):
+            async for finding in _inspect_store(settings, store, clock):
                 yield finding
         except MonitorError as error:
-            yield Finding("fail", "store", error.message)
+            yield Finding("fail", "store", error.message, _cure_of(error, "MONITOR_STORE"))
         if journal and store:
-            async for finding in _compare(journal, store):
+            async for finding in _compare(journal, store, clock):
                 yield finding
 
 
-async def _open_journal(settings: Settings, opened: AsyncExitStack) -> Journal | None:
+async def _open_journal(settings: Settings, clock: Clock, opened: AsyncExitStack) -> Journal | None:
     """The journal; None when there is none yet."""
     journal: Journal
     if settings.journal:
         journal = await open_kafka_journal(
-            settings.journal, clock=SystemClock(), group="monitor-doctor", security=settings.kafka, create=False
+            settings.journal, clock=clock, group="monitor-doctor", security=settings.kafka, create=False
         )
     elif (path := settings.data / "journal.db").exists():
-        journal = await open_sqlite_journal(path, clock=SystemClock())
+        journal = await look_at_sqlite_journal(path, clock=clock)
     else:
         return None
     opened.push_async_callback(journal.close)
     return journal
 
 
-async def _open_store(settings: Settings, opened: AsyncExitStack) -> Store | None:
+async def _inspect_topics(settings: Settings) -> list[Finding]:
+    """Everything about the topics that are there."""
+    urls: Mapping[Use, str] = {"events": settings.journal, "commands": settings.commands}
+    findings = []
+    for use, url in urls.items():
+        if url:
+            address = Address.parse(url, settings.kafka)
+            found = await condition_of(address)
+            findings += topic_findings(use, address.topic, found) if found else [_missing(address.topic)]
+            if use == "events" and settings.shares_store and found:
+                # Whoever has a store for itself shares the partitions with nobody.
+                group = await group_of(address, settings.kafka_group)
+                findings.append(group_finding(settings.kafka_group, group, found.partitions))
+    return findings
+
+
+def _missing(topic: str) -> Finding:
+    return Finding("fail", topic, "there is no such topic", "`monitor topics` makes it")
+
+
+async def _open_store(settings: Settings, opened: AsyncExitStack) -> Readable | None:
     """The store; None when there is none yet."""
+    if settings.shares_store:
+        shared = await look_at_postgres_store(settings.store.get_secret_value())
+        if shared:
+            opened.push_async_callback(shared.close)
+        return shared
     if not (path := settings.data / "store.db").exists():
         return None
-    store = await open_sqlite_store(path)
+    store = await look_at_sqlite_store(path)
     opened.push_async_callback(store.close)
     return store
 
 
-def _journal_finding(journal: Journal | None) -> Finding:
-    if journal is None:
-        return Finding("ok", "journal", "none yet; the first start makes it")
-    return Finding("ok", "journal", f"incarnation {journal.incarnation}, {journal.partitions} partition(s)")
-
-
-async def _store_finding(store: Store | None) -> Finding:
+async def _inspect_store(settings: Settings, store: Readable | None, clock: Clock) -> AsyncIterator[Finding]:
     if store is None:
-        return Finding("ok", "store", "none yet; the first start makes it")
-    return await store.read(_quarantine_finding)
-
-
-async def _halt_findings(store: Store | None) -> list[Finding]:
-    """Partitions that stand still."""
-    halts = await store.read(lambda reader: reader.halts()) if store else {}
-    return [Finding("fail", "store", in_words(at, row.halt)) for at, row in sorted(halts.items()) if row.stands]
-
-
-def _quarantine_finding(reader: Reader) -> Finding:
-    latest = reader.quarantine(1, QuarantineQuery(is_decided=False))
-    if not latest:
-        return Finding("ok", "store", "nothing in quarantine that nobody has decided about")
-    [row] = latest
-    return Finding(
-        "warn",
-        "store",
-        f"{reader.undecided()} record(s) in quarantine, the latest at partition {row.partition}, offset {row.offset}: "
-        f"{row.message}",
-        "correct whoever sends them; `monitor quarantine ls` shows them",
-    )
-
-
-async def _compare(journal: Journal, store: Store) -> AsyncIterator[Finding]:
-    """Whether the store was folded from this journal, and how far."""
-    position = await store.read(lambda reader: reader.position())
-    if position.incarnation and position.incarnation != journal.incarnation:
-        text = f"the store was folded from the journal {position.incarnation}, this one is {journal.incarnation}"
-        yield Finding("fail", "anchors", text, "bring back that journal, or begin with a new data folder")
+        yield Finding("ok", "store", "none yet; the first start makes it")
+        yield check_key(settings, None)
         return
-    try:
-        await check_anchors(journal, store)
-        yield Finding("ok", "anchors", "the store was folded from this journal")
-    except JournalMismatch as mismatch:
-        yield Finding("fail", "anchors", mismatch.message)
-    rows = await store.read(lambda reader: reader.offsets())
-    for finding in lag_findings(rows, await journal.bounds()):
+    if store.is_current:
+        yield Finding("ok", "store", store.description)
+    else:
+        yield Finding("fail", "store", f"{store.description}: those of another version", _REBUILD)
+    if isinstance(store, PostgresLook):
+        before_us = clock.now_us()
+        yield store_clock_finding(await store.now_us(), before_us, clock.now_us())
+    for finding in await store.read(lambda reader: store_findings(reader, clock.now_us())):
         yield finding
+    yield check_key(settings, await store.read(lambda reader: reader.key_check()))
 
 
-def lag_findings(rows: Mapping[int, OffsetRow], bounds: Mapping[int, Bounds]) -> Iterator[Finding]:
-    """How far each partition is folded, and what it holds."""
-    for partition, held in sorted(bounds.items()):
-        folded = rows[partition].next if partition in rows else held.start
-        lag = held.end - folded
-        text = f"holds offsets {held.start} to {held.end}, folded up to {folded}, lag {lag}"
-        if folded < held.start:
-            text += f"; {held.start - folded} records were removed before they were folded"
-            yield Finding("fail", f"partition {partition}", text, "lengthen the topic's retention; see the quarantine")
-        elif lag > _NOTABLE_LAG:
-            yield Finding("warn", f"partition {partition}", text, "start the service, or see whether it keeps up")
-        else:
-            yield Finding("ok", f"partition {partition}", text)
-
-
-# --- Kafka -----------------------------------------------------------------------------------------------------------
-
-
-async def inspect_topic(address: Address) -> Finding:
-    """Whether the topic keeps what is written to it. Raises MonitorError when Kafka does not answer."""
-    topic = await describe_topic(*address)
-    assert topic is not None, "it was opened a moment ago"
-    weaknesses = topic_weaknesses(topic.replication, await _topic_settings(address))
-    text = f"{address.topic}: {topic.partitions} partition(s), replication {topic.replication}"
-    if weaknesses:
-        return Finding("warn", "topic", f"{text}; {'; '.join(weaknesses)}", "change it with kafka-configs.sh")
-    return Finding("ok", "topic", text)
-
-
-def topic_weaknesses(replication: int, settings: Mapping[str, str]) -> list[str]:
-    """What may lose events, by the topic's settings."""
-    retention_ms = int(settings["retention.ms"])
-    rules = {
-        "one replica: losing its broker loses events": replication == 1,
-        "it is compacted, which removes events": "compact" in settings["cleanup.policy"],
-        f"retention.ms={retention_ms} is less than a day": 0 <= retention_ms < _SHORT_RETENTION_MS,
-        f"max.message.bytes is below {MAX_RECORD_BYTES}, so that the largest events are refused": (
-            int(settings["max.message.bytes"]) < MAX_RECORD_BYTES
-        ),
-    }
-    return [weakness for weakness, holds in rules.items() if holds]
-
-
-async def _topic_settings(address: Address) -> Mapping[str, str]:
-    from aiokafka.admin import AIOKafkaAdminClient  # noqa: PLC0415 - the driver loads only where it is used
-    from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType  # noqa: PLC0415
-
-    admin = AIOKafkaAdminClient(**address.brokers.client_settings())
-    await admin.start()
+async def _compare(journal: Journal, store: Readable, clock: Clock) -> AsyncIterator[Finding]:
     try:
-        [answer] = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, address.topic)])
-    finally:
-        await admin.close()
-    [(_, _, _, _, entries)] = answer.resources
-    return {name: value for name, value, *_ in entries}
+        folded = await store.read(lambda reader: Folded(reader.position(), reader.offsets()))
+        async for finding in compare(journal, folded, clock.now_us()):
+            yield finding
+    except MonitorError as error:
+        # Each could be opened a moment ago.
+        yield Finding("fail", "anchors", error.message, _cure_of(error, "MONITOR_JOURNAL"))
+
+
+def _cure_of(error: MonitorError, setting: str) -> str:
+    """Other errors name theirs."""
+    return f"see that it runs, and that {setting} names it" if isinstance(error, Unavailable) else ""

@@ -34,14 +34,22 @@ def topics(
     replication: Annotated[
         int | None, typer.Option(min=1, help="Of a topic that is made; without it three, or one for each broker.")
     ] = None,
+    dlq: Annotated[
+        bool, typer.Option("--dlq", help="A topic of dead letters as well, for consumers of your own.")
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 for warnings too.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make the Kafka topics of MONITOR_JOURNAL and MONITOR_COMMANDS where they are missing, and show them."""
-    from monitor.cli.topics import show_topics
+    """Make the Kafka topics of MONITOR_JOURNAL and MONITOR_COMMANDS where they are missing, and look all of them over:
+    leaders, replicas, and the settings that decide whether events are kept.
+
+    Exits 1 when something is wrong with one of them.
+    """
+    from monitor.cli.topics import Wanted, show_topics
     from monitor.settings import read_settings
 
-    made = show_topics(read_settings(), not check, partitions, replication, as_json=as_json)
-    asyncio.run(made)
+    wanted = Wanted(not check, partitions, replication, dlq, strict)
+    raise typer.Exit(asyncio.run(show_topics(read_settings(), wanted, as_json=as_json)))
 
 
 def backup(
@@ -71,8 +79,18 @@ def restore(
     raise typer.Exit(asyncio.run(restore_folder(read_settings(), folder, as_json=as_json)))
 
 
-def doctor(*, as_json: AsJson = False) -> None:
-    """Look over installation, settings, data folder, journal and store; name a cure for what is wrong."""
+def doctor(
+    *,
+    url: Annotated[
+        str | None, typer.Option("--url", help="Ask the service there; without it, look over what is here.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Look over installation, settings, data folder, journal and store, beside a service too; name a cure for what is
+    wrong.
+
+    Exits 0 when all is well, 1 when something deserves a look, 2 when something is wrong.
+    """
     from monitor.cli.doctor import examine
 
-    raise typer.Exit(asyncio.run(examine(as_json=as_json)))
+    raise typer.Exit(asyncio.run(examine(url=url, as_json=as_json)))

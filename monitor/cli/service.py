@@ -65,7 +65,7 @@ class Service:
     """Asks one service. Nothing of the environment's proxies is used."""
 
     def __init__(self, session: "aiohttp.ClientSession", url: str) -> None:
-        self._session, self.url = session, url.rstrip("/")
+        self.session, self.url = session, url.rstrip("/")
 
     async def read(self, path: str, query: Query = ()) -> Answer:
         """The document at `path`. Raises Away and Refused."""
@@ -120,7 +120,7 @@ class Service:
             body = None if content is None else msgspec.json.encode(content)
             headers = {**headers, **({} if body is None else {"content-type": "application/json"})}
             async with asyncio.timeout(ANSWER_S):
-                return await self._session.request(method, url, headers=headers, data=body)
+                return await self.session.request(method, url, headers=headers, data=body)
         except (aiohttp.ClientError, ValueError, OSError) as error:
             raise Away(reason_of(error)) from error
 

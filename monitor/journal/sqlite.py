@@ -201,6 +201,18 @@ async def open_sqlite_journal(path: Path, *, clock: Clock, partitions: int = 1) 
     return SQLiteJournal(*await asyncio.to_thread(open_connections), clock)
 
 
+async def look_at_sqlite_journal(path: Path, *, clock: Clock) -> SQLiteJournal:
+    """The journal in the file at `path` for who only looks, beside a service or without one: it changes nothing.
+
+    Raises StartupError, naming the cure, when the file is missing, damaged, foreign or of another version.
+    """
+
+    def open_connections() -> tuple[sqlite3.Connection, list[sqlite3.Connection]]:
+        return sqlite_file.open_onlooker(path), [sqlite_file.open_onlooker(path)]
+
+    return SQLiteJournal(*await asyncio.to_thread(open_connections), clock)
+
+
 @asynccontextmanager
 async def _translated() -> AsyncIterator[None]:
     """Say SQLite's errors in the journal's words."""

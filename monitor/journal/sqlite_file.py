@@ -21,6 +21,7 @@ from monitor.events.position import INCARNATION_BYTES
 from monitor.journal.base import Bounds
 from monitor.journal.partitioner import partition_for
 from monitor.sqlite_errors import unusable
+from monitor.sqlite_looks import connect_to_look
 from monitor.sqlite_traces import leave_none
 
 SCHEMA_VERSION: Final = 1
@@ -50,6 +51,8 @@ CREATE TABLE records (
 # bring it in: their headers are the team and attributes of a CloudEvent.
 _ORIGINAL: Final = "monitor-original"
 
+_WAY_OUT: Final = "begin a new one, together with store.db, which was folded from it"
+
 _decode_headers = msgspec.msgpack.Decoder(tuple[tuple[str, bytes], ...]).decode
 
 
@@ -75,8 +78,7 @@ def open_writer(path: Path, partitions: int) -> sqlite3.Connection:
         if connection:
             connection.close()
         if isinstance(error, sqlite3.Error):
-            way_out = "begin a new one, together with store.db, which was folded from it"
-            raise unusable(path, error, kind="journal", way_out=way_out) from error
+            raise unusable(path, error, kind="journal", way_out=_WAY_OUT) from error
         raise
     return connection
 
@@ -85,6 +87,21 @@ def open_reader(path: Path) -> sqlite3.Connection:
     """A connection that cannot write."""
     connection = _connect(path)
     connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def open_onlooker(path: Path) -> sqlite3.Connection:
+    """A connection that changes nothing, to a file that is there. Raises StartupError with the cure."""
+    connection = None
+    try:
+        connection = connect_to_look(path)
+        _check(connection, path)
+    except BaseException as error:
+        if connection:
+            connection.close()
+        if isinstance(error, sqlite3.Error):
+            raise unusable(path, error, kind="journal", way_out=_WAY_OUT) from error
+        raise
     return connection
 
 
@@ -103,10 +120,20 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _prepare(connection: sqlite3.Connection, path: Path, partitions: int) -> None:
-    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-    if not tables:
+    if not _tables(connection):
         return _create(connection, partitions)
-    if not tables >= {"meta", "records", "starts"}:
+    _check(connection, path)
+    if (there := identity(connection).partitions) != partitions:
+        raise JournalMismatch(
+            f"{path} has {there} partition(s) and {partitions} were asked for; a log keeps its number for life: "
+            f"ask for {there}, or move the file away and import its events again."
+        )
+    return None
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    """Raises StartupError for what is no journal of this layout."""
+    if not _tables(connection) >= {"meta", "records", "starts"}:
         raise StartupError(
             f"{path} is not a journal but another program's database; move it away, or name another folder."
         )
@@ -116,12 +143,10 @@ def _prepare(connection: sqlite3.Connection, path: Path, partitions: int) -> Non
             f"{path} was written by another version of this program (layout {version and version[0]}, "
             f"this one reads {SCHEMA_VERSION}); start that version, or move the file away."
         )
-    if (there := identity(connection).partitions) != partitions:
-        raise JournalMismatch(
-            f"{path} has {there} partition(s) and {partitions} were asked for; a log keeps its number for life: "
-            f"ask for {there}, or move the file away and import its events again."
-        )
-    return None
+
+
+def _tables(connection: sqlite3.Connection) -> set[str]:
+    return {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
 
 
 def _create(connection: sqlite3.Connection, partitions: int) -> None:

@@ -41,10 +41,11 @@ class Listening:
         self.name = uuid.uuid4().hex[:12]
         self._url, self._clock = url, clock
         self._task: asyncio.Task[None] | None = None
+        self._connection: AsyncConnection[Any] | None = None
 
     async def start(self) -> None:
         """Hear what is told from now on. Raises psycopg's errors."""
-        connection = await self._connect()
+        self._connection = connection = await self._connect()
         self._task = asyncio.create_task(self._run(connection), name="store-listen")
 
     async def close(self) -> None:
@@ -52,6 +53,9 @@ class Listening:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        if self._connection is not None:
+            # A task that was cancelled before its first step has closed nothing.
+            await self._connection.close()
 
     async def _run(self, connection: AsyncConnection[Any]) -> None:
         from psycopg import Error  # noqa: PLC0415 - the driver loads only where it is used
@@ -67,7 +71,7 @@ class Listening:
             while connection.closed:
                 await self._clock.sleep(pause_s)
                 try:
-                    connection = await self._connect()
+                    self._connection = connection = await self._connect()
                 except (Error, OSError):
                     pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
             pause_s = _FIRST_PAUSE_S

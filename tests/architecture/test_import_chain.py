@@ -8,7 +8,7 @@ from tests.architecture.source import Modules, imported_by, ours, read_modules, 
 CHAIN = (
     ("__init__",),
     ("errors", "clock", "retention", "kafka_security"),
-    ("settings", "telemetry", "sqlite_errors", "sqlite_traces"),
+    ("settings", "telemetry", "sqlite_errors", "sqlite_looks", "sqlite_traces"),
     ("events",),
     ("projections",),
     ("access",),

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -367,6 +367,8 @@ async def test_doctor_tells_how_far_a_running_service_is(service: Service) -> No
     assert str(service.pid) in found["lock"][1]
     assert found["anchors"] == ("ok", "the store was folded from this journal")
     assert found["partition 0"] == ("ok", "holds offsets 0 to 1, folded up to 1, lag 0")
+    assert found["key"] == ("ok", f"{service.data / 'key'} fits the store")
+    assert found["webhooks"] == ("ok", "nothing is owed")
 
 
 def test_doctor_finds_a_journal_that_is_not_the_stores(tmp_path: Path) -> None:
@@ -379,7 +381,7 @@ def test_doctor_finds_a_journal_that_is_not_the_stores(tmp_path: Path) -> None:
     for file in (tmp_path / "other").glob("journal.db*"):
         file.rename(data / file.name)
     answer = monitor("doctor", "--json", data=data)
-    assert answer.code == 1
+    assert answer.code == 2
     assert findings(answer)["anchors"][0] == "fail"
 
 
@@ -387,20 +389,83 @@ async def test_doctor_looks_into_kafka(kafka: Kafka, tmp_path: Path) -> None:
     """The topic's weaknesses are warnings; nothing is created, and a topic that is missing is a failure."""
     topic = await kafka.create_topic(partitions=3)
     there = monitor("doctor", "--json", data=tmp_path / "data", journal=f"kafka://{kafka.bootstrap}/{topic}")
-    assert there.code == 0
+    assert there.code == 1
     assert findings(there)["journal"][1].endswith("3 partition(s)")
-    assert findings(there)["topic"][0] == "warn"
+    assert findings(there)[topic][0] == "warn"
     missing = monitor("doctor", "--json", data=tmp_path / "data", journal=f"kafka://{kafka.bootstrap}/no-such-topic")
-    assert missing.code == 1
+    assert missing.code == 2
     assert "no topic no-such-topic" in findings(missing)["journal"][1]
 
 
 def test_doctor_names_a_wrong_setting(tmp_path: Path) -> None:
     """And does not guess where the data might be."""
     answer = monitor("doctor", "--json", data=tmp_path, jurnal="x")
-    assert answer.code == 1
+    assert answer.code == 2
     assert findings(answer)["settings"][0] == "fail"
     assert "journal" not in findings(answer)
+
+
+def garbage(data: Path) -> None:
+    """A store that is no database, whatever it was."""
+    (data / "store.db").write_bytes(b"no database, and long enough to be looked at as one by SQLite" * 100)
+
+
+def cut_off(data: Path) -> None:
+    """A copy that ended early."""
+    store = data / "store.db"
+    store.write_bytes(store.read_bytes()[:5000])
+
+
+def other_key(data: Path) -> None:
+    """Restored from somewhere else."""
+    (data / "key").write_bytes(bytes(32))
+
+
+@pytest.mark.parametrize(
+    ("harm", "subject", "words"),
+    [
+        (garbage, "store", "damaged or no store"),
+        (cut_off, "store", "damaged"),
+        (other_key, "key", "does not open the secrets"),
+        (lambda data: (data / "key").write_bytes(b"short"), "key", "is no key"),
+        (lambda data: (data / "key").unlink(), "key", "is missing"),
+        (
+            lambda data: (data / "journal.db").write_bytes(b"no journal at all" * 500),
+            "journal",
+            "damaged or no journal",
+        ),
+    ],
+)
+async def test_doctor_survives_what_it_finds(
+    service: Service, harm: Callable[[Path], object], subject: str, words: str
+) -> None:
+    """A failure that names its cure, and everything else is still looked at; the files are as they were."""
+    service.launch()
+    await service.ready()
+    monitor_reading(LINE, "send", "-", "--url", service.url)
+    await expect(service.url, {"e1": "running"})
+    assert await service.stop() == 0
+    harm(service.data)
+    before = {path.name: path.read_bytes() for path in service.data.iterdir() if path.is_file()}
+    answer = monitor("doctor", "--json", data=service.data)
+    assert (answer.code, answer.err) == (2, "")
+    found = findings(answer)
+    assert (found[subject][0], words in found[subject][1]) == ("fail", True), found[subject]
+    assert {"disk", "lock", "journal"} <= found.keys()
+    assert {path.name: path.read_bytes() for path in service.data.iterdir() if path.is_file()} == before
+
+
+async def test_doctor_asks_a_service_that_runs_elsewhere(service: Service) -> None:
+    """Nothing of this machine is looked at; who is not there, or is something else, fails."""
+    service.launch()
+    await service.ready()
+    answer = monitor("doctor", "--json", "--url", service.url, jurnal="x")
+    told = {"ready": "ok", "partition 0": "ok", "webhooks": "ok", "clock": "ok"}
+    assert (answer.code, {subject: state for subject, (state, _) in findings(answer).items()}) == (0, told)
+    away = monitor("doctor", "--json", "--url", "http://127.0.0.1:1")
+    assert (away.code, findings(away)["service"][0]) == (2, "fail")
+    elsewhere = monitor("doctor", "--json", "--url", f"{service.url}/v1")
+    assert (elsewhere.code, "not as this service" in findings(elsewhere)["service"][1]) == (2, True)
 
 
 def test_doctor_speaks_to_people_in_lines(tmp_path: Path) -> None:

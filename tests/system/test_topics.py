@@ -7,15 +7,18 @@ import sys
 import uuid
 from typing import Any
 
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
 from tests.support.kafka import Kafka
+from tests.support.service import eventually
 
 
-async def monitor_topics(*arguments: str, **settings: str) -> tuple[int | None, str, str]:
-    """Exit code, output and complaints."""
+async def monitor_topics(*arguments: str, columns: str = "80", **settings: str) -> tuple[int | None, str, str]:
+    """Exit code, output and complaints, on a terminal of so many columns."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("MONITOR_")}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "monitor", "topics", *arguments),
-        env=inherited | {f"MONITOR_{name.upper()}": value for name, value in settings.items()},
+        env=inherited | {"COLUMNS": columns} | {f"MONITOR_{name.upper()}": value for name, value in settings.items()},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -32,17 +35,53 @@ async def test_topics_are_made_where_they_are_missing(kafka: Kafka) -> None:
     assert f"has no topic {commands}" in err
     for _ in range(2):
         code, out, _ = await monitor_topics("--partitions", "3", "--json", **urls)
-        told: list[dict[str, Any]] = json.loads(out)
+        told: list[dict[str, Any]] = json.loads(out)["topics"]
         assert [(it["use"], it["topic"], it["partitions"]) for it in told] == [
             ("events", events, 2),
             ("commands", commands, 3),
         ]
         assert code == 0
-    code, out, _ = await monitor_topics("--check", **urls)
-    assert (code, out.splitlines()[1]) == (
-        0,
-        f"commands: {commands} at {kafka.bootstrap}, 3 partitions, replication 1",
-    )
+    code, out, _ = await monitor_topics("--check", **urls, columns="250")
+    assert code == 0
+    row = next(line for line in out.splitlines() if line.startswith("commands"))
+    assert row.split() == ["commands", commands, "3", "3", "3", "1", "1", "7", "d", "delete", "CreateTime", "warn"]
+    assert (await monitor_topics("--check", "--strict", **urls))[0] == 1, "one broker has one replica"
+
+
+async def test_topic_that_loses_events_fails_with_the_command_that_helps(kafka: Kafka) -> None:
+    """And the command does help."""
+    topic = await kafka.create_topic(config={"cleanup.policy": "compact", "max.message.bytes": "1114112"})
+    url = f"kafka://{kafka.bootstrap}/{topic}"
+    code, out, _ = await monitor_topics("--json", journal=url)
+    findings = {it["state"]: it for it in json.loads(out)["findings"]}
+    assert (code, sorted(findings)) == (1, ["fail", "warn"])
+    assert f"--alter --topic {topic} --add-config cleanup.policy=delete" in findings["fail"]["cure"]
+    async with kafka.admin() as admin:
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {"cleanup.policy": "delete"})])
+
+    async def is_well() -> bool:
+        return (await monitor_topics("--json", journal=url))[0] == 0
+
+    await eventually(is_well)
+
+
+async def test_dead_letters_get_a_topic_of_as_many_partitions(kafka: Kafka) -> None:
+    """Where it is asked for; from then on it is looked over too."""
+    topic = await kafka.create_topic(partitions=5)
+    url = f"kafka://{kafka.bootstrap}/{topic}"
+
+    async def shown(*arguments: str) -> list[tuple[str, str, int, str]]:
+        _, out, _ = await monitor_topics("--json", *arguments, journal=url)
+        return [
+            (it["use"], it["topic"], it["partitions"], it["settings"]["retention.ms"])
+            for it in json.loads(out)["topics"]
+        ]
+
+    events = ("events", topic, 5, "604800000")
+    assert await shown() == [events]
+    both = [events, ("dead letters", f"{topic}.dlq", 5, "2592000000")]
+    assert await shown("--dlq") == both
+    assert await shown() == both
 
 
 async def test_whoever_names_no_topic_is_told_how() -> None:

@@ -31,6 +31,8 @@ REQUEST_TIMEOUT_MS: Final = 5_000
 # Three replicas survive one broker and a second one's upgrade; fewer only where there are fewer brokers.
 _REPLICATION: Final = 3
 
+KEEP_DAYS: Final = 7
+
 # How long leaders may take to be elected after a topic was made.
 _CREATION_LIMIT_S: Final = 15.0
 _CREATION_RECHECK_S: Final = 0.05
@@ -59,7 +61,7 @@ class Topic(NamedTuple):
 
 async def describe_topic(brokers: Brokers, topic: str) -> Topic | None:
     """The topic as it is now, None when there is none. Raises aiokafka's KafkaError when nobody answers."""
-    async with _connected(brokers) as client:
+    async with connected(brokers) as client:
         return await _describe(client, topic)
 
 
@@ -71,12 +73,13 @@ async def ensure_topic(
     create: bool = True,
     *,
     clock: Clock,
+    keep_days: int = KEEP_DAYS,
 ) -> Topic:
     """The topic, made when it is missing; one that exists is taken with the partitions that it has.
 
-    `replication` None means three, or as many as there are brokers. Raises StartupError, naming the cure, when the
-    topic is missing and `create` is False, or Kafka refuses it or lets this service not in; JournalUnavailable when
-    Kafka does not answer.
+    `replication` None means three, or as many as there are brokers; `keep_days` is its retention. Raises StartupError,
+    naming the cure, when the topic is missing and `create` is False, or Kafka refuses it or lets this service not in;
+    JournalUnavailable when Kafka does not answer.
     """
     from aiokafka.errors import (  # noqa: PLC0415 - the driver loads only where it is used
         KafkaError,
@@ -84,7 +87,7 @@ async def ensure_topic(
     )
 
     try:
-        async with _connected(brokers) as client:
+        async with connected(brokers) as client:
             found = await _describe(client, topic)
             if found is None and not create:
                 raise StartupError(
@@ -93,7 +96,7 @@ async def ensure_topic(
                 )
             if found is None:
                 replication = replication or min(_REPLICATION, len(client.cluster.brokers()))
-                await _create(client, topic, partitions, replication)
+                await _create(client, topic, partitions, replication, keep_days)
             found = await _await_leaders(client, topic, clock)
     except TopicAuthorizationFailedError as error:
         raise StartupError(f"Kafka at {brokers} does not let this user see topic {topic}; allow it to.") from error
@@ -117,11 +120,11 @@ async def _await_leaders(client: Any, topic: str, clock: Clock) -> Topic:
         await clock.sleep(_CREATION_RECHECK_S)
 
 
-async def _create(client: Any, topic: str, partitions: int, replication: int) -> None:
+async def _create(client: Any, topic: str, partitions: int, replication: int, keep_days: int) -> None:
     from aiokafka.errors import for_code  # noqa: PLC0415
     from aiokafka.protocol.admin import CreateTopicsRequest  # noqa: PLC0415
 
-    settings = list(_topic_settings(replication).items())
+    settings = list(_topic_settings(replication, keep_days).items())
     anywhere: list[object] = []  # Kafka chooses the brokers
     wanted = (topic, partitions, replication, anywhere, settings)
     request = CreateTopicsRequest(create_topic_requests=[wanted], timeout=REQUEST_TIMEOUT_MS, validate_only=False)
@@ -135,11 +138,11 @@ async def _create(client: Any, topic: str, partitions: int, replication: int) ->
     _log.info("topic created", topic=topic, partitions=partitions, replication=replication)
 
 
-def _topic_settings(replication: int) -> Mapping[str, str]:
-    """A week of events, each at least on a second broker before it is acknowledged, where there is one."""
+def _topic_settings(replication: int, keep_days: int) -> Mapping[str, str]:
+    """Everything that comes, each at least on a second broker before it is acknowledged, where there is one."""
     return {
         "cleanup.policy": "delete",
-        "retention.ms": str(7 * 24 * 3600 * 1000),
+        "retention.ms": str(keep_days * 24 * 3600 * 1000),
         "segment.ms": str(24 * 3600 * 1000),
         "compression.type": "producer",
         "max.message.bytes": str(MAX_RECORD_BYTES),
@@ -149,7 +152,7 @@ def _topic_settings(replication: int) -> Mapping[str, str]:
 
 
 @asynccontextmanager
-async def _connected(brokers: Brokers) -> AsyncIterator[Any]:
+async def connected(brokers: Brokers) -> AsyncIterator[Any]:
     """A connection for a few requests. A new one each time: an old one would not leave a broker that died."""
     from aiokafka.client import AIOKafkaClient  # noqa: PLC0415
 

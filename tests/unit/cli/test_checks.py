@@ -1,6 +1,7 @@
 """The doctor's look at the machine: each state is told from the others, each trouble has a cure."""
 
 import os
+import resource
 import shutil
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -9,8 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from monitor.cli import checks
-from monitor.cli.checks import check_dependencies, check_folder, check_python, check_settings
-from monitor.settings import read_settings
+from monitor.cli.checks import check_dependencies, check_folder, check_open_files, check_python
 
 
 class Usage(NamedTuple):
@@ -50,13 +50,6 @@ def test_missing_package_is_a_failure_unless_it_is_optional(monkeypatch: pytest.
     assert check_dependencies().text == "orjson 3.11"
 
 
-def test_settings_are_told_where_they_differ() -> None:
-    """Under the names of their variables."""
-    assert check_settings(read_settings({})).text == "all at their defaults"
-    chosen = {"MONITOR_PORT": "1234", "MONITOR_WEBHOOK_ALLOW": "10.0.0.0/8, ::1/128"}
-    assert check_settings(read_settings(chosen)).text == "MONITOR_PORT=1234, MONITOR_WEBHOOK_ALLOW=10.0.0.0/8,::1/128"
-
-
 def test_folder_that_is_there_or_can_be_made_is_well(tmp_path: Path) -> None:
     """And is not made by looking."""
     assert states(tmp_path) == {"data folder": "ok", "disk": "ok"}
@@ -87,3 +80,12 @@ def test_room_on_the_disk_is_judged(tmp_path: Path, free_mib: int, state: str, m
     """Early enough to do something."""
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(free_mib << 20))
     assert states(tmp_path)["disk"] == state
+
+
+@pytest.mark.parametrize(
+    ("most", "state"), [(1 << 20, "ok"), (resource.RLIM_INFINITY, "ok"), (10_500, "ok"), (10_499, "warn")]
+)
+def test_streams_need_files(most: int, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told before the ten-thousandth subscriber is refused by the system."""
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, most))
+    assert check_open_files(10_000).state == state
