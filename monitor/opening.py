@@ -19,7 +19,7 @@ from monitor.journal import open_sqlite_journal
 from monitor.journal.base import Journal
 from monitor.journal.kafka import open_kafka_journal
 from monitor.settings import Settings
-from monitor.store import Store
+from monitor.store import Store, Writer, open_sqlite_store
 
 
 @asynccontextmanager
@@ -58,6 +58,15 @@ async def open_journal(settings: Settings, clock: Clock) -> Journal:
     return await open_sqlite_journal(path, clock=clock)
 
 
+async def open_store(settings: Settings) -> Store:
+    """The store that the settings name. Raises StartupError."""
+    if not settings.shares_store:
+        return await open_sqlite_store(settings.data / "store.db")
+    from monitor.store.postgres import open_postgres_store  # noqa: PLC0415 - its driver is optional
+
+    return await open_postgres_store(settings.store.get_secret_value())
+
+
 async def open_sealer(settings: Settings, store: Store) -> Sealer:
     """A sealer under the deployment's key: that which sealed the store's secrets, where there are any.
 
@@ -65,6 +74,11 @@ async def open_sealer(settings: Settings, store: Store) -> Sealer:
     missing.
     """
     path, given = settings.data / "key", settings.key_bytes
+    if settings.shares_store and given is None and not path.exists():
+        raise SettingsInvalid(
+            "MONITOR_KEY: every process that shares a store needs the same key: make one with `openssl rand -base64 32`"
+            " and give it to all of them, in MONITOR_KEY or as a file named by MONITOR_KEY_FILE"
+        )
     cure = (
         "restore it from a backup, or set MONITOR_KEY to the key that sealed them. If that is lost, move the store "
         "away: a new one is folded from the journal, without the registered webhooks."
@@ -74,8 +88,8 @@ async def open_sealer(settings: Settings, store: Store) -> Sealer:
         raise DataFolderUnusable(f"{path}, which opens the secrets of the store, is missing; {cure}")
     sealer = Sealer(given or load_key(path))
     if proof is None:
-        await store.write(lambda writer: writer.set_key_check(sealer.proof()), durable=True)
-    elif proof != sealer.proof():
+        proof = await store.write(lambda writer: _first_proof(writer, sealer.proof()), durable=True)
+    if proof != sealer.proof():
         if given is None:
             raise DataFolderUnusable(f"{path} does not open the secrets of the store; {cure}")
         raise SettingsInvalid(
@@ -83,6 +97,14 @@ async def open_sealer(settings: Settings, store: Store) -> Sealer:
             f"the one in {path}"
         )
     return sealer
+
+
+def _first_proof(writer: Writer, proof: bytes) -> bytes:
+    """What the store holds from now on: another process may have been first."""
+    if (held := writer.key_check()) is not None:
+        return held
+    writer.set_key_check(proof)
+    return proof
 
 
 async def bind(journal: Journal, store: Store) -> None:
@@ -96,6 +118,17 @@ async def bind(journal: Journal, store: Store) -> None:
         )
     await store.write(lambda writer: writer.bind(journal.incarnation, starts), durable=True)
     await check_anchors(journal, store)
+
+
+def claim_folder(settings: Settings, opened: AsyncExitStack) -> None:
+    """Have the data folder, alone where it holds journal or store; raises StartupError."""
+    if not settings.shares_store:
+        lock_folder(settings.data, opened)
+    elif settings.serves_clients:
+        try:
+            settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unusable(settings.data, error) from error
 
 
 def lock_folder(folder: Path, opened: AsyncExitStack) -> None:
@@ -113,6 +146,10 @@ def lock_folder(folder: Path, opened: AsyncExitStack) -> None:
             "or name another folder with MONITOR_DATA"
         ) from None
     except OSError as error:
-        raise DataFolderUnusable(
-            f"cannot use the data folder {folder.absolute()}: {error.strerror}; name another one with MONITOR_DATA"
-        ) from error
+        raise _unusable(folder, error) from error
+
+
+def _unusable(folder: Path, error: OSError) -> DataFolderUnusable:
+    return DataFolderUnusable(
+        f"cannot use the data folder {folder.absolute()}: {error.strerror}; name another one with MONITOR_DATA"
+    )

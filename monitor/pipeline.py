@@ -61,6 +61,16 @@ class Outlet(Protocol):
         ...
 
 
+class Unheard:
+    """An outlet of those whom nobody listens to: followers tell what this process commits, here and elsewhere."""
+
+    def publish(self, releases: Sequence[Release], position: Position) -> None:
+        """Nothing happens."""
+
+    def announce_cut(self, partition: int, expected: int, first: int) -> None:
+        """Nothing happens."""
+
+
 class Batch(NamedTuple):
     """What one transaction did."""
 
@@ -121,6 +131,8 @@ class Pipeline:
         self.trouble: Concern | None = _STARTING
         # Partitions that stand still until somebody lets them go on, and why.
         self.halts: Mapping[int, Halt] = {}
+        # Somebody may have let a partition go on.
+        self._doubts_halts = False
         self._committed_s = clock.monotonic_s()
         self._consumer: Consumer | None = None
 
@@ -182,6 +194,9 @@ class Pipeline:
     async def step(self, consumer: Consumer) -> int:
         """Fold what is there, at most one batch; returns how many records it took."""
         try:
+            if self._doubts_halts:
+                self._doubts_halts = False
+                self._is_astray |= await self._is_let_go_on()
             if self._is_astray:
                 # First, for somebody may say so again meanwhile.
                 self._is_astray = False
@@ -198,6 +213,14 @@ class Pipeline:
     def reload(self) -> None:
         """Read on, with the next step, from where the store stands by then: somebody let a partition go on."""
         self._is_astray = True
+
+    def doubt_halts(self) -> None:
+        """See, with the next step, whether a partition that stands still may go on: somebody decided something."""
+        self._doubts_halts = bool(self.halts)
+
+    async def _is_let_go_on(self) -> bool:
+        stored = await self._store.read(lambda reader: reader.halts())
+        return any(at not in stored or not stored[at].stands for at in self.halts)
 
     async def _advance(self, consumer: Consumer) -> int:
         try:

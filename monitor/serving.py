@@ -63,10 +63,16 @@ async def serve(
     """
     _allow_many_connections()
     async with open_parts(settings) as parts:
+        structlog.get_logger("serving").info("opened", role=settings.role, name=parts.name)
         stop = _stop_signal()  # before anybody is told that we listen
         async with running(parts, settings) as base_url:
             # Shown this once: a start that fails must not be the one.
-            if settings.auth == "on" and on_first_token and (made := await parts.tokens.first()):
+            if (
+                settings.auth == "on"
+                and settings.serves_clients
+                and on_first_token
+                and (made := await parts.tokens.first())
+            ):
                 on_first_token(made.text)
             relax_collector()
             await _first_of(stop.wait(), *([on_ready(base_url)] if on_ready else []))

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from monitor.access.decoding import Decoding, decoding_of
 from monitor.access.sealing import Sealer
-from monitor.clock import Clock
+from monitor.clock import Clock, SteeredClock
 from monitor.engines.base import Engine
 from monitor.engines.demo import DemoEngine
 from monitor.engines.kafka import open_kafka_engine
@@ -19,10 +19,11 @@ from monitor.fanout.replay import Replay
 from monitor.fanout.snapshots import Snapshots
 from monitor.intake import Intake
 from monitor.journal.base import Journal
-from monitor.opening import bind, lock_folder, open_journal, open_sealer
+from monitor.opening import bind, claim_folder, open_journal, open_sealer, open_store
 from monitor.settings import Settings
-from monitor.store import open_sqlite_store
-from monitor.store.sqlite import SQLiteStore
+from monitor.steering import Steering
+from monitor.store import Store
+from monitor.store.postgres import PostgresStore
 from monitor.telemetry.metrics import Metrics
 from monitor.web import native
 from monitor.webhooks.payload import Bodies
@@ -38,7 +39,9 @@ class Ground(NamedTuple):
     clock: Clock
     metrics: Metrics
     journal: Journal
-    store: SQLiteStore
+    store: Store
+    # Of a process that shares the store with others, and goes by its clock.
+    steering: Steering | None
     sealer: Sealer
     decoding: Decoding
     audit: Audit
@@ -49,10 +52,16 @@ class Ground(NamedTuple):
 
 async def open_ground(settings: Settings, clock: Clock, opened: AsyncExitStack) -> Ground:
     """The folder locked, journal and store open and bound to each other. Raises StartupError."""
-    lock_folder(settings.data, opened)
+    claim_folder(settings, opened)
     journal = await open_journal(settings, clock)
     opened.push_async_callback(journal.close)
-    store = await open_store(settings, opened)
+    store = await open_store(settings)
+    opened.push_async_callback(store.close)
+    steering = None
+    if isinstance(store, PostgresStore):
+        clock = SteeredClock(clock)
+        steering = Steering(clock, store.now_us)
+        await steering.look()
     sealer = await open_sealer(settings, store)
     await bind(journal, store)
     decoding = decoding_of(settings, exclusive=journal.exclusive)
@@ -62,6 +71,7 @@ async def open_ground(settings: Settings, clock: Clock, opened: AsyncExitStack) 
         metrics=Metrics(),
         journal=journal,
         store=store,
+        steering=steering,
         sealer=sealer,
         decoding=decoding,
         audit=Audit(store, clock),
@@ -71,13 +81,6 @@ async def open_ground(settings: Settings, clock: Clock, opened: AsyncExitStack) 
     )
 
 
-async def open_store(settings: Settings, opened: AsyncExitStack) -> SQLiteStore:
-    """The store of the data folder. Raises StartupError."""
-    store = await open_sqlite_store(settings.data / "store.db")
-    opened.push_async_callback(store.close)
-    return store
-
-
 async def open_poster(ground: Ground, opened: AsyncExitStack) -> Poster:
     """What sends webhooks."""
     sender = await opened.enter_async_context(open_sender(ground.targets))
@@ -85,7 +88,7 @@ async def open_poster(ground: Ground, opened: AsyncExitStack) -> Poster:
 
 
 async def filled_hub(ground: Ground) -> Hub:
-    """The hub, which remembers what was released last."""
+    """The hub, which remembers what was released last where clients are served."""
     hub = Hub(
         start=await ground.store.read(lambda reader: reader.position()),
         replay=ground.replay,
@@ -95,7 +98,8 @@ async def filled_hub(ground: Ground) -> Hub:
         metrics=ground.metrics,
         limits=Limits(connections=ground.settings.streams),
     )
-    await hub.refill()
+    if ground.settings.serves_clients:
+        await hub.refill()
     return hub
 
 
@@ -105,8 +109,9 @@ async def open_engines(settings: Settings, intake: Intake, clock: Clock, opened:
     async def tell(events: Sequence[Mapping[str, Any]], team: str) -> None:
         await intake.publish([{**event, "teamId": team} for event in events], team=team)
 
-    engines: list[Engine] = [DemoEngine(tell, clock, random.Random())] if settings.demo else []  # noqa: S311 - a play
-    if settings.commands:
+    plays = settings.demo and settings.role == "all"
+    engines: list[Engine] = [DemoEngine(tell, clock, random.Random())] if plays else []  # noqa: S311 - a play
+    if settings.commands and settings.serves_clients:
         # The last one: it takes what no other does.
         runners = await open_kafka_engine(
             settings.commands, clock=clock, security=settings.kafka, create=settings.create_topics

@@ -1,8 +1,7 @@
 """What a running service consists of, what runs in it beside the server, and how it is."""
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from monitor.access.decoding import Decoding
 from monitor.access.sealing import Sealer
@@ -30,16 +29,20 @@ from monitor.executions.webhooks import Webhooks
 from monitor.expiry import Expiry
 from monitor.fanout.hub import Hub
 from monitor.fanout.standstill import Standstill
+from monitor.follower import Follower
 from monitor.intake import Intake
 from monitor.janitor import Janitor
 from monitor.journal.base import Journal
 from monitor.judge import Judge
+from monitor.keepers import Keepers, Loop
 from monitor.observing import observe_lag, observe_pipeline, observe_streams, observe_webhooks
 from monitor.pipeline import Pipeline
 from monitor.projections.bursts import in_words
 from monitor.replayer import Replayer
 from monitor.settings import Settings
+from monitor.steering import Steering
 from monitor.store import Store
+from monitor.store.hints import remind
 from monitor.telemetry.health import Concern, Health
 from monitor.telemetry.metrics import Metrics
 
@@ -49,15 +52,21 @@ class Parts:
     """Everything that a running service consists of."""
 
     settings: Settings
+    # Of this process, as no other is called.
+    name: str
     clock: Clock
     metrics: Metrics
     sealer: Sealer
     journal: Journal
     decoding: Decoding
     store: Store
+    # Of who shares the store with others.
+    steering: Steering | None
     hub: Hub
     intake: Intake
     pipeline: Pipeline
+    # Of who shares the store with others: tells the hub what any of them committed.
+    follower: Follower | None
     deliverer: Deliverer
     replayer: Replayer
     janitor: Janitor
@@ -84,28 +93,58 @@ class Parts:
     halts: Halts
 
     @property
-    def loops(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, None]]]:
-        """What runs beside the server, by name."""
-        return {
+    def loops(self) -> Mapping[str, Loop]:
+        """What runs beside the server, by name: what the process's role asks for."""
+        role, loops = self.settings.role, dict[str, Loop]()
+        if self.settings.serves_clients:
+            loops |= self._serving | ({"keepers": self._keepers.run} if self.follower else self._keeping)
+        if role in ("all", "projector"):
+            loops["pipeline"] = self.pipeline.run
+        if role in ("all", "deliverer"):
+            loops["deliverer"] = self.deliverer.run
+        if self.steering is not None:
+            loops |= {"clock": self.steering.run, "hints": self._remind}
+        return loops
+
+    @property
+    def _serving(self) -> dict[str, Loop]:
+        """For the clients of this process."""
+        lag = (self.follower or self.pipeline).lag
+        following: dict[str, Loop] = {"follower": self.follower.run} if self.follower else {}
+        return following | {
             "hub": self.hub.run,
-            "standstill": Standstill(self.hub, self.pipeline.lag, self.clock).run,
-            "pipeline": self.pipeline.run,
-            "deliverer": self.deliverer.run,
+            "standstill": Standstill(self.hub, lag, self.clock).run,
+            "credentials": self.credentials.run,
+            "engines": self.engines.run,
+        }
+
+    @property
+    def _keeping(self) -> dict[str, Loop]:
+        """For everybody: one process does it."""
+        return {
             "replayer": self.replayer.run,
             "janitor": self.janitor.run,
             "expiry": self.expiry.run,
             "eraser": self.eraser.run,
-            "credentials": self.credentials.run,
             "judge": self.judge.run,
-            "engines": self.engines.run,
             "bulk": self.bulk.run,
             "exports": self.export_work.run,
         }
 
+    @property
+    def _keepers(self) -> Keepers:
+        return Keepers(store=self.store, clock=self.clock, holder=self.name, loops=self._keeping)
+
+    async def _remind(self) -> None:
+        await remind(self.store.hints, self.clock)
+
     async def observe(self) -> None:
         """Bring those metrics up to date that are measured by looking. Raises Unavailable."""
         self.metrics.ready.set(self.health().ready)
-        observe_pipeline(self.pipeline, self.metrics)
+        if "pipeline" in self.loops:
+            observe_pipeline(self.pipeline, self.metrics)
+        if self.follower and self.settings.serves_clients:
+            self.follower.observe()
         observe_streams(self.hub.statistics(), self.metrics)
         observe_webhooks(self.deliverer.statistics(), self.metrics)
         # In this order: what counts as applied here is, where it is owed to anybody, in the backlog that is read next.
@@ -119,5 +158,11 @@ class Parts:
 
     def health(self) -> Health:
         """Whether work may be sent here."""
+        runs = self.loops
+        told = (self.pipeline.trouble if "pipeline" in runs else None, self._follower_trouble)
         standing = [Concern("halted", in_words(at, halt)) for at, halt in sorted(self.pipeline.halts.items())]
-        return Health((*([self.pipeline.trouble] if self.pipeline.trouble else []), *standing))
+        return Health((*filter(None, told), *standing))
+
+    @property
+    def _follower_trouble(self) -> Concern | None:
+        return self.follower.trouble if self.follower and self.settings.serves_clients else None

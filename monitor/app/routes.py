@@ -110,9 +110,13 @@ def _desk(parts: Parts, reads: Reads) -> Desk:
 def open_addresses_of(parts: Parts) -> list[Open]:
     """Every address that tells of the service itself, and asks for no credentials."""
     return [
-        *operations.addresses(health=parts.health, observe=parts.observe, metrics=parts.metrics),
+        *_health_of(parts),
         *contract.addresses(openapi=lambda: openapi(described_of(parts)), asyncapi=lambda: asyncapi(spoken())),
     ]
+
+
+def _health_of(parts: Parts) -> list[Open]:
+    return operations.addresses(health=parts.health, observe=parts.observe, metrics=parts.metrics)
 
 
 def described_of(parts: Parts) -> list[Described]:
@@ -127,7 +131,12 @@ def spoken() -> list[Channel]:
 
 
 def create_app(parts: Parts) -> ASGIApp:
-    """The application: streams in front, so that nothing lies between a frame and its socket; then the routes."""
+    """The application: streams in front, so that nothing lies between a frame and its socket; then the routes.
+
+    A process that serves no clients only says how it is.
+    """
+    if not parts.settings.serves_clients:
+        return Starlette(routes=open_routes(_health_of(parts)), exception_handlers=exception_handlers(parts.clock, ()))
     sealer, clock = parts.sealer, parts.clock
     is_open = parts.settings.auth == "off"
     authenticate: Authenticate = (

@@ -1,12 +1,13 @@
 """Makes every part from the settings: what is opened first, then by duty what stands on it."""
 
+import os
 import random
 import secrets
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from monitor.app.ground import Ground, filled_hub, open_engines, open_ground, open_poster, open_store
+from monitor.app.ground import Ground, filled_hub, open_engines, open_ground, open_poster
 from monitor.app.parts import Parts
 from monitor.clock import Clock, SystemClock
 from monitor.deliverer import Deliverer
@@ -39,11 +40,12 @@ from monitor.executions.webhooks import Webhooks
 from monitor.executions.wishes import Wishes
 from monitor.expiry import Expiry
 from monitor.fanout.hub import Hub
+from monitor.follower import Follower
 from monitor.intake import Intake
 from monitor.janitor import Janitor
 from monitor.judge import Judge
-from monitor.opening import lock_folder
-from monitor.pipeline import Pipeline
+from monitor.opening import claim_folder, open_store
+from monitor.pipeline import Outlet, Pipeline, Unheard
 from monitor.projections.bursts import BurstLimits
 from monitor.replayer import Replayer
 from monitor.retention import parse_retention
@@ -70,11 +72,15 @@ async def open_parts(settings: Settings, clock: Clock | None = None) -> AsyncIte
 
 @asynccontextmanager
 async def open_tokens(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Tokens]:
-    """The tokens in the data folder of a service that is stopped. Raises StartupError."""
+    """The tokens in the store: a shared one, or that in the data folder of a service that is stopped.
+
+    Raises StartupError.
+    """
     clock = clock or SystemClock()
     async with AsyncExitStack() as opened:
-        lock_folder(settings.data, opened)
-        store = await open_store(settings, opened)
+        claim_folder(settings, opened)
+        store = await open_store(settings)
+        opened.push_async_callback(store.close)
         yield _tokens(store, Audit(store, clock), Credentials(store, clock), clock)
 
 
@@ -82,13 +88,16 @@ def _parts(ground: Ground, poster: Poster, hub: Hub, intake: Intake, engines: Ro
     store, clock, audit = ground.store, ground.clock, ground.audit
     credentials = Credentials(store, clock)
     credentials.on_revoked(hub.expel)
-    deliverer = _deliverer(ground, poster)
+    name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    deliverer = _deliverer(ground, poster, name)
     replayer = Replayer(store=store, clock=clock, on_due=deliverer.wake)
-    pipeline = _pipeline(ground, hub, deliverer)
+    follower = _follower(ground, hub) if ground.settings.shares_store else None
+    pipeline = _pipeline(ground, Unheard() if follower else hub, deliverer)
     telling = Telling(intake, hub, clock)
     commands, changes = _commands(ground, hub, engines, telling), Changes(store, telling, audit)
     jobs, work = _exports(ground)
-    return Parts(
+    parts = Parts(
+        name=name,
         settings=ground.settings,
         clock=clock,
         metrics=ground.metrics,
@@ -96,15 +105,17 @@ def _parts(ground: Ground, poster: Poster, hub: Hub, intake: Intake, engines: Ro
         journal=ground.journal,
         decoding=ground.decoding,
         store=store,
+        steering=ground.steering,
         hub=hub,
         intake=intake,
         pipeline=pipeline,
+        follower=follower,
         deliverer=deliverer,
         replayer=replayer,
         janitor=_janitor(ground, deliverer),
         expiry=_expiry(ground, hub, intake),
         eraser=_eraser(ground),
-        judge=_judge(ground, intake, pipeline),
+        judge=_judge(ground, intake, pipeline, follower),
         webhooks=_webhooks(ground, deliverer),
         webhook_secrets=_webhook_secrets(ground),
         deliveries=Deliveries(store=store, audit=audit, clock=clock, on_due=deliverer.wake),
@@ -124,6 +135,23 @@ def _parts(ground: Ground, poster: Poster, hub: Hub, intake: Intake, engines: Ro
         halts=_halts(ground, pipeline),
         quarantine=_quarantine(ground, intake),
     )
+    _listen(parts)
+    return parts
+
+
+def _listen(parts: Parts) -> None:
+    """Have those look at once who wait for what another process decided."""
+    if parts.settings.shares_store:
+        hints = parts.store.hints
+        hints.listen("deliveries", parts.deliverer.wake)
+        for wake in (
+            parts.deliverer.wake,
+            parts.pipeline.doubt_halts,
+            parts.replayer.wake,
+            parts.bulk.wake,
+            parts.export_work.wake,
+        ):
+            hints.listen("desk", wake)
 
 
 # Events: in, folded, judged, and gone when their time has come
@@ -134,7 +162,7 @@ def _intake(ground: Ground) -> Intake:
     return Intake(ground.journal, ground.metrics, trust_team=ground.settings.trust_team, masking=masking)
 
 
-def _pipeline(ground: Ground, hub: Hub, deliverer: Deliverer) -> Pipeline:
+def _pipeline(ground: Ground, hub: Outlet, deliverer: Deliverer) -> Pipeline:
     settings = ground.settings
     return Pipeline(
         journal=ground.journal,
@@ -149,13 +177,24 @@ def _pipeline(ground: Ground, hub: Hub, deliverer: Deliverer) -> Pipeline:
     )
 
 
-def _judge(ground: Ground, intake: Intake, pipeline: Pipeline) -> Judge:
+def _follower(ground: Ground, hub: Hub) -> Follower:
+    return Follower(
+        journal=ground.journal,
+        store=ground.store,
+        hub=hub,
+        decoding=ground.decoding,
+        clock=ground.clock,
+        metrics=ground.metrics,
+    )
+
+
+def _judge(ground: Ground, intake: Intake, pipeline: Pipeline, follower: Follower | None) -> Judge:
     return Judge(
         store=ground.store,
         publish=intake.publish,
         bounds=ground.journal.bounds,
-        unfolded=pipeline.unfolded,
-        is_ready=lambda: pipeline.trouble is None,
+        unfolded=follower.untold if follower else pipeline.unfolded,
+        is_ready=lambda: (follower or pipeline).trouble is None,
         failures=lambda: intake.failures,
         clock=ground.clock,
         metrics=ground.metrics,
@@ -218,9 +257,11 @@ def _janitor(ground: Ground, deliverer: Deliverer) -> Janitor:
 # Webhooks
 
 
-def _deliverer(ground: Ground, poster: Poster) -> Deliverer:
+def _deliverer(ground: Ground, poster: Poster, name: str) -> Deliverer:
+    # Who has the folder for itself takes back at once what it held before; of many none knows which it was.
+    alone = f"{socket.gethostname()}-{ground.settings.data.resolve()}"
     return Deliverer(
-        name=f"{socket.gethostname()}-{ground.settings.data.resolve()}",
+        name=name if ground.settings.shares_store else alone,
         store=ground.store,
         poster=poster,
         clock=ground.clock,

@@ -67,12 +67,15 @@ def _everywhere(
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Port = None,
+    role: Annotated[
+        str | None, typer.Option(help="Of many processes: projector, gateway or deliverer; all does everything.")
+    ] = None,
 ) -> None:
-    """Run the service until SIGTERM or SIGINT, then drain."""
+    """Run the service, or one part of it, until SIGTERM or SIGINT, then drain."""
     from monitor.cli.serve import run_service
     from monitor.settings import read_settings
 
-    raise typer.Exit(run_service(read_settings(host=host, port=port)))
+    raise typer.Exit(run_service(read_settings(host=host, port=port, role=role)))
 
 
 def demo(

@@ -105,7 +105,11 @@ class Replay:
         earliest = await self.earliest()
         base = Position(
             cut.incarnation,
-            tuple(max(start, end - max_records) for start, end in zip(earliest.offsets, cut.offsets, strict=True)),
+            # Retention may have gone beyond the cut; the base never does.
+            tuple(
+                min(end, max(start, end - max_records))
+                for start, end in zip(earliest.offsets, cut.offsets, strict=True)
+            ),
         )
         partitions: list[deque[Release]] = [deque() for _ in base.offsets]
         position, size_bytes = base, 0

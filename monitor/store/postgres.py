@@ -42,6 +42,7 @@ _LOCK: Final = 0x6D6F6E69746F72
 
 _ALONE: Final = f"SELECT pg_advisory_xact_lock({_LOCK})"
 _TOGETHER: Final = f"SELECT pg_advisory_xact_lock_shared({_LOCK})"
+_NOW: Final = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 _TELL: Final = "SELECT pg_notify('monitor', %s)"
 
 
@@ -70,6 +71,10 @@ class PostgresStore:
 
     async def read(self, work: Callable[[Reader], T]) -> T:
         return await self._run(self._read_threads, self._read, work)
+
+    async def now_us(self) -> int:
+        """What the database's clock shows. Raises StoreUnavailable."""
+        return await self._run(self._read_threads, self._now_us)
 
     async def wipe(self) -> bool:
         """Whether what was deleted is gone from the files: that is the database's own affair."""
@@ -108,6 +113,10 @@ class PostgresStore:
     def _read(self, work: Callable[[Reader], T]) -> T:
         with translated(), self._readers.begin() as connection:
             return work(Queries(connection))
+
+    def _now_us(self) -> int:
+        with translated(), self._readers.begin() as connection:
+            return int(connection.exec_driver_sql(_NOW).scalar_one())
 
     def _release(self) -> None:
         for threads in (self._alone_thread, self._shared_threads, self._read_threads):

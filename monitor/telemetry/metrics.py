@@ -65,6 +65,19 @@ CATALOGUE: Final = (
     Metric("assigned", "monitor_partitions_assigned", "gauge", "Partitions that this process folds."),
     Metric("rebalances", "monitor_consumer_rebalances", "counter", "Times that the group gave out its partitions."),
     Metric("rebuilds", "monitor_consumer_rebuilds", "counter", "Kafka clients that failed and were replaced."),
+    Metric(
+        "follower_lag",
+        "monitor_follower_lag_records",
+        "gauge",
+        "Records that are applied and that this process has not told its streams of.",
+        ("partition",),
+    ),
+    Metric(
+        "follower_lag_seconds",
+        "monitor_follower_lag_seconds",
+        "gauge",
+        "For how long something is applied that this process has not told its streams of.",
+    ),
     Metric("subscribers", "monitor_stream_connections", "gauge", "Open streams.", ("transport",)),
     Metric("departures", "monitor_stream_disconnects", "counter", "Streams that ended, by reason.", ("reason",)),
     Metric("shed", "monitor_stream_shed", "counter", "Subscribers sent away since there were too many."),
@@ -146,6 +159,8 @@ class Metrics:
     assigned: Gauge
     rebalances: Counter
     rebuilds: Counter
+    follower_lag: Gauge
+    follower_lag_seconds: Gauge
     subscribers: Gauge
     departures: Counter
     shed: Counter

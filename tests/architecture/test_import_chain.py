@@ -16,7 +16,10 @@ CHAIN = (
     ("journal", "store"),
     ("intake", "anchors"),
     ("engines", "sources", "fanout"),
-    ("executions", "pipeline", "deliverer", "replayer", "janitor", "expiry", "eraser", "judge", "keepers", "steering"),
+    (
+        *("executions", "pipeline", "follower", "deliverer", "replayer"),
+        *("janitor", "expiry", "eraser", "judge", "keepers", "steering"),
+    ),
     ("opening", "observing"),
     ("web",),
     ("api", "streams", "dashboard"),

@@ -72,6 +72,16 @@ async def test_records_that_are_gone_are_reported() -> None:
         await replay_of(world).page(world.beginning, world.end, PAGE_RECORDS)
 
 
+async def test_a_tail_begins_at_the_cut_where_retention_has_gone_beyond_it() -> None:
+    """What the store has not come to is gone: that is nothing which was released, and no place to begin from."""
+    world = World()
+    for _ in range(4):
+        await world.append()
+    await world.journal.trim(0, 3)
+    cut = world.beginning.advanced(0, 2)
+    assert await replay_of(world).tail(cut, 1000, 1 << 20) == (cut, [])
+
+
 async def test_a_tail_of_large_records_is_shorter() -> None:
     """A start must not hold all that ten thousand records of the largest size would take: the oldest ones go first."""
     world = World(partitions=3)
