@@ -1,10 +1,11 @@
 """Every record of a journal, kept where nothing can cut it: what the final count goes by."""
 
+import random
 from collections.abc import Sequence
 from typing import Final
 
 from monitor.clock import SystemClock
-from monitor.events.model import Record
+from monitor.events.model import Entry, Record
 from monitor.journal.base import Bounds, Journal
 from monitor.journal.memory import MemoryJournal
 
@@ -39,6 +40,15 @@ class Archive(MemoryJournal):
     def records(self) -> Sequence[Record]:
         """All of them."""
         return [record for held in self._held.values() for record in held.values()]
+
+    async def shuffled(self) -> MemoryJournal:
+        """A journal that has the same records, each execution's in any order."""
+        other = MemoryJournal(self.partitions, clock=SystemClock())
+        other.exclusive = self.exclusive
+        records = list(self.records)
+        random.Random(0).shuffle(records)
+        await other.append([Entry(it.key or b"", it.value or b"", it.headers) for it in records])
+        return other
 
     async def bounds(self) -> dict[int, Bounds]:
         return {partition: Bounds(0, max(held, default=-1) + 1) for partition, held in self._held.items()}

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import pytest
 
-from tests.chaos.house import EMBEDDED, SPREAD, Ground, House, Shape, shaken
+from tests.chaos.house import House, shaken
+from tests.chaos.shape import EMBEDDED, SPREAD, Ground, Shape
 from tests.chaos.verdict import Promise, report
 from tests.support.debian import Unavailable
 from tests.support.kafka import prepare

@@ -7,11 +7,10 @@ Afterwards everything must settle by itself, and the final count is made and pri
 import asyncio
 import base64
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final
 
 import httpx
 
@@ -24,10 +23,11 @@ from monitor.store.base import Store
 from tests.chaos.archive import Archive
 from tests.chaos.load import HttpDoor, Load, in_turn, journal_door
 from tests.chaos.probe import Probe
+from tests.chaos.shape import Ground, Role, Shape, made
 from tests.chaos.verdict import Promise, Witnessed, complaints, judged, judged_anew, report
 from tests.support.kafka_cluster import Cluster
 from tests.support.postgres import Server
-from tests.support.receiver import LOOPBACK, Receiver, receiving
+from tests.support.receiver import Receiver, receiving
 from tests.support.service import Service, eventually
 from tests.support.soak.asking import every_execution, lines_left_out
 from tests.support.soak.client import Client
@@ -38,41 +38,12 @@ SEED: Final = 20261122
 SETTLED_WITHIN_S: Final = 240.0
 """Longer than the lease of a deliverer that died, and than a client of Kafka needs to find its way."""
 
+STALLED: Final = 10
+"""One of so many subscribers does not read for a while."""
+
 ENDS: Final = ("execution.completed", "execution.failed", "execution.cancelled")
 
 _KEY: Final = bytes(range(32))
-
-Role = Literal["all", "projector", "gateway", "deliverer"]
-
-
-class Shape(NamedTuple):
-    """What the house is made of."""
-
-    journal: Literal["embedded", "kafka"] = "kafka"
-    store: Literal["sqlite", "postgres"] = "sqlite"
-    # How many processes of each role.
-    roles: Mapping[Role, int] = MappingProxyType({"all": 1})
-    partitions: int = 3
-    # About so many.
-    clients: int = 30
-    # Between what was just told and the first fault.
-    warm_up: int = 300
-
-
-EMBEDDED: Final = Shape(journal="embedded", partitions=1)
-"""With nothing but Python."""
-
-SPREAD: Final = Shape(
-    store="postgres", roles=MappingProxyType({"projector": 2, "gateway": 3, "deliverer": 2}), partitions=6
-)
-"""As a cluster runs it."""
-
-
-class Ground(NamedTuple):
-    """What houses stand on, as far as their shape wants it."""
-
-    cluster: Cluster | None = None
-    postgres: Server | None = None
 
 
 class House:
@@ -84,13 +55,14 @@ class House:
         self.database = f"chaos_{uuid.uuid4().hex[:12]}"
         self._cluster = ground.cluster if shape.journal == "kafka" else None
         self._postgres = ground.postgres if shape.store == "postgres" else None
-        self._settings = settings
-        self.services = dict(self._made())
+        self.services = made(folder, shape, {**self._addresses(), **settings})
         self.door = HttpDoor([gateway.url for gateway in self.gateways])
         self.load = Load(self.door, SEED)
         self.clients: list[Client] = crowd(
             [gateway.port for gateway in self.gateways], self.load.told, shape.clients, SEED
         )
+        # They stop reading when the load begins, and go on in the end.
+        self.stalled = self.clients[: len(self.clients) // STALLED]
         self.probe = Probe([gateway.url for gateway in self.gateways], self.clients, SEED)
         # What the final count goes by, where the journal will have lost it by then; and what was lost on purpose.
         self.archive: Archive | None = None
@@ -101,6 +73,11 @@ class House:
         self._receiver: Receiver | None = None
 
     # --- who runs ----------------------------------------------------------------------------------------------------
+
+    @property
+    def readers(self) -> list[Client]:
+        """Subscribers that read all the time."""
+        return [client for client in self.clients if client not in self.stalled]
 
     @property
     def cluster(self) -> Cluster:
@@ -221,6 +198,8 @@ class House:
         if self._cluster is not None:
             # Others write to the topic themselves, and what they repeat is there twice.
             self.load.door = in_turn(self.door, self.door, journal_door(await self.open_journal(stack)))
+        for sleeper in self.stalled:
+            sleeper.stall()
         self.probe.start()
         self.load.start()
         await self.load.more(self.shape.warm_up)
@@ -228,6 +207,8 @@ class House:
     async def settle(self) -> None:
         """Everything that was told is folded, shown and sent; then everybody goes home."""
         await self.load.pause()
+        for sleeper in self.stalled:
+            sleeper.read_on()
         for service in self.services.values():
             await service.ready()
         await self.caught_up()
@@ -258,6 +239,7 @@ class House:
                 answers=self._answers,
                 lines_at=self._lines_at,
                 settled=self._settled,
+                stalled=self.stalled,
                 asked=self.probe.asked,
                 outdated=self.probe.faults,
                 cut=self.cut,
@@ -293,21 +275,12 @@ class House:
         stack.push_async_callback(store.close)
         return store
 
-    def _made(self) -> Iterator[tuple[str, Service]]:
-        settings = {
+    def _addresses(self) -> Mapping[str, str]:
+        return {
             "key": base64.b64encode(_KEY).decode(),
-            "webhook_allow": ",".join(LOOPBACK),
-            "rate_limit": "10000",
-            "demo": "off",
             **({"journal": self.journal_url} if self._cluster else {}),
             **({"store": self._postgres.address(self.database)} if self._postgres else {}),
-            **self._settings,
         }
-        for role, number in self.shape.roles.items():
-            of_role = {} if role == "all" else {"role": role}
-            for place in range(1, number + 1):
-                name = f"{role}-{place}"
-                yield name, Service(self.folder / name, **settings, **of_role)
 
     async def _register(self) -> None:
         async with self.gateways[0].client() as client:

@@ -61,11 +61,11 @@ async def refused(house: House) -> None:
 
 
 async def told_stale(house: House) -> None:
-    """Return when every subscriber was."""
-    before = [client.diary.counts["stream.stale"] for client in house.clients]
+    """Return when everybody who reads was."""
+    before = [client.diary.counts["stream.stale"] for client in house.readers]
 
     async def are_told() -> bool:
-        now = [client.diary.counts["stream.stale"] for client in house.clients]
+        now = [client.diary.counts["stream.stale"] for client in house.readers]
         return all(new > old for new, old in zip(now, before, strict=True))
 
     await eventually(are_told)

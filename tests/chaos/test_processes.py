@@ -6,7 +6,8 @@ from typing import Final
 import pytest
 
 from tests.chaos.conftest import Shaken
-from tests.chaos.house import SEED, Shape, lasting
+from tests.chaos.house import SEED, lasting
+from tests.chaos.shape import Shape
 from tests.support.receiver import answering, hanging
 
 # A hundred kills take longer than a test usually may.

@@ -83,7 +83,7 @@ async def ended(house: House, why: str) -> None:
     [service] = house.projectors
     assert await service.ended() == 1
     assert why in service.log.read_text()
-    assert all(client.diary.counts["stream.drain"] for client in house.clients)
+    assert all(client.diary.counts["stream.drain"] for client in house.readers)
 
 
 async def cured(house: House, cure: str) -> None:

@@ -65,6 +65,8 @@ class Witnessed(NamedTuple):
     lines_at: Mapping[str, Collection[int]]
     # How many events had been told when everything was folded and everybody connected.
     settled: int
+    # Who did not read for a while.
+    stalled: Collection[Client]
     # How often REST was asked for what a subscriber had seen, and what it did not have yet.
     asked: int
     outdated: Sequence[str]
@@ -93,7 +95,9 @@ async def judged(
     return {
         "G1 nothing lost": _lost(events, expected, found, seen),
         "G2 exactly once": _doubled(events, expected, found, await deliveries(reference), owed),
+        "G3 order-proof": await _in_any_order(archive, found),
         "G4 G5 one truth, no gap": await _told(archive, seen, open_position),
+        "G6 nobody slows anybody": _slowed(seen.clients, seen.stalled),
         "G7 webhooks": _sent(owed, seen.requests),
     }
 
@@ -105,8 +109,8 @@ async def judged_anew(archive: Archive, store: Store, seen: Witnessed) -> dict[s
     team_of = team_rule(exclusive=archive.exclusive, trust_body=False)
     events = [event for record in archive.records if isinstance(event := decode(record, team_of), Event)]
     expected, found = await contents(await replayed(archive, team_of)), await contents(store)
-    for of_one in (*expected["executions"].values(), *found["executions"].values()):
-        of_one["summary"] |= dict.fromkeys(_BY_ARRIVAL)
+    for projected in (expected, found):
+        _forget_arrival(projected)
     return {
         "G1 nothing lost": _lost(events, expected, found, seen),
         "G2 exactly once": _doubled(events, expected, found, (), ()),
@@ -172,6 +176,35 @@ def _doubled(
     promise.hold(len(ids) == len(set(ids)), "a delivery is twice in the ledger")
     promise.broken += [f"delivery {it} is owed by no record" for it in set(ids) - set(planned)]
     promise.broken += [f"delivery {it} is owed and not in the ledger" for it in set(planned) - set(ids)]
+    return promise
+
+
+async def _in_any_order(archive: Archive, found: Mapping[str, Any]) -> Promise:
+    """The same records in another order come to the same executions and statistics."""
+    promise, team_of = Promise(), team_rule(exclusive=archive.exclusive, trust_body=False)
+    other = await contents(await replayed(await archive.shuffled(), team_of))
+    mine = {**found, "executions": {name: dict(of_one) for name, of_one in found["executions"].items()}}
+    for projected in (other, mine):
+        _forget_arrival(projected)
+    promise.counts["executions folded in another order"] = len(other["executions"])
+    promise.hold(other["statistics"] == mine["statistics"], "statistics depend on the order of arrival")
+    for name in sorted(mine["executions"].keys() | other["executions"].keys()):
+        is_equal = mine["executions"].get(name) == other["executions"].get(name)
+        promise.hold(is_equal, f"{name} depends on the order of arrival")
+    return promise
+
+
+def _forget_arrival(projected: Mapping[str, Any]) -> None:
+    for of_one in projected["executions"].values():
+        of_one["summary"] = of_one["summary"] | dict.fromkeys(_BY_ARRIVAL)
+
+
+def _slowed(clients: Sequence[Client], stalled: Collection[Client]) -> Promise:
+    """Whoever reads was never taken for slow, however long others did not."""
+    promise, reading = Promise(), [client for client in clients if client not in stalled]
+    promise.counts.update({"stood still meanwhile": len(stalled), "read on": len(reading)})
+    for client in reading:
+        promise.hold(not client.diary.counts["closed with 4008"], f"{client.name} was cut off as slow")
     return promise
 
 
