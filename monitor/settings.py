@@ -24,8 +24,9 @@ PREFIX: Final = "MONITOR_"
 _TESTS: Final = ("MONITOR_TEST_", "MONITOR_KAFKA_CACHE", "MONITOR_KAFKA_VERSION")
 """Belong to the project's own test runs, never to a service."""
 
-_CLIENTS: Final = frozenset({"MONITOR_TOKEN"})
-"""Belong to commands that ask a service; one that runs in the same environment leaves them alone."""
+_OTHERS: Final = frozenset({"MONITOR_TOKEN", "MONITOR_IMAGE"})
+"""Belong to commands that ask a service, and to the files of compose/; a service in the same environment leaves them
+alone."""
 
 _DAY_S: Final = 86_400
 _UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": _DAY_S}
@@ -99,7 +100,9 @@ class Settings(BaseModel):
     store: SecretStr = Field(
         SecretStr(""),
         description="Empty for the embedded store in the data folder, or postgresql://user:password@host/database with "
-        "libpq's parameters, such as ?sslmode=verify-full: many processes may share it, and a Kafka journal.",
+        "libpq's parameters, such as ?sslmode=verify-full: many processes may share it, and a Kafka journal. "
+        "`MONITOR_STORE_FILE` names a file that holds it.",
+        json_schema_extra={IN_FILE: "MONITOR_STORE_FILE"},
     )
     role: Literal["all", "projector", "gateway", "deliverer"] = Field(
         "all",
@@ -393,6 +396,6 @@ def _secret_in(path: str, key: str) -> str:
 def _refuse_unknown(environment: Mapping[str, str]) -> None:
     known = {*keys().values(), *file_keys().values()}
     for key in environment:
-        if key.startswith(PREFIX) and not key.startswith(_TESTS) and key not in known | _CLIENTS:
+        if key.startswith(PREFIX) and not key.startswith(_TESTS) and key not in known | _OTHERS:
             near = difflib.get_close_matches(key, known, 1)
             raise SettingsInvalid(f"unknown setting {key}" + (f"; did you mean {near[0]}?" if near else ""))
