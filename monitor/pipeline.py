@@ -119,6 +119,8 @@ class Pipeline:
         self._working = WorkingSet(CACHED_EXECUTIONS)
         # The consumer does not stand where the store does, and folded executions may be ahead of it.
         self._is_astray = False
+        # Whether it is known which partitions are folded here, be they none: others may have them all.
+        self._is_placed = False
         self._next: dict[int, int] = {}
         self._planned: dict[int, int] = {}
         # What was read to its end, as of the last poll that brought nothing: further than `_next` where the journal's
@@ -167,7 +169,7 @@ class Pipeline:
         For work on the files of a service that does not run, such as an import.
         """
         ends = await self._journal.bounds()
-        consumer = await self._journal.consumer(self._find_offsets)
+        consumer = await self._journal.tail(self._find_offsets)
         try:
             while any(self._up_to(at) < held.end for at, held in ends.items() if at not in self.halts):
                 on_progress(await self.step(consumer))
@@ -301,8 +303,10 @@ class Pipeline:
         """
         rows, halted = await self._store.read(lambda reader: (reader.offsets(), reader.halts()))
         self._working.clear()
-        for partition in partitions:
-            self._next[partition], self._planned[partition] = rows[partition].next, rows[partition].planned
+        # Others have what is not named here, and may be far ahead.
+        self._next = {partition: rows[partition].next for partition in partitions}
+        self._planned = {partition: rows[partition].planned for partition in partitions}
+        self._is_placed = True
         self.halts = {at: row.halt for at, row in halted.items() if row.stands and at in partitions}
         self._metrics.halted.set(len(self.halts))
         return {partition: self._next[partition] for partition in partitions if partition not in self.halts}
@@ -326,7 +330,7 @@ class Pipeline:
 
     def _backlog(self, ends: Mapping[int, Bounds]) -> Concern | None:
         """What is still to be folded of the records that were there at the start."""
-        if not self._next:
+        if not self._is_placed:
             return _STARTING
         reading = self._next.keys() - self.halts.keys()
         records = sum(max(0, ends[partition].end - self._up_to(partition)) for partition in reading)

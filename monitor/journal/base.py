@@ -31,7 +31,8 @@ class Turnover(NamedTuple):
 
 
 FindOffsets = Callable[[Collection[int]], Awaitable[Mapping[int, int]]]
-"""Asked with partitions just assigned; answers the offset to go on from for each (the store's offset row).
+"""Asked with all partitions that are assigned, whenever they change, be they none; answers the offset to go on from for
+each (the store's offset row).
 
 One that is left out stands still until `reload`.
 """

@@ -14,6 +14,8 @@ from monitor.errors import Fenced, JournalMismatch, StoreUnavailable
 from monitor.events.model import Entry, Record
 from monitor.events.position import Position
 from monitor.journal import MemoryJournal
+from monitor.journal.base import FindOffsets
+from monitor.journal.embedded import EmbeddedConsumer
 from monitor.pipeline import Pipeline, WorkingSet
 from monitor.projections.execution import Execution
 from monitor.projections.fold import Release
@@ -308,6 +310,34 @@ async def test_pipeline_without_a_partition_is_not_ready() -> None:
     async with running(folding):
         await settle()
         assert folding.trouble.code == "starting"
+
+
+@pytest.mark.parametrize("left", [{0}, set()], ids=["some", "all"])
+async def test_partitions_that_others_took_are_no_backlog(left: set[int]) -> None:
+    """What a group gives to somebody else need not be caught up here; a process that is given nothing is ready."""
+    journal = await filled(ENTRIES, partitions=2)
+
+    class TakenAway(EmbeddedConsumer):
+        """Loses partitions before it has read one."""
+
+        @property
+        def assigned(self) -> frozenset[int]:
+            return frozenset(left)
+
+    class SharedJournal(MemoryJournal):
+        """The same records, given by a group."""
+
+        partitions, append, bounds = journal.partitions, journal.append, journal.bounds
+
+        async def consumer(self, find_offsets: FindOffsets) -> EmbeddedConsumer:
+            await find_offsets({0, 1})
+            consumer = TakenAway(journal, find_offsets, SystemClock())
+            await consumer.reload()
+            return consumer
+
+    folding = pipeline(SharedJournal(2, clock=SystemClock()), await opened(journal), RecordingOutlet())
+    async with running(folding):
+        await until(lambda: folding.trouble is None)
 
 
 def test_working_set_forgets_the_least_recently_touched() -> None:

@@ -17,7 +17,7 @@ from monitor.clock import Clock
 from monitor.errors import JournalError, JournalUnavailable, RetentionCut
 from monitor.events.model import Record
 from monitor.journal.base import FindOffsets, Turnover
-from monitor.journal.kafka.membership import REBALANCE_LIMIT_S, Membership
+from monitor.journal.kafka.membership import REBALANCE_LIMIT_S, SILENCE_LIMIT_S, Membership
 from monitor.journal.kafka.reader import KafkaReader, to_records
 from monitor.journal.kafka.reading import Reading, Trust
 
@@ -40,6 +40,8 @@ class Patience:
     # Between two questions whether the topic is still the same one: when it was recreated under a running consumer and
     # has outgrown its offset, nothing but its id shows it.
     life_s: float = 10.0
+    # A member of the group that says nothing for so long is taken for dead, and its partitions are given to others.
+    silence_s: float = SILENCE_LIMIT_S
 
 
 class KafkaConsumer:
@@ -82,6 +84,7 @@ class KafkaConsumer:
     # Reading
 
     async def poll(self, max_records: int, wait_s: float) -> Sequence[Record]:
+        self._membership.has(in_hand=False)
         self._done = {partition: reading.expected for partition, reading in self._readings.items()}
         now_s = self._clock.monotonic_s()
         if now_s - self._polled_s > self._patience.look_s:
@@ -94,6 +97,7 @@ class KafkaConsumer:
             remaining_s = max(0.0, deadline_s - self._polled_s)
             records = await self._poll_once(max_records, min(remaining_s, _SLICE_S))
             if records:
+                self._membership.has(in_hand=True)
                 return records
             self._raise_lasting_trouble()
             if not remaining_s:
@@ -153,7 +157,7 @@ class KafkaConsumer:
             partitions = self._membership.assigned
             self._readings.clear()
             self._elsewhere.clear()
-            if partitions:
+            if self._membership.is_settled:
                 await self._check_life()
                 offsets = await self._find_offsets(partitions)
                 if generation != self._membership.generation:
@@ -220,6 +224,7 @@ class KafkaConsumer:
             client.pause(place)
 
     async def reload(self) -> None:
+        self._membership.has(in_hand=False)
         self._generation = -1
         if self._membership.client:
             await self._settle(self._membership.client)

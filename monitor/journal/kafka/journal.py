@@ -69,7 +69,14 @@ class KafkaJournal:
         return self._consume(find_offsets, None, frozenset(range(self.partitions)))
 
     def _consume(self, find_offsets: FindOffsets, group: str | None, taken: frozenset[int] | None) -> KafkaConsumer:
-        membership = Membership(*self._address, group, taken=taken, clock=self._clock, chance=self._chance)
+        membership = Membership(
+            *self._address,
+            group,
+            taken=taken,
+            clock=self._clock,
+            chance=self._chance,
+            silence_s=self._patience.silence_s,
+        )
         consumer = KafkaConsumer(
             self._address.topic,
             membership,
