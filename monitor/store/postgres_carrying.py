@@ -59,7 +59,7 @@ _MERGES: Final = (
 _ADD_LARGE: Final = "INSERT INTO large_payloads (key, slot, value) VALUES (%s, %s, %s)"
 _PUT_LOG_LINES: Final = put("log_lines", "key time_us event_tie place level node_id message data")
 
-_ADD_RELEASES: Final = """
+ADD_RELEASES: Final = """
 INSERT INTO releases (key, partition, first, next, body) VALUES (nextval('releases_keys'), %s, %s, %s, %s)
 """
 
@@ -93,7 +93,7 @@ class Carrying(PostgresSession):
                 known += self._merge(_UPDATE_PROGRESS, batch.progress)
                 self._put_rows(batch)
                 self._put_commands(batch.commands)
-                self._many(_ADD_RELEASES, releases)
+                self._many(ADD_RELEASES, releases)
                 self._add_sums(batch, changes)
         except UniqueViolation as error:
             _check(known, batch)

@@ -21,7 +21,7 @@ from monitor.store.hints import Hint
 from monitor.store.leases import LeaseWrites
 from monitor.store.orders import OrderWrites
 from monitor.store.postgres_arrays import Ints, Texts
-from monitor.store.postgres_carrying import Carrying
+from monitor.store.postgres_carrying import ADD_RELEASES, Carrying
 from monitor.store.postgres_expiry import PostgresExpiry
 from monitor.store.postgres_ledger import PostgresLedger
 from monitor.store.postgres_tables import sequence_of
@@ -143,6 +143,7 @@ class PostgresWriter(
     def pass_cut(self, partition: int, expected: int, next_offset: int) -> None:
         self._move(partition, Moved(expected, next_offset, b""))
         self._add_quarantine([cut_away(partition, expected, next_offset)])
+        self._many(ADD_RELEASES, [(partition, expected, next_offset, rows.pack_stored(()))])
 
     def forget_releases(self, partition: int, before: int) -> None:
         self._driver.execute("DELETE FROM releases WHERE partition = %s AND next <= %s", (partition, before))
