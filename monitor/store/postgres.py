@@ -164,6 +164,8 @@ def _engine_over(creator: Callable[[], Any], size: int) -> Engine:
         max_overflow=0,
         use_native_hstore=False,
     )
+    # Many new rows in one statement, which otherwise would be sent one by one.
+    engine.dialect.use_insertmanyvalues_wo_returning = True
     event.listen(engine, "checkout", drop_if_gone)
     return engine
 

@@ -15,7 +15,7 @@ from monitor.store import rows
 from monitor.store.commands import decode_command, encode_command
 from monitor.store.postgres_arrays import Ints, Texts
 from monitor.store.postgres_merges import added, changed, inserted, put, removed
-from monitor.store.postgres_session import Changed, PostgresSession
+from monitor.store.postgres_session import PostgresSession
 from monitor.store.sqlite_statistics import changed_rows
 
 _LISTED: Final = (
@@ -59,10 +59,6 @@ _MERGES: Final = (
 _ADD_LARGE: Final = "INSERT INTO large_payloads (key, slot, value) VALUES (%s, %s, %s)"
 _PUT_LOG_LINES: Final = put("log_lines", "key time_us event_tie place level node_id message data")
 
-ADD_RELEASES: Final = """
-INSERT INTO releases (key, partition, first, next, body) VALUES (nextval('releases_keys'), %s, %s, %s, %s)
-"""
-
 _STORED_COMMANDS: Final = """
 SELECT c.key, c.body FROM unnest(%s, %s) AS wanted (key, id)
 JOIN commands AS c ON c.key = wanted.key AND c.command_id = wanted.id
@@ -80,30 +76,21 @@ _ADD_ERROR_KINDS: Final = inserted("error_kinds", "team fingerprint type pattern
 class Carrying(PostgresSession):
     """Rows of a batch into their tables."""
 
-    def _carry(self, batch: rows.Batch, changes: Changes, releases: Sequence[rows.Row]) -> None:
-        """All of them, without a wait between. Raises Fenced when somebody else was first.
-
-        Rows that batches of all partitions add to come last: others wait for them until this transaction is over.
-        """
+    def _carry(self, batch: rows.Batch) -> None:
+        """All that belongs to executions. Raises Fenced when somebody else was first."""
         from psycopg.errors import UniqueViolation  # noqa: PLC0415 - the driver loads only where it is used
 
-        known: list[Changed] = []
+        missing = len(batch.progress) - self._merge(_UPDATE_PROGRESS, batch.progress)
+        if missing:
+            raise Fenced(f"{missing} executions changed since they were loaded")
         try:
-            with self._driver.pipeline():
-                known += self._merge(_UPDATE_PROGRESS, batch.progress)
-                self._put_rows(batch)
-                self._put_commands(batch.commands)
-                self._many(ADD_RELEASES, releases)
-                self._add_sums(batch, changes)
+            self._merge(_INSERT_EXECUTIONS, batch.new)
         except UniqueViolation as error:
-            _check(known, batch)
-            if error.diag.table_name == "executions":
-                raise Fenced(f"an execution was stored by somebody else first: {error}") from error
-            raise
-        _check(known, batch)
+            raise Fenced(f"an execution was stored by somebody else first: {error}") from error
+        self._put_rows(batch)
+        self._put_commands(batch.commands)
 
     def _put_rows(self, batch: rows.Batch) -> None:
-        self._merge(_INSERT_EXECUTIONS, batch.new)
         self._merge(_INSERT_PROGRESS, batch.new_progress)
         for name, merge in _MERGES:
             self._merge(merge, getattr(batch, name))
@@ -125,6 +112,7 @@ class Carrying(PostgresSession):
         self._merge(_PUT_COMMANDS, [(*at, it.state, it.since_us, encode_command(it)) for at, it in found])
 
     def _add_sums(self, batch: rows.Batch, changes: Changes) -> None:
+        """Rows that batches of all partitions add to: late, for others wait for them until this transaction is over."""
         self._merge(_ADD_TOTALS, [(*cell, number) for cell, number in sorted(batch.totals.items()) if number])
         self._merge(_ADD_CELLS, changed_rows(changes.statistics.items()))
         self._merge(_ADD_ROLLUPS, changed_rows(rolled_up(changes.statistics).items()))
@@ -132,10 +120,3 @@ class Carrying(PostgresSession):
         self._merge(_NAME_WORKFLOWS, sorted((*key, *said) for key, said in changes.workflow_names.items()))
         kinds = sorted((team, *kind) for (team, _), kind in changes.error_kinds.items())
         self._merge(_ADD_ERROR_KINDS, kinds)
-
-
-def _check(known: Sequence[Changed], batch: rows.Batch) -> None:
-    """Whether all executions that were loaded are as they were."""
-    missing = len(batch.progress) - sum(it.rowcount for it in known)
-    if missing:
-        raise Fenced(f"{missing} executions changed since they were loaded")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import select
+from collections.abc import Iterable
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy.exc import DisconnectionError
@@ -47,12 +49,30 @@ def connect(url: str, *, reads_only: bool = False) -> psycopg.Connection[Any]:
     import psycopg  # noqa: PLC0415
 
     connection: psycopg.Connection[Any] = psycopg.connect(**options_of(url))
+    connection.cursor_factory = _cursor()
     postgres_text.adapt(connection)
     postgres_arrays.adapt(connection)
     if reads_only:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
     return connection
+
+
+@cache
+def _cursor() -> type[psycopg.Cursor[Any]]:
+    """A cursor whose `executemany` waits for each answer.
+
+    What psycopg sends in a pipeline leaves the server without the limit for idle transactions: it starts when an answer
+    is complete, and the pipeline's last message has none. A process that is frozen then would hold its locks for ever.
+    """
+    import psycopg  # noqa: PLC0415
+
+    class Waiting(psycopg.Cursor[Any]):
+        def executemany(self, query: Any, params_seq: Iterable[Any], *, returning: bool = False) -> None:
+            with self._conn.lock:
+                self._conn.wait(self._executemany_gen_no_pipeline(query, params_seq, returning))
+
+    return Waiting
 
 
 def drop_if_gone(driver: Any, _record: object, _proxy: object) -> None:

@@ -15,8 +15,8 @@ from monitor.errors import Fenced, MonitorError, StoreUnavailable
 # long (25P03), a server that became a standby (25006), and one victim of a deadlock (40P01).
 _PASSING: Final = ("08", "53", "57", "58", "55", "25P03", "25006", "40P01", "40003", "XX001")
 
-# Somebody else was first: the same row, or another version of it.
-_OUTRUN: Final = ("40001", "23505")
+# Somebody else changed what was read.
+_OUTRUN: Final = "40001"
 
 
 @contextmanager
@@ -40,8 +40,8 @@ def meaning(error: BaseException) -> MonitorError:
     said = " ".join(str(found).split())
     if may_pass(found):
         return StoreUnavailable(f"The store cannot be used now: {said}.")
-    if code_of(found) in _OUTRUN:
-        return Fenced(f"Somebody else stored it first: {said}.")
+    if code_of(found) == _OUTRUN:
+        return Fenced(f"Somebody else changed it first: {said}.")
     return MonitorError(f"The store cannot go on: {said}.")
 
 

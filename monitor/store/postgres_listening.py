@@ -40,13 +40,13 @@ class Listening:
         # So that what this process told itself already is not heard twice.
         self.name = uuid.uuid4().hex[:12]
         self._url, self._clock = url, clock
-        self._task: asyncio.Task[None] | None = None
         self._connection: AsyncConnection[Any] | None = None
+        self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Hear what is told from now on. Raises psycopg's errors."""
-        self._connection = connection = await self._connect()
-        self._task = asyncio.create_task(self._run(connection), name="store-listen")
+        self._connection = await self._connect()
+        self._task = asyncio.create_task(self._run(self._connection), name="store-listen")
 
     async def close(self) -> None:
         """Hear nothing more."""
@@ -54,34 +54,41 @@ class Listening:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         if self._connection is not None:
-            # A task that was cancelled before its first step has closed nothing.
             await self._connection.close()
 
     async def _run(self, connection: AsyncConnection[Any]) -> None:
         from psycopg import Error  # noqa: PLC0415 - the driver loads only where it is used
 
-        pause_s = _FIRST_PAUSE_S
         while True:
             try:
-                async with connection:
-                    async for notify in connection.notifies():
-                        self._hear(notify.payload)
+                async for notify in connection.notifies():
+                    self._hear(notify.payload)
             except (Error, OSError) as error:
                 _log.info("the store's hints are not heard for a while", reason=str(error).strip())
-            while connection.closed:
-                await self._clock.sleep(pause_s)
-                try:
-                    self._connection = connection = await self._connect()
-                except (Error, OSError):
-                    pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
-            pause_s = _FIRST_PAUSE_S
+            await connection.close()
+            self._connection = connection = await self._connect_again()
             self.hints.give(_ALL)
+
+    async def _connect_again(self) -> AsyncConnection[Any]:
+        from psycopg import Error  # noqa: PLC0415
+
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            await self._clock.sleep(pause_s)
+            try:
+                return await self._connect()
+            except (Error, OSError):
+                pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
     async def _connect(self) -> AsyncConnection[Any]:
         import psycopg  # noqa: PLC0415
 
         connection = await psycopg.AsyncConnection.connect(**options_of(self._url), autocommit=True)
-        await connection.execute("LISTEN monitor")
+        try:
+            await connection.execute("LISTEN monitor")
+        except BaseException:
+            await connection.close()
+            raise
         return connection
 
     def _hear(self, said: str) -> None:

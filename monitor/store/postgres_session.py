@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import Connection
 
@@ -11,15 +11,6 @@ from monitor.store.postgres_merges import MOST_ROWS, Merge
 
 if TYPE_CHECKING:
     import psycopg
-
-
-class Changed(Protocol):
-    """What became of a statement, once its answer is there."""
-
-    @property
-    def rowcount(self) -> int:
-        """How many rows it changed."""
-        ...
 
 
 class PostgresSession:
@@ -33,14 +24,14 @@ class PostgresSession:
         return cast("psycopg.Connection[tuple[Any, ...]]", self._connection.connection.driver_connection)
 
     def _many(self, statement: str, values: Sequence[Sequence[Any] | Mapping[str, Any]]) -> int:
-        """Run a statement once for each of these, without a wait between them; returns how many rows changed."""
+        """Run a statement once for each of these few; returns how many rows changed."""
         if not values:
             return 0
         with self._driver.cursor() as cursor:
             cursor.executemany(statement.encode(), values)
             return cursor.rowcount
 
-    def _merge(self, merge: Merge, rows: Sequence[Sequence[Any]]) -> Sequence[Changed]:
-        """Run a statement that takes many rows at once; their order is that in which it locks them."""
+    def _merge(self, merge: Merge, rows: Sequence[Sequence[Any]]) -> int:
+        """Run a statement that takes many rows at once; returns how many changed."""
         portions = (rows[at : at + MOST_ROWS] for at in range(0, len(rows), MOST_ROWS))
-        return [self._driver.execute(merge.statement, merge.columns(some)) for some in portions]
+        return sum(self._driver.execute(merge.statement, merge.columns(some)).rowcount for some in portions)

@@ -21,9 +21,10 @@ from monitor.store.hints import Hint
 from monitor.store.leases import LeaseWrites
 from monitor.store.orders import OrderWrites
 from monitor.store.postgres_arrays import Ints, Texts
-from monitor.store.postgres_carrying import ADD_RELEASES, Carrying
+from monitor.store.postgres_carrying import Carrying
 from monitor.store.postgres_expiry import PostgresExpiry
 from monitor.store.postgres_ledger import PostgresLedger
+from monitor.store.postgres_merges import changed, removed
 from monitor.store.postgres_tables import sequence_of
 from monitor.store.quarantine_rows import QuarantineWrites
 from monitor.store.queries import Queries
@@ -48,7 +49,13 @@ _MOVE: Final = """
 UPDATE offsets SET next = %s, anchor = %s, planned = greatest(planned, %s) WHERE partition = %s AND next = %s
 AND NOT EXISTS (SELECT 1 FROM halts WHERE halts.partition = offsets.partition AND halts.until IS NULL)
 """
+_ADD_RELEASES: Final = """
+INSERT INTO releases (key, partition, first, next, body) VALUES (nextval('releases_keys'), %s, %s, %s, %s)
+"""
 _KEYS: Final = "SELECT nextval(%s::text::regclass) FROM generate_series(1, %s) ORDER BY 1"
+
+_LOOK_AGAIN: Final = changed("watches", "due_us")
+_LOOK_NO_MORE: Final = removed("watches", "key")
 
 
 class PostgresWriter(
@@ -109,7 +116,9 @@ class PostgresWriter(
         batch = rows.pack(changes, self._new_keys(changes), self._names)
         if changes.erasures:
             self._add_erasures(changes)
-        self._carry(batch, changes, _releases(changes.releases, commit.moved))
+        self._carry(batch)
+        self._many(_ADD_RELEASES, _releases(changes.releases, commit.moved))
+        self._add_sums(batch, changes)
         if commit.deliveries:
             self.owe(commit.deliveries)
         self.hinted |= hints_of(commit)
@@ -128,6 +137,11 @@ class PostgresWriter(
         found = self._driver.execute(_KEYS, (sequence_of("executions"), count)) if count else ()
         return [key for (key,) in found]
 
+    def watch_again(self, looks: Mapping[int, int | None]) -> None:
+        ordered = sorted(looks.items())
+        self._merge(_LOOK_AGAIN, [(look_us, key) for key, look_us in ordered if look_us is not None])
+        self._merge(_LOOK_NO_MORE, [(key,) for key, look_us in ordered if look_us is None])
+
     # The journal's place
 
     def bind(self, incarnation: str, starts: Sequence[int]) -> None:
@@ -143,7 +157,7 @@ class PostgresWriter(
     def pass_cut(self, partition: int, expected: int, next_offset: int) -> None:
         self._move(partition, Moved(expected, next_offset, b""))
         self._add_quarantine([cut_away(partition, expected, next_offset)])
-        self._many(ADD_RELEASES, [(partition, expected, next_offset, rows.pack_stored(()))])
+        self._many(_ADD_RELEASES, [(partition, expected, next_offset, rows.pack_stored(()))])
 
     def forget_releases(self, partition: int, before: int) -> None:
         self._driver.execute("DELETE FROM releases WHERE partition = %s AND next <= %s", (partition, before))

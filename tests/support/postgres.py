@@ -28,13 +28,12 @@ STOP_LIMIT_S: Final = 30.0
 
 _LOOK_EVERY_S: Final = 0.02
 
-# What a test asks for outlives a killed server, not a killed machine.
+# What was committed outlives a killed server, not a killed machine.
 _SETTINGS: Final[Mapping[str, str]] = {
     "listen_addresses": "127.0.0.1",
     "max_connections": "100",
     "shared_buffers": "64MB",
     "fsync": "off",
-    "synchronous_commit": "off",
     "full_page_writes": "off",
     "wal_level": "minimal",
     "max_wal_senders": "0",

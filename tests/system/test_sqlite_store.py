@@ -13,54 +13,11 @@ from pathlib import Path
 import pytest
 
 from monitor.errors import StartupError, StoreUnavailable
-from monitor.events.codec import decode
-from monitor.events.model import Event, Record
-from monitor.projections.execution import Execution
-from monitor.projections.fold import fold
-from monitor.projections.view import summary
-from monitor.store import Commit, Moved, Reader, Store, Writer, open_sqlite_store
+from monitor.store import Reader, Store, open_sqlite_store
+from tests.support.numbered import append, contents, expected
 from tests.support.processes import dying_with_us
 
 TOP = Path(__file__).parents[2]
-EXECUTIONS = 7
-
-
-def numbered(offset: int) -> Event:
-    """The event at an offset of a journal without end: nodes of a few executions, with a payload each."""
-    value = (
-        b'{"type":"node.completed","executionId":"exec_%d","timestamp":"2026-11-22T10:30:01Z","data":{"nodeId":"n_%d",'
-        b'"outputData":"%s"}}' % (offset % EXECUTIONS, offset, b"x" * 2000)
-    )
-    event = decode(Record(0, offset, None, value, (), offset), lambda _, team: team or "default")
-    assert isinstance(event, Event)
-    return event
-
-
-def append(writer: Writer, count: int) -> int:
-    """Fold and commit the next `count` events; returns the offset after them."""
-    offset = writer.offsets()[0].next
-    events = [numbered(at) for at in range(offset, offset + count)]
-    ids = {(event.team, event.execution_id) for event in events}
-    loaded = writer.load(ids)
-    changes = fold(events, {id_: loaded.get(id_) or Execution(*id_) for id_ in ids})
-    writer.commit(Commit(changes, {0: Moved(offset, offset + count, b"anchor")}, []))
-    return offset + count
-
-
-def contents(reader: Reader) -> tuple[int, list[object], list[int]]:
-    """Offset, views with their nodes and payloads, and the offsets of the releases."""
-    offset = reader.offsets()[0].next
-    found = [reader.execution("default", f"exec_{number}") for number in range(EXECUTIONS)]
-    views: list[object] = [(it[0], len(reader.nodes(it[1])), len(reader.payloads(it[1]))) for it in found if it]
-    return offset, views, [release.offset for release in reader.releases(0, 0, 1 << 40)]
-
-
-def expected(offset: int) -> tuple[int, list[object], list[int]]:
-    """What a store holds that has folded everything below `offset`."""
-    whole = {("default", f"exec_{number}"): Execution("default", f"exec_{number}") for number in range(EXECUTIONS)}
-    fold([numbered(at) for at in range(offset)], whole)
-    seen = [it for it in whole.values() if it.seen]
-    return offset, [(summary(it), len(it.nodes), len(it.nodes)) for it in seen], list(range(offset))
 
 
 @pytest.fixture
