@@ -59,9 +59,12 @@ async def open_journal(settings: Settings, clock: Clock) -> Journal:
 
 
 async def open_store(settings: Settings) -> Store:
-    """The store that the settings name. Raises StartupError."""
+    """The store that the settings name; one of an earlier layout is migrated in the data folder, whose lock is held.
+
+    Raises StartupError. A store that is shared is migrated when its operator says so.
+    """
     if not settings.shares_store:
-        return await open_sqlite_store(settings.data / "store.db")
+        return await open_sqlite_store(settings.data / "store.db", migrate=True)
     from monitor.store.postgres import open_postgres_store  # noqa: PLC0415 - its driver is optional
 
     return await open_postgres_store(settings.store.get_secret_value())

@@ -27,6 +27,21 @@ def rebuild(
     raise typer.Exit(asyncio.run(rebuild_store(read_settings(), check=check, rate=rate, as_json=as_json)))
 
 
+def migrate(
+    *,
+    check: Annotated[bool, typer.Option("--check", help="Only name the steps; the store stays as it is.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Bring the store of an earlier version to this one's layout. `serve` does so by itself with the embedded one.
+
+    That of a data folder stays beside it as store.db.layout-N. With --check exits 1 when there are steps to take.
+    """
+    from monitor.cli.migrate import migrate_store
+    from monitor.settings import read_settings
+
+    raise typer.Exit(asyncio.run(migrate_store(read_settings(), check=check, as_json=as_json)))
+
+
 def topics(
     *,
     check: Annotated[bool, typer.Option("--check", help="Make nothing; fail where one is missing.")] = False,

@@ -1,6 +1,7 @@
 """`monitor rebuild`: what it came to, for people or as one JSON document."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import typer
@@ -18,7 +19,7 @@ async def rebuild_store(settings: Settings, *, check: bool, rate: float | None, 
     configure_logs(settings.log)
     relax_collector()
     rebuilt = await rebuild(settings, progress_bar, check=check, rate=rate)
-    typer.echo(json.dumps(_document(rebuilt)) if as_json else printable(_text(rebuilt)))
+    typer.echo(json.dumps(_document(rebuilt)) if as_json else "\n".join(map(printable, _lines(rebuilt))))
     return 1 if check and rebuilt.differing else 0
 
 
@@ -45,7 +46,7 @@ def _table(table: TableComparison) -> dict[str, Any]:
     }
 
 
-def _text(rebuilt: Rebuilt) -> str:
+def _lines(rebuilt: Rebuilt) -> Sequence[str]:
     lines = [
         f"{rebuilt.records} records folded, {rebuilt.executions} executions, {rebuilt.carried} of them carried over",
         *(f"{table.name}: {table.fresh[0]} rows, {_verdict(table)}" for table in rebuilt.tables),
@@ -58,7 +59,7 @@ def _text(rebuilt: Rebuilt) -> str:
         lines.append("nothing was replaced")
     else:
         lines.append(f"the new store is in place; the one of before is {rebuilt.before}, to be removed by you")
-    return "\n".join(lines)
+    return lines
 
 
 def _verdict(table: TableComparison) -> str:

@@ -8,7 +8,6 @@ records that may be gone, and whoever shows one is told so instead of missing so
 import asyncio
 import hashlib
 import json
-import os
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,10 +22,10 @@ from monitor.errors import JournalMismatch, StartupError
 from monitor.events.codec import format_time
 from monitor.events.position import INCARNATION_BYTES
 from monitor.journal import open_sqlite_journal
-from monitor.keeping.rebuild import Course
 from monitor.opening import lock_folder
 from monitor.settings import Settings
 from monitor.store import open_sqlite_store
+from monitor.store.copying import PART, Course, copy_pages, flush, make_private, size_bytes
 
 STORE: Final = "store.db"
 JOURNAL: Final = "journal.db"
@@ -34,9 +33,7 @@ KEY: Final = "key"
 MANIFEST: Final = "backup.json"
 
 _FORMAT: Final = 1
-_PART: Final = ".part"
 _BUSY_TIMEOUT_S: Final = 5.0
-_PAGES_AT_ONCE: Final = 256
 _BYTES_AT_ONCE: Final = 1 << 20
 
 # In this order a service that is started in between says what is missing.
@@ -95,7 +92,7 @@ async def back_up(
             await asyncio.to_thread(_write, folder / MANIFEST, json.dumps(document, indent=1).encode())
         except BaseException:
             for name in (*names, KEY, MANIFEST):
-                for path in (folder / name, folder / f"{name}{_PART}"):
+                for path in (folder / name, folder / f"{name}{PART}"):
                     path.unlink(missing_ok=True)
             raise
     return Backup(folder, document)
@@ -114,9 +111,9 @@ def _copy_at_one_moment(files: Sequence[tuple[Path, Path]], course: Course) -> N
     """
     with ExitStack() as opened:
         sources = [opened.enter_context(_snapshot(source)) for source, _ in files]
-        with course("Copying", sum(_size_bytes(source) for source in sources), "bytes") as advance:
+        with course("Copying", sum(size_bytes(source) for source in sources), "bytes") as advance:
             for source, (_, target) in zip(sources, files, strict=True):
-                _copy_pages(source, target, advance)
+                copy_pages(source, target, advance)
 
 
 @contextmanager
@@ -129,36 +126,10 @@ def _snapshot(path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-def _size_bytes(connection: sqlite3.Connection) -> int:
-    [(size_bytes,)] = connection.execute("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")
-    return int(size_bytes)
-
-
-def _copy_pages(source: sqlite3.Connection, target: Path, advance: Callable[[int], None]) -> None:
-    [(page_bytes,)] = source.execute("PRAGMA page_size")
-    done = 0
-
-    def told(_: int, remaining: int, total: int) -> None:
-        nonlocal done
-        advance((total - remaining - done) * page_bytes)
-        done = total - remaining
-
-    part = target.with_name(f"{target.name}{_PART}")
-    _make_private(part)
-    with closing(sqlite3.connect(part)) as copy:
-        copy.execute("PRAGMA synchronous = OFF")  # it is flushed as a whole
-        source.backup(copy, pages=_PAGES_AT_ONCE, progress=told)
-        [(verdict,)] = copy.execute("PRAGMA quick_check(1)").fetchall()
-    if verdict != "ok":
-        raise StartupError(f"the copy of {target.name} is damaged ({verdict}); so is the original, or the disk")
-    _flush(part)
-    part.replace(target)
-
-
-async def _checked(folder: Path, clock: Clock) -> dict[str, int]:
+async def _checked(folder: Path, clock: Clock, *, migrate: bool = False) -> dict[str, int]:
     """How far each partition of a copy is folded, once it opens as a service opens it. Raises StartupError."""
     async with AsyncExitStack() as opened:
-        store = await open_sqlite_store(folder / STORE)
+        store = await open_sqlite_store(folder / STORE, migrate=migrate)
         opened.push_async_callback(store.close)
         position = await store.read(lambda reader: reader.position())
         if (folder / JOURNAL).exists():
@@ -208,7 +179,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def _refuse_to_overwrite(data: Path, folder: Path) -> None:
-    there = {path.name for path in data.iterdir() if not path.name.endswith(_PART)} - {"lock", KEY}
+    there = {path.name for path in data.iterdir() if not path.name.endswith(PART)} - {"lock", KEY}
     if there:
         raise StartupError(
             f"{data} is not empty ({', '.join(sorted(there))}); move its files away, or name an empty folder with "
@@ -221,7 +192,7 @@ def _refuse_to_overwrite(data: Path, folder: Path) -> None:
 def _copy_back(data: Path, folder: Path, files: Mapping[str, Mapping[str, Any]], course: Course) -> None:
     with course("Restoring", sum(said["bytes"] for said in files.values()), "bytes") as advance:
         for name, said in files.items():
-            found = _copy_file(folder / name, data / f"{name}{_PART}", advance)
+            found = _copy_file(folder / name, data / f"{name}{PART}", advance)
             if found != said:
                 raise StartupError(f"{folder / name} is not as it was backed up; use another backup")
 
@@ -233,18 +204,18 @@ def _renew(data: Path) -> None:
         (JOURNAL, "UPDATE meta SET value = ? WHERE name = 'incarnation'"),
         (STORE, "UPDATE meta SET incarnation = ?"),
     ):
-        path = data / f"{name}{_PART}"
+        path = data / f"{name}{PART}"
         with closing(sqlite3.connect(path)) as connection, connection:
             connection.execute(statement, (incarnation,))
-        _flush(path)
+        flush(path)
 
 
 async def _return(data: Path, clock: Clock, names: Sequence[str]) -> None:
     for name in _RETURNED:
         if name in names:
-            (data / f"{name}{_PART}").replace(data / name)
-    _flush(data)
-    await _checked(data, clock)
+            (data / f"{name}{PART}").replace(data / name)
+    flush(data)
+    await _checked(data, clock, migrate=True)
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
@@ -262,14 +233,14 @@ def _files(cannot: str) -> Iterator[None]:
 def _copy_file(source: Path, target: Path, advance: Callable[[int], None]) -> dict[str, Any]:
     """Copy a file, for its owner alone; returns what `_described_file` says of it."""
     digest, size_bytes = hashlib.sha256(), 0
-    _make_private(target)
+    make_private(target)
     with source.open("rb") as read, target.open("wb") as written:
         while chunk := read.read(_BYTES_AT_ONCE):
             written.write(chunk)
             digest.update(chunk)
             size_bytes += len(chunk)
             advance(len(chunk))
-    _flush(target)
+    flush(target)
     return {"bytes": size_bytes, "sha256": digest.hexdigest()}
 
 
@@ -283,26 +254,12 @@ def _described_file(path: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, content: bytes) -> None:
-    part = path.with_name(f"{path.name}{_PART}")
-    _make_private(part)
+    part = path.with_name(f"{path.name}{PART}")
+    make_private(part)
     part.write_bytes(content)
-    _flush(part)
+    flush(part)
     part.replace(path)
-    _flush(path.parent)
-
-
-def _make_private(path: Path) -> None:
-    """Make an empty file that its owner alone can read."""
-    os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600))
-
-
-def _flush(path: Path) -> None:
-    """Wait until the disk has it."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    flush(path.parent)
 
 
 def _ignored(_: int) -> None:

@@ -7,7 +7,7 @@ stays planned; settings, webhooks and what is owed to them stay as they are. No 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Concatenate, Final, NamedTuple, ParamSpec, TypeVar
@@ -24,10 +24,8 @@ from monitor.projections.fold import FOLD_VERSION
 from monitor.settings import Settings
 from monitor.store.base import Moved, journal_mismatch
 from monitor.store.comparison import TableComparison, compare
+from monitor.store.copying import Course
 from monitor.store.sqlite_rebuild import SQLiteRebuild, discard, keep_old, open_rebuild, settle, take_over, told_plainly
-
-Course = Callable[[str, int | None, str], AbstractContextManager[Callable[[int], None]]]
-"""Hears how the work goes: what is being done, of how many (None: nobody knows) units; then of every few that are."""
 
 Spans = Mapping[int, tuple[int, int]]
 """By partition: the first offset that is folded, and the one after the last."""

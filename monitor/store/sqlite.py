@@ -1,7 +1,8 @@
 """The embedded store: one SQLite file in WAL mode, one thread that writes, a few that read.
 
-`open_sqlite_store` makes the file when it is missing and refuses one that it does not understand, naming the cure. Work
-runs inside a transaction on one of the store's own threads; SQLite's errors come out as StoreUnavailable, all undone.
+`open_sqlite_store` makes the file when it is missing, can bring one of an earlier layout to this version's, and refuses
+one that it does not understand, naming the cure. Work runs inside a transaction on one of the store's own threads;
+SQLite's errors come out as StoreUnavailable, all undone.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import structlog
 from sqlalchemy import Connection, Engine, QueuePool, StaticPool, create_engine, event, insert, inspect, select
 from sqlalchemy.exc import DBAPIError
 
@@ -39,6 +41,8 @@ _READER_CACHE_KIB: Final = 4 * 1024
 
 # 16 MiB of log between checkpoints: a page that changes in every batch is copied into the file once for many batches.
 _CHECKPOINT_PAGES: Final = 4_000
+
+FIRST_LAYOUT: Final = 1
 
 ANEW: Final = "build the store anew from the journal, without the registered webhooks and what is owed to them"
 
@@ -106,22 +110,25 @@ class SQLiteStore:
         self._driver.close()  # last, for the last connection merges the WAL into the file
 
 
-async def open_sqlite_store(path: Path) -> SQLiteStore:
+async def open_sqlite_store(path: Path, *, migrate: bool = False) -> SQLiteStore:
     """The store in the file at `path`, which is made when it is missing.
 
-    Raises StartupError, naming the cure, when the file is damaged, foreign, of another layout or folded by other rules,
-    and DataFolderUnusable when it cannot be written.
+    `migrate`: one of an earlier layout is brought to this version's first, which the log tells; a copy stays beside it.
+    Only for whoever has the file for itself. Raises StartupError, naming the cure, when the file is damaged, foreign,
+    of another layout or folded by other rules, and DataFolderUnusable when it cannot be written.
     """
-    return await asyncio.to_thread(_open, path)
+    return await asyncio.to_thread(_open, path, migrate)
 
 
-def _open(path: Path) -> SQLiteStore:
+def _open(path: Path, migrate: bool) -> SQLiteStore:
     driver = None
     try:
         driver = connect(path, _WRITER_CACHE_KIB)
         driver.execute("PRAGMA journal_mode = WAL")
         driver.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         driver.execute("PRAGMA synchronous = NORMAL")
+        if migrate and _is_earlier(driver, path):
+            _migrate(path)
         writer = engine_over("BEGIN IMMEDIATE", poolclass=StaticPool, creator=lambda: driver)
         with writer.begin() as connection:
             _prepare(connection, path)
@@ -205,6 +212,9 @@ def driver_error(error: BaseException) -> BaseException:
     return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
 
 
+# --- layouts ---------------------------------------------------------------------------------------------------------
+
+
 def _prepare(connection: Connection, path: Path) -> None:
     """Make the tables of a new file; refuse one that is not this version's."""
     if not inspect(connection).get_table_names():
@@ -222,14 +232,47 @@ def _prepare(connection: Connection, path: Path) -> None:
 
 def check_layout(connection: Connection, path: Path) -> int:
     """The version of the rules by which a store was folded. Raises StartupError for what is no store of this layout."""
-    if not set(inspect(connection).get_table_names()) >= {"meta", "offsets", "executions"}:
+    driver: Any = connection.connection.driver_connection
+    if (layout := read_layout(driver, path)) < SCHEMA_VERSION:
+        raise StartupError(
+            f"{path} was written by an earlier version of this program (layout {layout}, this one reads "
+            f"{SCHEMA_VERSION}); bring it here with `monitor migrate`, which keeps a copy, or start that version."
+        )
+    return int(connection.scalars(select(meta.c.fold_version)).one())
+
+
+def read_layout(driver: sqlite3.Connection, path: Path) -> int:
+    """The layout of a store, this version's or an earlier one. Raises StartupError for any other, and for no store."""
+    tables = {name for (name,) in driver.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    if not tables >= {"meta", "offsets", "executions"}:
         raise StartupError(
             f"{path} is not a store but another program's database; move it away, or name another folder."
         )
-    schema_version, fold_version = connection.execute(select(meta.c.schema_version, meta.c.fold_version)).one()
-    if schema_version != SCHEMA_VERSION:
+    [(layout,)] = driver.execute("SELECT schema_version FROM meta")
+    if not FIRST_LAYOUT <= layout <= SCHEMA_VERSION:
         raise StartupError(
-            f"{path} was written by another version of this program (layout {schema_version}, this one reads "
-            f"{SCHEMA_VERSION}); start that version, or move the file away to {ANEW}."
+            f"{path} was written by a later version of this program (layout {layout}, this one reads up to "
+            f"{SCHEMA_VERSION}); start that version, restore a backup, or move the file away to {ANEW}."
         )
-    return int(fold_version)
+    return int(layout)
+
+
+def _is_earlier(driver: sqlite3.Connection, path: Path) -> bool:
+    is_new = driver.execute("SELECT 1 FROM sqlite_schema").fetchone() is None
+    return not is_new and read_layout(driver, path) < SCHEMA_VERSION
+
+
+def _migrate(path: Path) -> None:
+    from monitor.store.migrations.sqlite_file import migrate  # noqa: PLC0415 - Alembic, which few starts need
+
+    done = migrate(path, _logged)
+    structlog.get_logger("store").info(
+        "migrated", layout=done.now, was=done.before, copy=str(done.copy), steps=[step.says for step in done.steps]
+    )
+
+
+@contextmanager
+def _logged(doing: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
+    """The course of a migration at a start."""
+    structlog.get_logger("store").info(doing, total=total, unit=unit)
+    yield lambda _: None

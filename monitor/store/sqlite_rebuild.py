@@ -26,6 +26,7 @@ from monitor.projections.execution import Execution
 from monitor.projections.fold import FOLD_VERSION, Changes, ExecutionId, Release, Touched, fold, withdraw
 from monitor.store import rows
 from monitor.store.base import Commit, Moved, OffsetRow
+from monitor.store.copying import flush
 from monitor.store.kinds import tables_of
 from monitor.store.queries import Queries
 from monitor.store.releases import StoredRelease, stored_release
@@ -202,9 +203,10 @@ class SQLiteRebuild:
             self._copy("halts")
             # When engines were heard of is no matter of records.
             self._driver.execute(_KEEP_HEARD)
-            # What is to be looked at, and what is still to be blanked, is so however it is folded.
+            # What is to be looked at, and what is still to be blanked, is so however it is folded; of an execution that
+            # the live store does not know, the fold says it.
             for name in ("watches", "erasures"):
-                self._driver.execute(f"DELETE FROM {name}")  # noqa: S608 - constants
+                self._driver.execute(f"DELETE FROM {name} WHERE key IN (SELECT key FROM live.executions)")  # noqa: S608 - constants
                 self._copy(name)
 
     def keep_versions(self) -> None:
@@ -359,23 +361,14 @@ def keep_old(live: Path, before: Path) -> None:
         os.link(live, named)
     except OSError:  # a file system without links
         shutil.copyfile(live, named)
-        _flush(named)
+        flush(named)
     named.replace(before)
 
 
 def take_over(fresh: Path, live: Path) -> None:
     """Put the new file in the place of the live one, in one step."""
-    _flush(fresh)
+    flush(fresh)
     for suffix in ("-wal", "-shm"):  # of a file that was closed, but they would be taken for those of the new one
         live.with_name(live.name + suffix).unlink(missing_ok=True)
     fresh.replace(live)
-    _flush(live.parent)
-
-
-def _flush(path: Path) -> None:
-    """Wait until the disk has it."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    flush(live.parent)

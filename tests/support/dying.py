@@ -18,6 +18,8 @@ from monitor.executions.export_files import ExportFiles
 from monitor.executions.export_work import ExportWork
 from monitor.keeping import rebuild as keeping
 from monitor.pipeline import Pipeline
+from monitor.store.migrations import sqlite_file
+from monitor.store.migrations import steps as migrations
 from monitor.store.sqlite_rebuild import SQLiteRebuild
 from monitor.store.sqlite_write import SQLiteWriter
 from monitor.webhooks.posting import Poster
@@ -147,6 +149,26 @@ def _taken_over(kill: Kill) -> None:
     _after(keeping, "take_over", kill, _always)
 
 
+def _copied(kill: Kill) -> None:
+    """The store of before has its copy."""
+    _after(sqlite_file, "_keep_copy", kill, _always)
+
+
+def _copying(kill: Kill) -> None:
+    """Its copy is not whole, or has not got its name."""
+    _after(sqlite_file, "size_bytes", kill, _always)
+
+
+def _stepped(kill: Kill) -> None:
+    """A step was taken, and not committed."""
+    _after(migrations, "order_indexes", kill, _always)
+
+
+def _migrated(kill: Kill) -> None:
+    """It is committed, and stands in the file's log alone."""
+    _after(sqlite_file, "_run", kill, _always)
+
+
 def _put(kill: Kill) -> None:
     """A portion of an export is on the disk, and not recorded."""
     _after(ExportFiles, "append", kill, _always)
@@ -188,12 +210,20 @@ REBUILD_POINTS: Final[dict[str, Callable[[Kill], None]]] = {
 }
 """Those of a rebuild."""
 
+MIGRATION_POINTS: Final[dict[str, Callable[[Kill], None]]] = {
+    "copying": _copying,
+    "copied": _copied,
+    "stepped": _stepped,
+    "migrated": _migrated,
+}
+"""Those of a migration of a store's file."""
+
 EXPORT_POINTS: Final[dict[str, Callable[[Kill], None]]] = {"put": _put, "recorded": _recorded}
 """Those of a file that is exported."""
 
 
 if __name__ == "__main__":
     _, point, count, *rest = sys.argv
-    (POINTS | REBUILD_POINTS | EXPORT_POINTS)[point](_Countdown(int(count)))
+    (POINTS | REBUILD_POINTS | MIGRATION_POINTS | EXPORT_POINTS)[point](_Countdown(int(count)))
     sys.argv = ["monitor", *rest]
     main()
