@@ -8,7 +8,7 @@ connection = HTTPConnection("127.0.0.1", int(os.environ.get("MONITOR_PORT") or 8
 try:
     connection.request("GET", "/readyz")
     answer = connection.getresponse()
-    print(answer.read().decode())
+    sys.stdout.write(answer.read().decode())
 except (OSError, HTTPException) as error:
     sys.exit(f"does not answer: {error}")
 sys.exit(0 if answer.status == 200 else 1)
