@@ -32,12 +32,12 @@ class Program(NamedTuple):
     environment: Mapping[str, str]
 
 
-def unpacked(name: str) -> Program:
-    """The command `name`: the machine's, or the one of Debian's package of that name. Raises Unavailable."""
+def unpacked(name: str, package: str | None = None) -> Program:
+    """The command `name`: the machine's, or that of Debian's `package` (None: of that name). Raises Unavailable."""
     # A plain user's path often lacks the folder where servers are.
     if found := shutil.which(name, path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin"))):
         return Program(found, {})
-    root = _root(name)
+    root = _root(package or name)
     [command] = root.glob(f"usr/*bin/{name}")
     libraries = sorted({str(library.parent) for library in root.rglob("*.so*")})
     return Program(str(command), {"LD_LIBRARY_PATH": os.pathsep.join(libraries)} if libraries else {})
