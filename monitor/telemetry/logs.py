@@ -27,6 +27,11 @@ _SHARED: Final[tuple[Any, ...]] = (
 _QUIET: Final = ("uvicorn.access", "uvicorn.error", "aiokafka", "httpx", "websockets.server")
 """A line per request, connection or heartbeat says less than a counter does."""
 
+_TALKATIVE: Final = "aiokafka"
+_SAME_LINE_S: Final = 10.0
+# They write few different lines; should one have its values in it, memory is bounded all the same.
+_LINES: Final = 1000
+
 
 def configure_logs(form: Form, stream: TextIO = sys.stderr, *, masked: Masked = lambda value: value) -> None:
     """Write every log line from now on to `stream`; calling it again replaces what was set.
@@ -40,6 +45,7 @@ def configure_logs(form: Form, stream: TextIO = sys.stderr, *, masked: Masked = 
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(stream)
+    handler.addFilter(_Sparing())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=_SHARED,
@@ -51,6 +57,33 @@ def configure_logs(form: Form, stream: TextIO = sys.stderr, *, masked: Masked = 
     root.setLevel(logging.INFO)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class _Sparing(logging.Filter):
+    """Lets the same line of a talkative driver through from time to time, with the number of those that it held back.
+
+    While brokers are away, or a topic is, that is dozens in a second for as long as it lasts.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        # By logger and line without its values: when it was last let through, and how many were held back since.
+        self._last: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith(_TALKATIVE):
+            return True
+        line = (record.name, str(record.msg))
+        told_s, held_back = self._last.get(line, (0.0, 0))
+        if 0 <= record.created - told_s < _SAME_LINE_S:
+            self._last[line] = (told_s, held_back + 1)
+            return False
+        if len(self._last) > _LINES:
+            self._last.clear()
+        self._last[line] = (record.created, 0)
+        if held_back:
+            record.msg = f"{record.msg} ({held_back} more like it)"
+        return True
 
 
 def printable(text: str) -> str:

@@ -6,14 +6,15 @@ So what is in it is exact, whoever was killed or frozen in the middle. Run as a 
 
 import asyncio
 import os
+import resource
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -83,6 +84,14 @@ class Ledger:
             connection.execute("COMMIT")
             return True
 
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """While the block runs, whoever writes waits: that is how a store looks whose disk has gone away."""
+        with closing(self._open()) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield
+            connection.execute("ROLLBACK")
+
     def taken(self) -> list[Taken]:
         """What was taken, in the order of places."""
         with closing(self._open()) as connection:
@@ -113,6 +122,13 @@ class Member:
     def __exit__(self, *_: object) -> None:
         self.resume()
         self.kill()
+
+    @property
+    def resident_bytes(self) -> int:
+        """What it holds in memory."""
+        assert self._process
+        pages = Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]
+        return int(pages) * resource.getpagesize()
 
     def launch(self) -> None:
         """Start it, from the main thread."""

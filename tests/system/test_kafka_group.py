@@ -16,8 +16,8 @@ from typing import Any, Self
 import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 
-from monitor.events.model import Place
-from monitor.journal import Consumer, Journal
+from monitor.events.model import Entry
+from monitor.journal import Consumer, Journal, Place
 from monitor.journal.kafka import consumer as kafka_consumer
 from monitor.journal.kafka import membership
 from tests.contracts.journal_contract import from_the_start, numbered, places, poll_until
@@ -134,6 +134,26 @@ async def test_zombie_changes_nothing(kafka: Kafka, tmp_path: Path) -> None:
             for zombie in zombies:
                 zombie.resume()
         await here.until_they_read("survivor", "zombie 1", "zombie 2")
+
+
+async def test_store_that_hangs_costs_neither_membership_nor_memory(kafka: Kafka, tmp_path: Path) -> None:
+    """For longer than anybody may be silent, while much comes in: afterwards all go on with what they had in hand."""
+    async with group(kafka, tmp_path) as here:
+        members = [here.member("a"), here.member("b")]
+        await here.until_they_read("a", "b")
+        before = [member.resident_bytes for member in members]
+        with here.ledger.hanging():
+            begun_s = time.monotonic()
+            chance = random.Random(7)
+            for _ in range(16):
+                large = [Entry(b"exec_%d" % number, chance.randbytes(100_000)) for number in range(100)]
+                here.appended += await here.journal.append(large)
+            await eventually(lambda: asyncio.sleep(0, time.monotonic() - begun_s > 2 * SILENCE_S))
+            grown = [member.resident_bytes - was for member, was in zip(members, before, strict=True)]
+        # A fetch from a broker is 16 MiB at most; half of what came in is 80 MB.
+        assert max(grown) < 60_000_000
+        await here.until_they_read("a", "b")
+    assert here.ledger.refused() == {}
 
 
 # --- one process -----------------------------------------------------------------------------------------------------

@@ -26,6 +26,8 @@ _log = structlog.get_logger(__name__)
 # One wait for records; between two the assignment is looked at, so that a rebalance is settled at once.
 _SLICE_S: Final = 0.1
 
+_COMMIT_LIMIT_S: Final = 5.0
+
 
 @dataclass(frozen=True, slots=True)
 class Patience:
@@ -310,7 +312,7 @@ class KafkaConsumer:
 
     def _commit_group_offsets(self) -> None:
         """Begin to tell the group how far we are, unless it is still being told; nobody waits for it."""
-        client = self._membership.client if self._membership.group else None
+        client = self._membership.client if self._membership.group and not self._trouble else None
         if client is not None and self._done != self._committed and (self._commit is None or self._commit.done()):
             self._commit = asyncio.create_task(self._commit_done(client), name="kafka consumer commits")
 
@@ -320,8 +322,10 @@ class KafkaConsumer:
 
         done = self._done
         try:
-            await client.commit({TopicPartition(self._topic, partition): done[partition] for partition in done})
-        except KafkaError as error:
+            # A limit of our own, for the client tries again without one, and says so each time.
+            async with asyncio.timeout(_COMMIT_LIMIT_S):
+                await client.commit({TopicPartition(self._topic, partition): done[partition] for partition in done})
+        except (KafkaError, TimeoutError) as error:
             # Usually a rebalance came first. The truth is in the store, so nothing hangs on it.
             _log.debug("group offsets not committed", topic=self._topic, error=repr(error))
         else:

@@ -95,3 +95,24 @@ def test_secrets_are_masked_in_fields_sentences_and_tracebacks(form: Form) -> No
     assert "hunter" not in text
     kept = ("signed in", "lag", "broker.example.com", "ConnectionError", "[password]@db:5432")
     assert all(word in text for word in kept)
+
+
+def test_driver_that_says_the_same_for_hours_is_cut_short() -> None:
+    """Brokers are away, and each try is a line: some get through, with the number of those that did not."""
+    stream = io.StringIO()
+    configure_logs("json", stream)
+    driver, ours = logging.getLogger("aiokafka.client"), logging.getLogger("pipeline")
+    for second in range(25):
+        for logger, line in ((driver, "no node %s"), (driver, "no topic %s"), (ours, "no node %s")):
+            for _ in range(4):
+                record = logger.makeRecord(logger.name, logging.ERROR, __file__, 1, line, (second,), None)
+                record.created = 1e9 + second
+                logger.handle(record)
+    said = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [it["event"] for it in said if it["logger"] == driver.name and "node" in it["event"]] == [
+        "no node 0",
+        "no node 10 (39 more like it)",
+        "no node 20 (39 more like it)",
+    ]
+    assert len([it for it in said if it["logger"] == driver.name]) == 6
+    assert len([it for it in said if it["logger"] == ours.name]) == 100
