@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 from monitor.cli.findings import Finding
 from monitor.cli.journal_checks import Folded, check_clock, compare, journal_finding, store_clock_finding
-from monitor.cli.store_checks import check_key, store_findings
+from monitor.cli.store_checks import check_key, keepers_finding, store_findings
 from monitor.cli.topic_checks import Use, group_finding, topic_findings
 from monitor.clock import Clock, SystemClock
 from monitor.errors import MonitorError, Unavailable
@@ -134,7 +134,9 @@ async def _inspect_store(settings: Settings, store: Readable | None, clock: Cloc
         yield Finding("fail", "store", f"{store.description}: those of another version", _REBUILD)
     if isinstance(store, PostgresLook):
         before_us = clock.now_us()
-        yield store_clock_finding(await store.now_us(), before_us, clock.now_us())
+        store_us = await store.now_us()
+        yield store_clock_finding(store_us, before_us, clock.now_us())
+        yield await store.read(lambda reader: keepers_finding(reader, store_us))
     for finding in await store.read(lambda reader: store_findings(reader, clock.now_us())):
         yield finding
     yield check_key(settings, await store.read(lambda reader: reader.key_check()))

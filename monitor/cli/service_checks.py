@@ -36,6 +36,7 @@ _SKEW_S: Final = 3.0
 _BAD_SKEW_S: Final = 30.0
 
 _NOTABLE_LAG_S: Final = 60.0
+_NOTABLE_FOLLOWER_S: Final = 10.0
 _OLD_DELIVERY_S: Final = 15 * 60.0
 
 Samples = Mapping[str, Mapping[str, float]]
@@ -126,6 +127,9 @@ def metric_findings(said: Samples) -> Iterator[Finding]:
         is_late = waited_s > _NOTABLE_LAG_S
         cure = "see whether the lag shrinks: CPU, disk, store; another projector helps on Kafka" if is_late else ""
         yield Finding("warn" if is_late else "ok", f"partition {partition}", text, cure)
+    if (behind_s := _single(said, "monitor_follower_lag_seconds")) > _NOTABLE_FOLLOWER_S:
+        text = f"its streams have not been told of what is applied for {in_units(behind_s)}"
+        yield Finding("warn", "gateway", text, "see its CPU, and whether it reaches journal and store; restart it")
     if undecided := _single(said, "monitor_quarantine_undecided"):
         text = f"{undecided:.0f} record(s) undecided"
         yield Finding("warn", "quarantine", text, "correct whoever sends them; `monitor quarantine ls` shows them")

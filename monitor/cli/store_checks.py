@@ -6,6 +6,7 @@ from typing import Final
 from monitor.access.sealing import Sealer, load_key
 from monitor.cli.findings import Finding
 from monitor.errors import DataFolderUnusable
+from monitor.keepers import LEASE as KEEPERS
 from monitor.projections.bursts import in_words
 from monitor.settings import Settings
 from monitor.store.base import Reader
@@ -18,6 +19,15 @@ _OLD_DELIVERY_S: Final = 15 * 60
 def store_findings(reader: Reader, now_us: int) -> list[Finding]:
     """Everything that one snapshot tells."""
     return [_quarantine(reader), *_halts(reader), _webhooks(reader, now_us)]
+
+
+def keepers_finding(reader: Reader, now_us: int) -> Finding:
+    """Who keeps house for a cluster: retention, verdicts, exports; `now_us` by the store's clock."""
+    lease = reader.lease(KEEPERS)
+    if lease is None or lease.until_us <= now_us:
+        text = "nobody keeps house: no verdicts, no retention, no exports"
+        return Finding("warn", "keepers", text, "start a gateway")
+    return Finding("ok", "keepers", f"{lease.holder} keeps house")
 
 
 def check_key(settings: Settings, proof: bytes | None) -> Finding:

@@ -52,6 +52,7 @@ CASES: Mapping[str, tuple[Mapping[str, str], frozenset[str]]] = {
         frozenset(),
     ),
     "MonitorPartitionsOfNobody": ({"monitor_partitions_assigned": f"0{FOR_EVER}"}, frozenset()),
+    "MonitorGatewayBehind": ({"monitor_follower_lag_seconds": f"11{FOR_EVER}"}, frozenset()),
     "MonitorCommitsSlow": ({r'monitor_batch_seconds_bucket{le="\+Inf".*': f"0+60x{MINUTES}"}, frozenset()),
     "MonitorPartitionHalted": ({"monitor_partitions_halted": f"1{FOR_EVER}"}, frozenset()),
     "MonitorEventsLost": ({"monitor_records_lost_total": GROWS}, frozenset()),
@@ -202,6 +203,13 @@ async def test_each_alarm_goes_off_when_it_should_and_none_while_all_is_well(
     for alarm, (changes, others) in CASES.items():
         cases[alarm] = (changed(healthy, changes), others | {alarm})
     assert wrong_alarms(judge, ALERTS, cases, tmp_path) == ""
+    # Beside a gateway, which folds nothing and has committed nothing.
+    gateway = changed(healthy, {"monitor_partitions_assigned": f"0{FOR_EVER}", "monitor_commit_age_seconds": GROWS})
+    beside = {series.replace('instance="here', 'instance="gate'): values for series, values in gateway.items()}
+    of_roles = {"roles are well": ({**healthy, **beside}, frozenset[str]())}
+    for alarm in ("MonitorStandsStill", "MonitorPartitionsOfNobody"):
+        of_roles[alarm] = ({**changed(healthy, CASES[alarm][0]), **beside}, frozenset({alarm}))
+    assert wrong_alarms(judge, ALERTS, of_roles, tmp_path) == ""
     missing = {"nobody runs": ({"other": f"1{FOR_EVER}"}, frozenset({"MonitorDown"}))}
     assert wrong_alarms(judge, ALERTS, missing, tmp_path) == ""
     assert wrong_alarms(judge, ALERTS, {"wrong": (healthy, {"MonitorDown"})}, tmp_path) != "", "it would be noticed"

@@ -34,10 +34,15 @@ async def test_shared_store_is_read(kafka: Kafka, topic: str, postgres_url: str,
     assert found["group"][0] == "warn", "nobody folds"
     with psycopg.connect(postgres_url) as connection:
         assert connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone() == (0,)
-    await (await open_postgres_store(postgres_url)).close()
-    answer = examined(kafka, topic, postgres_url, tmp_path / "data")
-    found = findings(answer)
+    store = await open_postgres_store(postgres_url)
+    found = findings(examined(kafka, topic, postgres_url, tmp_path / "data"))
+    assert found["keepers"][0] == "warn"
+    now_us = await store.now_us()
+    await store.write(lambda writer: writer.take_lease("keepers", "gate-1", now_us=now_us, until_us=now_us + 10**9))
+    await store.close()
+    found = findings(examined(kafka, topic, postgres_url, tmp_path / "data"))
     assert (found["store"][0], found["store's clock"][0]) == ("ok", "ok")
+    assert found["keepers"] == ("ok", "gate-1 keeps house")
     assert found["store"][1].startswith("PostgreSQL ")
     assert found["partition 1"] == ("ok", "holds offsets 0 to 0, folded up to 0, lag 0")
     assert not (tmp_path / "data").exists()

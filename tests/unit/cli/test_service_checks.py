@@ -56,6 +56,9 @@ def test_metrics_are_judged() -> None:
     metrics.owed.labels(state="pending").set(3)
     healthy = {"partition 0": "ok", "partition 1": "ok", "partition 2": "warn", "webhooks": "ok"}
     assert states_of(metrics) == healthy
+    metrics.follower_lag_seconds.set(11)
+    assert states_of(metrics) == healthy | {"gateway": "warn"}
+    metrics.follower_lag_seconds.set(9)
     metrics.undecided.set(2)
     metrics.oldest_owed.set(1200)
     assert states_of(metrics) == healthy | {"quarantine": "warn", "webhooks": "warn"}
