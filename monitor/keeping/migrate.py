@@ -1,4 +1,7 @@
-"""`migrate`: the store of an earlier version brought to this one's layout, in one step; the service is stopped."""
+"""`migrate`: the store of an earlier version brought to this one's layout, in one step.
+
+An embedded one while its service is stopped; one that is shared beside processes of the version before.
+"""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -17,6 +20,8 @@ async def migrate(settings: Settings, course: Course, *, check: bool = False) ->
 
     Raises StartupError, naming the cure, when it cannot be done.
     """
+    if settings.shares_store:
+        return await asyncio.to_thread(_migrate_shared, settings.store.get_secret_value(), course, check)
     path = settings.data / "store.db"
     if not path.exists():
         raise StartupError(f"{path} is missing: there is nothing to migrate; the next start makes a store")
@@ -28,3 +33,9 @@ async def migrate(settings: Settings, course: Course, *, check: bool = False) ->
             return await asyncio.to_thread(migrate_file, path, course)
     except DataFolderBusy as busy:
         raise DataFolderBusy(f"{busy.message}; a store is migrated while its service is stopped") from None
+
+
+def _migrate_shared(url: str, course: Course, check: bool) -> Migrated:
+    from monitor.store.migrations import postgres_database  # noqa: PLC0415 - its driver is optional
+
+    return postgres_database.look(url) if check else postgres_database.migrate(url, course)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Engine, QueuePool, create_engine, event, insert, select
+from sqlalchemy import Connection, Engine, QueuePool, create_engine, event, insert
 
 from monitor.clock import Clock, SystemClock
 from monitor.errors import MonitorError, StartupError, StoreUnavailable
@@ -22,8 +22,9 @@ from monitor.store.base import Reader, Writer
 from monitor.store.hints import Hint, Hints
 from monitor.store.postgres_connections import connect, drop_if_gone
 from monitor.store.postgres_errors import translated
+from monitor.store.postgres_layout import ALONE, LOCK, check_layout
 from monitor.store.postgres_listening import Listening, told
-from monitor.store.postgres_tables import make_tables, tables_there
+from monitor.store.postgres_tables import make_tables
 from monitor.store.postgres_write import PostgresWriter
 from monitor.store.queries import Queries
 from monitor.store.searching import NodeNames
@@ -37,11 +38,7 @@ _READERS: Final = 4
 # A process that projects has one batch on its way, one that delivers a claim and what it settles.
 _SHARED_WRITERS: Final = 3
 
-_LOCK: Final = 0x6D6F6E69746F72
-"""The store's advisory lock: one monitor has a database for itself. (`monitor` in ASCII.)"""
-
-_ALONE: Final = f"SELECT pg_advisory_xact_lock({_LOCK})"
-_TOGETHER: Final = f"SELECT pg_advisory_xact_lock_shared({_LOCK})"
+_TOGETHER: Final = f"SELECT pg_advisory_xact_lock_shared({LOCK})"
 _NOW: Final = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 _TELL: Final = "SELECT pg_notify('monitor', %s)"
 
@@ -96,7 +93,7 @@ class PostgresStore:
     def _write(self, work: Callable[[Writer], T], shared: bool) -> tuple[T, Collection[Hint]]:
         names = self._spare_names()
         with translated(), self._writers.begin() as connection:
-            connection.exec_driver_sql(_TOGETHER if shared else _ALONE)
+            connection.exec_driver_sql(_TOGETHER if shared else ALONE)
             writer = PostgresWriter(connection, names, shared=shared)
             answer = work(writer)
             if writer.hinted:
@@ -142,7 +139,7 @@ def _open(url: str) -> tuple[Engine, Engine]:
     writers = _engine_over(lambda: connect(url), 1 + _SHARED_WRITERS)
     try:
         with translated(), writers.begin() as connection:
-            connection.exec_driver_sql(_ALONE)
+            connection.exec_driver_sql(ALONE)
             _prepare(connection)
     except BaseException as error:
         writers.dispose()
@@ -172,23 +169,12 @@ def _engine_over(creator: Callable[[], Any], size: int) -> Engine:
 
 def _prepare(connection: Connection) -> None:
     """Make the tables of an empty database; refuse one that is not this version's."""
-    there = tables_there(connection)
-    if not there:
+    fold_version = check_layout(connection)
+    if fold_version is None:
         make_tables(connection)
         versions = {"schema_version": SCHEMA_VERSION, "fold_version": FOLD_VERSION}
         connection.execute(insert(meta).values(id=1, endpoints_version=0, tokens_version=0, **versions))
         return
-    if "meta" not in there or "offsets" not in there:
-        raise StartupError(
-            f"The database of MONITOR_STORE holds another program's tables ({', '.join(sorted(there))}); give this "
-            "service a database, or a schema, of its own."
-        )
-    schema_version, fold_version = connection.execute(select(meta.c.schema_version, meta.c.fold_version)).one()
-    if schema_version != SCHEMA_VERSION:
-        raise StartupError(
-            f"The database of MONITOR_STORE was written by another version of this program (layout {schema_version}, "
-            f"this one reads {SCHEMA_VERSION}); start that version, or name an empty database to fold the journal anew."
-        )
     if fold_version != FOLD_VERSION:
         raise StartupError(
             f"The database of MONITOR_STORE was folded by other rules (version {fold_version}, these are "

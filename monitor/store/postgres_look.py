@@ -6,16 +6,15 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import Engine, StaticPool, create_engine, select
+from sqlalchemy import Engine, StaticPool, create_engine
 
-from monitor.errors import StartupError
 from monitor.projections.fold import FOLD_VERSION
 from monitor.store.base import Reader
 from monitor.store.postgres_connections import connect
 from monitor.store.postgres_errors import translated
-from monitor.store.postgres_tables import tables_there
+from monitor.store.postgres_layout import check_layout
 from monitor.store.queries import Queries
-from monitor.store.tables import SCHEMA_VERSION, meta
+from monitor.store.tables import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     import psycopg
@@ -89,12 +88,5 @@ def _looked_into(driver: psycopg.Connection[Any]) -> PostgresLook | None:
         "postgresql+psycopg://", creator=lambda: driver, poolclass=StaticPool, use_native_hstore=False
     )
     with engine.begin() as connection:
-        if "meta" not in tables_there(connection):
-            return None
-        schema_version, fold_version = connection.execute(select(meta.c.schema_version, meta.c.fold_version)).one()
-    if schema_version != SCHEMA_VERSION:
-        raise StartupError(
-            f"The database of MONITOR_STORE was written by another version of this program (layout {schema_version}, "
-            f"this one reads {SCHEMA_VERSION}); start that version."
-        )
-    return PostgresLook(driver, engine, fold_version)
+        fold_version = check_layout(connection)
+    return None if fold_version is None else PostgresLook(driver, engine, fold_version)

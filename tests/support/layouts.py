@@ -17,10 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from sqlalchemy import create_mock_engine
 
 from monitor.clock import SystemClock
 from monitor.events.model import Entry
 from monitor.journal import open_sqlite_journal
+from monitor.projections.fold import FOLD_VERSION
+from monitor.store.postgres_tables import make_tables
 from tests.support.made_up import VARIED, histories
 from tests.support.receiver import LOOPBACK, answering, receiving
 from tests.support.service import Service, eventually
@@ -31,7 +34,7 @@ MIX = replace(VARIED, event_bytes=150)
 
 
 async def leave_behind(folder: Path) -> None:
-    """Write `layout_N.sql`, `layout_N.journal.sql` and `layout_N.json` into the folder."""
+    """Write `layout_N.sql`, `layout_N.journal.sql`, `layout_N.json` and `postgres_N.sql` into the folder."""
     with tempfile.TemporaryDirectory() as scratch:
         service = Service(Path(scratch) / "data", webhook_allow=",".join(LOOPBACK))
         try:
@@ -47,6 +50,7 @@ async def leave_behind(folder: Path) -> None:
         layout = dump(service.data / "store.db", lambda layout: folder / f"layout_{layout}.sql")
         dump(service.data / "journal.db", lambda _: folder / f"layout_{layout}.journal.sql")
         told["key"] = (service.data / "key").read_bytes().hex()
+        (folder / f"postgres_{layout}.sql").write_text(postgres_tables(layout))
         (folder / f"layout_{layout}.json").write_text(json.dumps(told, indent=1, sort_keys=True) + "\n")
 
 
@@ -109,6 +113,17 @@ def dump(path: Path, named: Callable[[int], Path]) -> int:
         layout = connection.execute("SELECT schema_version FROM meta").fetchone()[0] if len(columns) > 2 else 0
         named(layout).write_text("\n".join(connection.iterdump()) + "\n")
     return int(layout)
+
+
+def postgres_tables(layout: int) -> str:
+    """How PostgreSQL is told to make the tables."""
+    statements: list[str] = []
+    engine: Any = create_mock_engine(
+        "postgresql+psycopg://", lambda sql, *_, **__: statements.append(str(sql.compile(dialect=engine.dialect)))
+    )
+    make_tables(engine)
+    stamp = "INSERT INTO meta (id, schema_version, fold_version, endpoints_version, tokens_version)"
+    return ";\n".join([*map(str.strip, statements), f"{stamp} VALUES (1, {layout}, {FOLD_VERSION}, 0, 0);\n"])
 
 
 if __name__ == "__main__":
