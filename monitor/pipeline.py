@@ -6,10 +6,11 @@ on from where the store stands). Frames are released after the commit that conta
 server.
 """
 
+import asyncio
 import gc
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Final, NamedTuple, Protocol
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from typing import Any, Final, NamedTuple, Protocol
 
 import structlog
 
@@ -44,6 +45,9 @@ RETRY_S: Final = (0.1, 0.5, 1.0, 2.0, 5.0)
 CACHED_EXECUTIONS: Final = 10_000
 """About 40 MB of executions that were touched last; the rest is loaded again when an event names it."""
 
+
+_LAST_WRITE_S: Final = 5.0
+"""How long a stop waits for the batch in hand; a store that takes longer refuses one of us later."""
 
 _NONE: Final = Turnover(0, 0)
 _STARTING: Final = Concern("starting", "no partition is read yet")
@@ -234,7 +238,7 @@ class Pipeline:
             self._reached = consumer.reached
             return 0
         with self._metrics.seconds.time():
-            batch = await self._store.write(lambda writer: self._project(writer, records), shared=True)
+            batch = await _to_its_end(self._store.write(lambda writer: self._project(writer, records), shared=True))
         read = {record.partition for record in records}
         self._next.update({partition: batch.position.offsets[partition] for partition in read})
         self._hub.publish(batch.changes.releases, batch.position)
@@ -348,6 +352,20 @@ class Pipeline:
         metrics.applied.inc(batch.records - changes.duplicates - len(changes.poison))
         metrics.duplicates.inc(changes.duplicates)
         metrics.quarantined.inc(len(changes.poison))
+
+
+async def _to_its_end(writing: Coroutine[Any, Any, Batch]) -> Batch:
+    """What was written. Cancelled, it waits for the transaction all the same, which goes on in its thread anyway: then
+    whoever is given the partitions next begins behind it.
+    """
+    task = asyncio.ensure_future(writing)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task], timeout=_LAST_WRITE_S)
+        if task.done() and not task.cancelled():
+            task.exception()  # said to be known: there is nobody left whom it concerns
+        raise
 
 
 class WorkingSet:

@@ -340,6 +340,46 @@ async def test_partitions_that_others_took_are_no_backlog(left: set[int]) -> Non
         await until(lambda: folding.trouble is None)
 
 
+async def test_stop_waits_for_the_batch_in_hand() -> None:
+    """The partitions are given away when the store has what was read of them."""
+    journal = await filled(ENTRIES[:5])
+    store = await opened(journal)
+    begun, may_end = asyncio.Event(), asyncio.Event()
+    course: list[str] = []
+
+    class SlowStore(FailingStore):
+        async def write(self, work: Callable[[Writer], T], *, durable: bool = False, shared: bool = False) -> T:
+            begun.set()
+            await may_end.wait()
+            written = await super().write(work, durable=durable, shared=shared)
+            course.append("written")
+            return written
+
+    class LeavingConsumer(EmbeddedConsumer):
+        async def close(self) -> None:
+            course.append("left")
+            await super().close()
+
+    class WatchedJournal(MemoryJournal):
+        partitions, append, bounds = journal.partitions, journal.append, journal.bounds
+
+        async def consumer(self, find_offsets: FindOffsets) -> EmbeddedConsumer:
+            consumer = LeavingConsumer(journal, find_offsets, SystemClock())
+            await consumer.reload()
+            return consumer
+
+    folding = pipeline(WatchedJournal(clock=SystemClock()), SlowStore(store, []), RecordingOutlet())
+    working = asyncio.create_task(folding.run())
+    await begun.wait()
+    working.cancel()
+    await settle()
+    assert course == []
+    may_end.set()
+    await asyncio.wait([working])
+    assert course == ["written", "left"]
+    assert working.cancelled()
+
+
 def test_working_set_forgets_the_least_recently_touched() -> None:
     """It is a cache: bounded, and what it drops is loaded again."""
     kept = WorkingSet(2)
