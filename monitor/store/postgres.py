@@ -20,7 +20,7 @@ from monitor.errors import MonitorError, StartupError, StoreUnavailable
 from monitor.projections.fold import FOLD_VERSION
 from monitor.store.base import Reader, Writer
 from monitor.store.hints import Hint, Hints
-from monitor.store.postgres_connections import connect, drop_if_gone
+from monitor.store.postgres_connections import begun, connect, drop_if_gone
 from monitor.store.postgres_errors import translated
 from monitor.store.postgres_layout import ALONE, LOCK, check_layout
 from monitor.store.postgres_listening import Listening, told
@@ -92,7 +92,7 @@ class PostgresStore:
 
     def _write(self, work: Callable[[Writer], T], shared: bool) -> tuple[T, Collection[Hint]]:
         names = self._spare_names()
-        with translated(), self._writers.begin() as connection:
+        with translated(), begun(self._writers) as connection:
             connection.exec_driver_sql(_TOGETHER if shared else ALONE)
             writer = PostgresWriter(connection, names, shared=shared)
             answer = work(writer)
@@ -108,11 +108,11 @@ class PostgresStore:
             return NodeNames()
 
     def _read(self, work: Callable[[Reader], T]) -> T:
-        with translated(), self._readers.begin() as connection:
+        with translated(), begun(self._readers) as connection:
             return work(Queries(connection))
 
     def _now_us(self) -> int:
-        with translated(), self._readers.begin() as connection:
+        with translated(), begun(self._readers) as connection:
             return int(connection.exec_driver_sql(_NOW).scalar_one())
 
     def _release(self) -> None:
@@ -138,7 +138,7 @@ async def open_postgres_store(url: str, *, clock: Clock | None = None) -> Postgr
 def _open(url: str) -> tuple[Engine, Engine]:
     writers = _engine_over(lambda: connect(url), 1 + _SHARED_WRITERS)
     try:
-        with translated(), writers.begin() as connection:
+        with translated(), begun(writers) as connection:
             connection.exec_driver_sql(ALONE)
             _prepare(connection)
     except BaseException as error:

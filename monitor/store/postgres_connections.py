@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import select
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DisconnectionError, InvalidRequestError
 
+from monitor.errors import StoreUnavailable
 from monitor.store import postgres_arrays, postgres_text
 
 if TYPE_CHECKING:
@@ -77,5 +80,24 @@ def _cursor() -> type[psycopg.Cursor[Any]]:
 
 def drop_if_gone(driver: Any, _record: object, _proxy: object) -> None:
     """Have the pool replace a connection that the server has ended meanwhile: then something waits to be read."""
-    if driver.closed or driver.pgconn.socket < 0 or select.select([driver.pgconn.socket], [], [], 0)[0]:
+    if driver.closed or driver.pgconn.socket < 0 or _has_something(driver.pgconn.socket):
         raise DisconnectionError
+
+
+def _has_something(socket: int) -> bool:
+    # `select` takes no socket beyond the thousandth, and a gateway's streams have the first ten thousand.
+    waiting = select.poll()
+    waiting.register(socket, select.POLLIN)
+    return bool(waiting.poll(0))
+
+
+@contextmanager
+def begun(engine: Engine) -> Iterator[Connection]:
+    """A transaction; done when the block ends, undone when it raises. Raises StoreUnavailable."""
+    try:
+        connection = engine.connect()
+    except InvalidRequestError as error:
+        # What the pool had was gone, and so was what it made instead.
+        raise StoreUnavailable("The store cannot be used now: its connections are being ended.") from error
+    with connection, connection.begin():
+        yield connection

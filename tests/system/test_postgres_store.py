@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -16,7 +17,8 @@ from typing import Any, TypeVar
 
 import psycopg
 import pytest
-from sqlalchemy import bindparam, insert, update
+from sqlalchemy import bindparam, event, insert, update
+from sqlalchemy.exc import DisconnectionError
 
 from monitor.errors import Fenced, MonitorError, StartupError, StoreUnavailable
 from monitor.projections.execution import Execution
@@ -24,6 +26,7 @@ from monitor.projections.fold import fold
 from monitor.store import Commit, Moved, Reader, Store, Writer, open_postgres_store
 from monitor.store.hints import Hint
 from monitor.store.lease_tables import leases
+from monitor.store.postgres import PostgresStore
 from tests.support.numbered import append, contents, expected, id_of, numbered
 from tests.support.postgres import Server
 from tests.support.processes import dying_with_us
@@ -267,6 +270,35 @@ async def test_cut_connections_lose_and_double_nothing(store: Store, postgres_ur
     found = await persistently(lambda: store.read(contents))
     assert found == expected(found[0])
     assert found[0] >= 100 + sum(range(1, 40))
+
+
+async def test_connection_that_is_gone_as_soon_as_it_is_made_is_an_outage(store: Store, postgres_url: str) -> None:
+    """Nothing that ends a process: the next try may have more luck."""
+
+    def gone(*_: object) -> None:
+        raise DisconnectionError
+
+    assert isinstance(store, PostgresStore)
+    event.listen(store._readers, "checkout", gone)
+    with pytest.raises(StoreUnavailable, match="connections are being ended"):
+        await store.read(lambda reader: reader.position())
+    event.remove(store._readers, "checkout", gone)
+    assert (await store.read(lambda reader: reader.position())).offsets == (100, 0)
+
+
+async def test_many_open_files_are_no_hindrance(store: Store, postgres_url: str) -> None:
+    """Connections that are made late have high numbers, as in a gateway with thousands of streams."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY else 4096, hard))
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        async with opened(postgres_url) as late:
+            for _ in range(2):
+                assert (await late.read(lambda reader: reader.position())).offsets == (100, 0)
+    finally:
+        for file in held:
+            os.close(file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def test_killed_server_keeps_what_was_committed(own_postgres: Server, long_form: bool) -> None:
