@@ -1,9 +1,9 @@
 """The store's tables as PostgreSQL has them: made from the same definitions, with what it alone needs beside."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, Index, MetaData, text
+from sqlalchemy import Connection, Index, MetaData, Table, text
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from monitor.store.tables import METADATA
@@ -29,11 +29,12 @@ def sequence_of(table: str) -> str:
 
 def make_tables(connection: Connection) -> None:
     """Make every table, index and sequence."""
-    for table in METADATA.sorted_tables:
+    tables = as_postgres()
+    for table in tables:
         connection.execute(CreateTable(table))
-    for table in METADATA.sorted_tables:
+    for table in tables:
         for index in sorted(table.indexes, key=lambda index: str(index.name)):
-            connection.execute(CreateIndex(as_postgres(index)))
+            connection.execute(CreateIndex(index))
     for name in KEYS_OF:
         connection.execute(text(f"CREATE SEQUENCE {sequence_of(name)}"))
     settings = ", ".join(f"{name} = {value}" for name, value in _CHANGING.items())
@@ -41,12 +42,23 @@ def make_tables(connection: Connection) -> None:
         connection.execute(text(f"ALTER TABLE {name} SET ({settings})"))
 
 
-def as_postgres(index: Index) -> Index:
-    """The index, of the rows alone that SQLite's is of: the definition names SQLite's, for that costs its start
-    nothing."""
-    options: Any = index.dialect_options
-    options["postgresql"]["where"] = options["sqlite"]["where"]
-    return index
+def as_postgres() -> Sequence[Table]:
+    """The tables with PostgreSQL's indexes.
+
+    Of some rows alone as the definitions say it for SQLite; those of lists ordered to the end, where SQLite appends the
+    key by itself and has NULL before all values.
+    """
+    metadata = MetaData()
+    tables = [table.to_metadata(metadata) for table in METADATA.sorted_tables]
+    for table in tables:
+        for index in list(table.indexes):
+            where = index.dialect_options["sqlite"]["where"]
+            columns: list[Any] = list(index.columns)
+            if table.name == "executions" and not index.unique:
+                columns = [*(it.nulls_first() if it.nullable else it for it in columns), table.c.key]
+            table.indexes.discard(index)
+            Index(index.name, *columns, unique=index.unique, postgresql_where=where)
+    return tables
 
 
 def tables_there(connection: Connection) -> set[str]:

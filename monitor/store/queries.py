@@ -7,7 +7,21 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, Select, and_, bindparam, func, literal, or_, select, true, tuple_
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+    tuple_,
+)
 
 from monitor.events.model import Place
 from monitor.events.position import Position
@@ -144,7 +158,7 @@ class Queries(
         columns = tables.releases.c
         found = self._connection.scalars(
             select(columns.body)
-            .where(columns.partition == partition, columns.next > start, columns.first < end)
+            .where(columns.partition == partition, columns.next > start, _begins_below(partition, end))
             .order_by(columns.next)
         )
         return [release for body in found for release in rows.unpack_releases(body) if start <= release.offset < end]
@@ -159,6 +173,14 @@ class Queries(
         return [ReleasedBatch(at, first, next_, rows.unpack_releases(body)) for at, first, next_, body in found]
 
 
+def _begins_below(partition: int | BindParameter[int], end: int | BindParameter[int]) -> ColumnElement[bool]:
+    """Whether a batch of the partition begins below `end`: none behind the first that reaches it does, and that one is
+    sought in the index, which does not tell where batches begin."""
+    columns, others = tables.releases.c, tables.releases.alias().c
+    reaching = select(func.min(others.next)).where(others.partition == partition, others.next >= end)
+    return and_(columns.first < end, columns.next <= func.coalesce(reaching.scalar_subquery(), end))
+
+
 @cache
 def _batches(stretches: int) -> Select[Any]:
     """The statement for so many stretches: who follows asks it many times a second."""
@@ -167,7 +189,7 @@ def _batches(stretches: int) -> Select[Any]:
         and_(
             columns.partition == bindparam(f"partition_{at}"),
             columns.next > bindparam(f"start_{at}"),
-            columns.first < bindparam(f"end_{at}"),
+            _begins_below(bindparam(f"partition_{at}"), bindparam(f"end_{at}")),
         )
         for at in range(stretches)
     ]
