@@ -52,7 +52,9 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, hide_input_in_errors=True)
 
     data: Path = Field(
-        Path("monitor-data"), description="Folder of the embedded journal and store, of the key, and of exports."
+        Path("monitor-data"),
+        description="Folder of the embedded journal and store, of the key, and of exports, for which gateways that "
+        "share a store need it in common.",
     )
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")

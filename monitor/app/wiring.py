@@ -373,5 +373,6 @@ def _exports(ground: Ground) -> tuple[ExportJobs, ExportWork]:
         random_bytes=secrets.token_bytes,
         bounds=bounds,
         on_job=work.wake,
+        where=str(settings.data / "exports") if settings.shares_store else None,
     )
     return jobs, work

@@ -43,8 +43,10 @@ class ExportJobs:
         random_bytes: Callable[[int], bytes],
         bounds: Bounds,
         on_job: Callable[[], None],
+        where: str | None = None,
     ) -> None:
-        """`on_job` wakes who writes the files."""
+        """`on_job` wakes who writes the files; `where` names the folder that several processes must have in common."""
+        self._where = where
         self._store, self._files, self._clock = store, files, clock
         self._random_bytes, self._bounds, self._on_job = random_bytes, bounds, on_job
 
@@ -82,7 +84,16 @@ class ExportJobs:
         try:
             return await asyncio.to_thread(self._files.open, job.id)
         except OSError:
-            raise ExportGone(exportId=job.id) from None
+            raise ExportGone(self._elsewhere, exportId=job.id) from None
+
+    @property
+    def _elsewhere(self) -> str | None:
+        if self._where is None:
+            return None
+        return (
+            f"The file of the export is not in {self._where} of the process that was asked; all gateways need that "
+            "folder in common, whichever of them writes. Or it was removed: ask for a new export."
+        )
 
     async def cancel(self, who: Principal, job_id: str) -> ExportJob:
         """A job that was called off; what was written is removed. Raises ExportNotFound and CannotCancelExport."""

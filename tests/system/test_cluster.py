@@ -78,7 +78,7 @@ async def test_who_loses_a_token_is_cut_off_everywhere(kafka: Kafka, postgres_ur
 
 
 async def test_one_of_the_gateways_keeps_house(kafka: Kafka, postgres_url: str, tmp_path: Path) -> None:
-    """A job that was asked for at any of them is carried out; silence is told; killed, another one takes over."""
+    """A job that was asked for at any of them is carried out, and an export written; killed, another one takes over."""
     topic = await kafka.create_topic()
     roles = {"projector": 1, "gateway": 2}
     async with deployed(tmp_path, kafka, topic, postgres_url, roles) as house:
@@ -90,6 +90,12 @@ async def test_one_of_the_gateways_keeps_house(kafka: Kafka, postgres_url: str, 
             address = job.headers["location"]
             await eventually(lambda: is_finished(client, address), within_s=WITHIN_S)
             assert (await client.get("/v1/executions")).json()["data"] == []
+            at = (await client.post("/v1/exports", json={"format": "csv"})).headers["location"]
+            await eventually(lambda: is_finished(client, at), within_s=WITHIN_S)
+            not_here = await client.get(f"{at}/file")
+            assert (not_here.status_code, "need that folder in common" in not_here.text) == (410, True)
+            async with keeper.client() as asked:
+                assert (await asked.get(f"{at}/file")).status_code == 200
             keeper.kill()
             await say(client, event("execution.started", "silent", {"heartbeat": 1}))
             await eventually(lambda: has_status(client, "silent", "crashed"), within_s=WITHIN_S)
