@@ -8,6 +8,7 @@ import asyncio
 import itertools
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any, get_args
 
 import msgspec
@@ -17,8 +18,8 @@ from monitor.errors import Fenced, JournalMismatch, StoreUnavailable
 from monitor.events.codec import decode, format_time
 from monitor.events.model import Event, Place, Poison, Record
 from monitor.events.position import Position
-from monitor.projections.execution import Execution
-from monitor.projections.filter import Filter, matches, parse_json
+from monitor.projections.execution import Execution, Node, NodeKey
+from monitor.projections.filter import Condition, Filter, matches, parse_json
 from monitor.projections.fold import Changes, ExecutionId, fold
 from monitor.projections.view import Summary, summary
 from monitor.store import Commit, ListQuery, Moved, Page, Reader, Store, Writer
@@ -606,6 +607,31 @@ class StoreContract:
             some = await all_pages(store, query._replace(filter=parse_json({"errorType": "E 1"}), sort="duration"))
             assert {row.id for page in some for row in page.rows} == {r.id for r in wanted if r.error_type == "E 1"}
 
+    async def test_every_character_is_kept(self, store: Store, feed: Feed) -> None:
+        """Also those that databases refuse or end a text at, and those that stand for them at rest."""
+        odd = ["a\0b", "a\x01b", "a\x010b", "a\x011b", "\0", "\x01", "\x01\0\x01", "ab", "\U0001f600\uffff", "é"]
+        names = [f"exec_{number}" for number in range(len(odd))]
+        for name, text in zip(names, odd, strict=True):
+            named = {"workflowName": text, "tags": [f"t{text}"], "metadata": {text: text}}
+            await feed.send(
+                event("execution.started", name, data=named),
+                event("node.completed", name, 1, data={"nodeId": "n", "nodeName": text, "outputData": text}),
+                event("log.appended", name, 1, data={"lines": [{"message": text, "data": {text: text}}]}),
+                event("execution.failed", name, 2, data={"error": {"type": f"T{text}", "message": text}}),
+            )
+        for name, text in zip(names, odd, strict=True):
+            row, key = await view(store, name), await key_of(store, name)
+            assert (row.workflow_name, row.tags, row.error_type) == (text, [f"t{text}"], f"T{text}")
+            assert row.error == {"type": f"T{text}", "message": text}
+            [node] = (await store.read(reading_nodes(key))).values()
+            assert node.label is not None
+            assert node.label[2] == text
+            assert await store.read(partial(all_lines, key=key)) == [text]
+            [loaded] = (await store.write(loading(name))).values()
+            assert (loaded.workflow_name, loaded.tags) == (text, [f"t{text}"])
+            for condition in (Condition("errorType", "eq", (f"T{text}",)), Condition("tag", "eq", (f"t{text}",))):
+                assert [it.id for it in (await listed(store, Filter((condition,)))).rows] == [name]
+
     async def test_text_follows_what_changes(self, store: Store, feed: Feed) -> None:
         """A later error, an earlier end, the workflow that becomes known, a deletion."""
 
@@ -762,6 +788,16 @@ class StoreContract:
 def binding(incarnation: str, starts: Sequence[int]) -> Callable[[Writer], None]:
     """Work that ties a store to a journal."""
     return lambda writer: writer.bind(incarnation, starts)
+
+
+def reading_nodes(key: int) -> Callable[[Reader], Mapping[NodeKey, Node]]:
+    """Work that reads the nodes of an execution."""
+    return lambda reader: reader.nodes(key)
+
+
+def loading(execution_id: str) -> Callable[[Writer], dict[ExecutionId, Execution]]:
+    """Work that loads an execution."""
+    return lambda writer: writer.load([("default", execution_id)])
 
 
 def sort_value(row: Summary, sort: Sort) -> int | None:
