@@ -32,7 +32,7 @@ LOOK_S: Final = 0.5
 BYTES_WAIT_S: Final = 0.1
 """How long a look waits for bytes of what is committed; meanwhile nobody hears a hint about other partitions."""
 
-PAUSE_S: Final = (0.005, 0.05)
+PAUSE_S: Final = (0.01, 0.05)
 """Between two steps, at least and at most, as long as one takes: under load each tells of several commits."""
 
 TOLD_AT_ONCE: Final = 200

@@ -20,9 +20,9 @@ class Decoding:
     def __init__(self, team_of: TeamOf, masking: Masking) -> None:
         self._team_of, self.masking = team_of, masking
 
-    def events(self, records: Sequence[Record]) -> list[Event | Poison]:
-        """What `records` hold, one for one, without what must not leave."""
-        return self.masking.masked_events(self.revealed(records))
+    def events(self, records: Sequence[Record], *, are_known: bool = False) -> list[Event | Poison]:
+        """What `records` hold, one for one, without what must not leave; `are_known`: they were folded before."""
+        return self.masking.masked_events([decode(record, self._team_of, is_known=are_known) for record in records])
 
     def revealed(self, records: Sequence[Record]) -> list[Event | Poison]:
         """The same as their producers wrote it: for whoever may see that."""

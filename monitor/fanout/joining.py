@@ -27,7 +27,7 @@ def joined(records: Iterable[Record], stored: ByOffset, decoding: Decoding, team
     Nothing of a record whose bytes were taken away since: it holds no event any more.
     """
     releases: list[Release] = []
-    for event in decoding.events([record for record in records if record.offset in stored]):
+    for event in decoding.events([record for record in records if record.offset in stored], are_known=True):
         if isinstance(event, Event) and team in (None, event.team):
             releases += [_release(row, event) for row in stored[event.record.offset]]
     return releases

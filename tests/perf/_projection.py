@@ -6,7 +6,7 @@ import sys
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -122,26 +122,33 @@ def _endpoint(number: int) -> Endpoint:
 
 async def pipeline_on(journal: Journal, store: Store) -> Pipeline:
     """The pipeline as the service makes it, with a hub that has no subscribers."""
-    decoding = usual(team_rule(exclusive=journal.exclusive, trust_body=False))
-    position: Position = await store.read(lambda reader: reader.position())
+    return Pipeline(
+        journal=journal,
+        store=store,
+        hub=hub_on(journal, store, await store.read(lambda reader: reader.position())),
+        decoding=decoding_of(journal),
+        bodies=BODIES,
+        on_deliveries=lambda: None,
+        clock=SystemClock(),
+        metrics=Metrics(),
+    )
+
+
+def hub_on(journal: Journal, store: Store, start: Position) -> Hub:
+    """A hub as the service makes it, that has told what lies before `start`."""
     clock = SystemClock()
-    hub = Hub(
-        start=position,
-        replay=Replay(journal, store, decoding),
+    return Hub(
+        start=start,
+        replay=Replay(journal, store, decoding_of(journal)),
         snapshots=Snapshots(store, lambda summary: {"id": summary.id}, clock),
         sealer=Sealer(bytes(KEY_BYTES)),
         clock=clock,
     )
-    return Pipeline(
-        journal=journal,
-        store=store,
-        hub=hub,
-        decoding=decoding,
-        bodies=BODIES,
-        on_deliveries=lambda: None,
-        clock=clock,
-        metrics=Metrics(),
-    )
+
+
+def decoding_of(journal: Journal) -> Decoding:
+    """With the usual rules, and one team."""
+    return usual(team_rule(exclusive=journal.exclusive, trust_body=False))
 
 
 @dataclass(slots=True)
@@ -178,7 +185,10 @@ async def catch_up(url: str, on_progress: Callable[[int], None] = lambda _: None
 
 # --- taken apart -----------------------------------------------------------------------------------------------------
 
-_SEAMS: Final[tuple[tuple[Any, str, str], ...]] = (
+Seams = Sequence[tuple[Any, str, str]]
+"""Where a line is cut, and what the piece is called."""
+
+_SEAMS: Final[Seams] = (
     (Decoding, "events", "decode"),
     (WorkingSet, "take", "load"),
     (sys.modules[Pipeline.__module__], "fold", "fold"),
@@ -188,26 +198,26 @@ _SEAMS: Final[tuple[tuple[Any, str, str], ...]] = (
     (SQLiteStore, "_write", "_write"),
     (Hub, "publish", "release"),
 )
-"""Where the line is cut, and what the piece is called."""
 
 
 @dataclass(slots=True)
 class Stages:
-    """CPU seconds of the calling thread, by stage."""
+    """CPU seconds of the calling thread, by stage; of the pipeline, unless other seams are named."""
 
+    seams: Seams = _SEAMS
     taken_s: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Inside, every piece of the line is timed."""
         with ExitStack() as patches:
-            for owner, name, stage in _SEAMS:
+            for owner, name, stage in self.seams:
                 patches.enter_context(patch.object(owner, name, self._timed(stage, getattr(owner, name))))
             yield
 
     def by_name(self) -> Mapping[str, float]:
         """Seconds of each stage of the line, in its order; the commit is what the transaction takes around the rest."""
-        names = [stage for _, _, stage in _SEAMS if not stage.startswith("_")]
+        names = [stage for _, _, stage in self.seams if not stage.startswith("_")]
         taken = {name: self.taken_s[name] for name in names}
         taken["commit"] = self.taken_s["_write"] - self.taken_s["_project"]
         return taken

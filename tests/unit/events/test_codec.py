@@ -262,7 +262,11 @@ def test_no_bytes_make_it_raise(value: bytes, headers: tuple[tuple[str, bytes], 
 def test_no_damage_makes_it_raise(at: int, patch: bytes, cut: int, headers: tuple[tuple[str, bytes], ...]) -> None:
     """A good event with some bytes replaced."""
     value = json.dumps(FULL).encode()
-    found = read(value[:at] + patch + value[at + cut :], *headers)
+    damaged = value[:at] + patch + value[at + cut :]
+    found = read(damaged, *headers)
     assert isinstance(found, Event | Poison)
+    known = decode(record(damaged, *headers), lambda _record, claimed: claimed or DEFAULT_TEAM, is_known=True)
+    assert isinstance(known, Event | Poison)
     if isinstance(found, Event):
         assert json.loads(json.dumps(found.data)) == found.data
+        assert known == found
