@@ -14,7 +14,7 @@ import structlog
 from monitor.access.sealing import Sealer, load_key
 from monitor.anchors import check_anchors
 from monitor.clock import Clock, SystemClock
-from monitor.errors import DataFolderBusy, DataFolderUnusable, JournalMismatch, SettingsInvalid
+from monitor.errors import DataFolderBusy, DataFolderUnusable, JournalMismatch, SettingsInvalid, StartupError
 from monitor.journal import open_sqlite_journal
 from monitor.journal.base import Journal
 from monitor.journal.kafka import open_kafka_journal
@@ -132,6 +132,12 @@ def claim_folder(settings: Settings, opened: AsyncExitStack) -> None:
             settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise _unusable(settings.data, error) from error
+
+
+def need_own_store(settings: Settings, cure: str) -> None:
+    """Raise StartupError where the store is not that of the data folder; `cure` says what to do instead."""
+    if settings.shares_store:
+        raise StartupError(f"this works on the store of a data folder, and MONITOR_STORE names a shared one: {cure}")
 
 
 def lock_folder(folder: Path, opened: AsyncExitStack) -> None:

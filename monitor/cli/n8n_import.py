@@ -21,6 +21,7 @@ from monitor.cli.pushing import Advance, Tally, print_tally, progress_bar, push_
 from monitor.errors import DataFolderBusy
 from monitor.events.codec import decode
 from monitor.events.model import DEFAULT_TEAM, Event, Poison, Record
+from monitor.opening import need_own_store
 from monitor.pipeline import relax_collector
 from monitor.projections.execution import Execution
 from monitor.projections.fold import ExecutionId, fold, is_fresh
@@ -68,6 +69,7 @@ def statuses_told_by(events: Iterable[bytes]) -> Mapping[str, int]:
 @asynccontextmanager
 async def folder_door(settings: Settings) -> AsyncIterator[Push]:
     """The door of a data folder that no service is using. What came in is folded into the store before it is closed."""
+    need_own_store(settings, f"import through a gateway: --url http://{settings.host}:{settings.port}")
     relax_collector()
     try:
         async with open_parts(settings) as parts:

@@ -22,7 +22,7 @@ from monitor.errors import JournalMismatch, StartupError
 from monitor.events.codec import format_time
 from monitor.events.position import INCARNATION_BYTES
 from monitor.journal import open_sqlite_journal
-from monitor.opening import lock_folder
+from monitor.opening import lock_folder, need_own_store
 from monitor.settings import Settings
 from monitor.store import open_sqlite_store
 from monitor.store.copying import PART, Course, copy_pages, flush, make_private, size_bytes
@@ -62,6 +62,7 @@ async def back_up(
 
     `with_key`: the key as well, with which the copy opens every secret. Raises StartupError with the cure.
     """
+    need_own_store(settings, "copy that database with pg_dump, at any moment; the journal is the topic")
     clock = clock or SystemClock()
     names = (STORE,) if settings.journal else (STORE, JOURNAL)
     for name in names:
@@ -149,6 +150,7 @@ async def restore(settings: Settings, folder: Path, course: Course, *, clock: Cl
 
     Raises StartupError with the cure: what is no whole backup, or would overwrite something, changes nothing.
     """
+    need_own_store(settings, "bring a copy of that database back with pg_restore, and start the processes again")
     document = _read_manifest(folder)
     files: Mapping[str, Mapping[str, Any]] = document["files"]
     with _files(f"cannot restore to {settings.data}; see that this user may write there, and that its disk has room"):

@@ -19,7 +19,7 @@ from monitor.errors import DataFolderBusy, StartupError
 from monitor.events.blanking import anchor_of
 from monitor.events.model import Record
 from monitor.journal.base import Journal
-from monitor.opening import open_folder
+from monitor.opening import need_own_store, open_folder
 from monitor.projections.fold import FOLD_VERSION
 from monitor.settings import Settings
 from monitor.store.base import Moved, journal_mismatch
@@ -67,6 +67,11 @@ async def rebuild(
 
     `rate`: records a second at most. Raises StartupError, naming the cure, when it cannot be done.
     """
+    need_own_store(
+        settings,
+        "name an empty database with MONITOR_STORE, which is folded from the beginning of the topic, without webhooks "
+        "and tokens; or restore a copy of the database",
+    )
     live, fresh = settings.data / "store.db", settings.data / _FRESH
     if not live.exists():
         raise StartupError(

@@ -1,11 +1,15 @@
 """Processes by role over one Kafka and one PostgreSQL: what is done at one of them holds, and is seen, at all."""
 
+import asyncio
 import base64
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import httpx
 import orjson
+import pytest
 
 from monitor.clock import SystemClock
 from monitor.events.codec import format_time_us
@@ -17,6 +21,7 @@ from tests.support.receiver import receiving
 from tests.support.service import Service, eventually
 from tests.support.tokens import bearer
 
+TOP = Path(__file__).parents[2]
 WITHIN_S = 120.0
 
 ONE_OF_EACH = {"projector": 1, "gateway": 2, "deliverer": 1}
@@ -148,6 +153,35 @@ async def test_a_shared_store_needs_a_key_that_all_have(kafka: Kafka, postgres_u
             stranger.launch()
             assert await stranger.ended() == 2
             assert said in stranger.log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("command", "cure"),
+    [
+        (["rebuild"], "name an empty database"),
+        (["backup", "copy"], "pg_dump"),
+        (["restore", "copy"], "pg_restore"),
+        (["import", "n8n-log", __file__], "--url http://127.0.0.1:8080"),
+    ],
+    ids=lambda it: it[0] if isinstance(it, list) else "",
+)
+async def test_commands_for_a_data_folder_say_what_to_do_instead(command: list[str], cure: str, tmp_path: Path) -> None:
+    """None of them touches a folder that is not what is meant."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "monitor", *command),
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(TOP),
+            "MONITOR_JOURNAL": "kafka://127.0.0.1:1/x",
+            "MONITOR_STORE": "postgresql://127.0.0.1:1/x",
+        },
+        stderr=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    _, said = await process.communicate()
+    assert (process.returncode, cure in said.decode()) == (2, True), said
+    assert os.listdir(tmp_path) == []  # noqa: PTH208 - the other way may block, say linters
 
 
 # --- what is said and seen -------------------------------------------------------------------------------------------
