@@ -46,11 +46,28 @@ RECHECK_S: Final = 1.0
 
 _LEAST_REST_S: Final = 0.001
 
+_OTHERS_AT_WORK_S: Final = 0.064
+"""The least rest grows up to this while there is something to do that another deliverer has its hands on."""
+
 LONGEST_REST_S: Final = 30.0
 """However far away the next retry is: the wall clock, which it is told by, may be set meanwhile."""
 
+SHARED_REST_S: Final = 1.0
+"""Instead, where other processes plan deliveries: a hint of theirs may be lost."""
+
+SHARED_PORTION: Final = 32
+"""Claimed at once where deliverers share a store: each takes its part of what came at one moment."""
+
 CLOCK_STEP_S: Final = 2.0
 """A wall clock that lost more than this against the monotonic one was set back."""
+
+SEEN_BY_ALL_S: Final = 300.0
+"""Until then every deliverer has noticed it: processes that share a database look at its clock each minute, and one
+that stood still for longer counts as dead.
+"""
+
+_STEP: Final = "clock-step"
+"""What the first one to notice holds until then."""
 
 GRACE_S: Final = 5.0
 """What a stop leaves to sends in flight; those that take longer are repeated after the restart."""
@@ -98,18 +115,23 @@ class Deliverer:
         chance: Callable[[], float],
         metrics: Metrics,
         concurrency: int = CONCURRENCY,
+        portion: int = MOST_IN_FLIGHT,
+        longest_rest_s: float = LONGEST_REST_S,
     ) -> None:
         """`name` tells deliverers apart that share a store: one that returns under its name takes back what it held.
 
-        `chance` gives numbers in [0, 1).
+        `chance` gives numbers in [0, 1). `portion`: claimed at once, at most. `longest_rest_s`: without a look at the
+        store, however little there seems to be to do. Where several share a store: SHARED_PORTION and SHARED_REST_S.
         """
         self._store, self._poster = store, poster
         self._clock, self._chance, self._metrics = clock, chance, metrics
-        self._concurrency = concurrency
+        self._concurrency, self._portion, self._longest_rest_s = concurrency, portion, longest_rest_s
+        self._least_rest_s = _LEAST_REST_S
         self._log = structlog.get_logger("deliverer")
         self._name = f"{name}."
         born_us = clock.now_us()
-        self._leases = (f"{self._name}{born_us}.{number}" for number in count(1))
+        self._holder = f"{self._name}{born_us}"
+        self._leases = (f"{self._holder}.{number}" for number in count(1))
         # When each began, by the monotonic clock, oldest first.
         self._sends: dict[asyncio.Task[_Ended], float] = {}
         self._ended: list[_Ended] = []
@@ -164,9 +186,12 @@ class Deliverer:
         """Record what has ended, start what is due, and return for how many seconds there is nothing else to do."""
         room = self._room()
         if not room and not self._ended:
-            return RECHECK_S if self._sends else LONGEST_REST_S
-        ended = tuple(self._ended)
-        claimed, look_us, self._settled = await self._write(partial(self._settle, ended, room), shared=True)
+            return RECHECK_S if self._sends else self._longest_rest_s
+        ended, limit = tuple(self._ended), min(room, self._portion)
+        settled = await self._write(partial(self._settle, ended, limit), shared=True)
+        if settled is None:
+            settled = await self._write(partial(self._settle_anew, ended, limit))
+        claimed, look_us, self._settled = settled
         del self._ended[: len(ended)]
         self._count(ended)
         # What was claimed while `stop` was called is given back with the rest.
@@ -174,7 +199,8 @@ class Deliverer:
             send = group.create_task(self._deliver(claim), name=f"webhook {claim.id}")
             self._sends[send] = self._clock.monotonic_s()
             send.add_done_callback(self._note_end)
-        return self._rest_s(look_us) if len(claimed) < room else 0.0
+        self._least_rest_s = _LEAST_REST_S if claimed or ended else min(2 * self._least_rest_s, _OTHERS_AT_WORK_S)
+        return self._rest_s(look_us) if len(claimed) < limit else 0.0
 
     def _count(self, ended: Sequence[_Ended]) -> None:
         """Group by group: for each attempt it would cost as much as signing."""
@@ -200,28 +226,50 @@ class Deliverer:
 
     def _rest_s(self, look_us: int | None) -> float:
         """Seconds until there is something to do."""
-        rest_s = LONGEST_REST_S if look_us is None else (look_us - self._clock.now_us()) / 1_000_000
-        return min(max(rest_s, _LEAST_REST_S), LONGEST_REST_S)
+        rest_s = self._longest_rest_s if look_us is None else (look_us - self._clock.now_us()) / 1_000_000
+        if rest_s <= 0:
+            return self._least_rest_s
+        return min(max(rest_s, _LEAST_REST_S), self._longest_rest_s)
 
     def _lost_us(self, now_us: int, now_s: float) -> int:
         """By how much the wall clock was set back since it last settled; 0 = it was not."""
         lost_us = self._settled[0] - now_us + round((now_s - self._settled[1]) * 1_000_000)
         return lost_us if lost_us > CLOCK_STEP_S * 1_000_000 else 0
 
-    def _settle(self, ended: Sequence[_Ended], room: int, writer: Writer) -> _Settled:
+    def _settle(self, ended: Sequence[_Ended], limit: int, writer: Writer) -> _Settled | None:
+        """Beside others; None when the clock was set back, which is for one alone."""
         # Looked at in here: while the store kept it waiting, the clock may have been set.
+        now_us, now_s = self._clock.now_us(), self._clock.monotonic_s()
+        if self._lost_us(now_us, now_s):
+            return None
+        self._record(ended, writer)
+        return self._claim(limit, (now_us, now_s), writer)
+
+    def _settle_anew(self, ended: Sequence[_Ended], limit: int, writer: Writer) -> _Settled:
+        """Let nobody wait longer for a clock that was set back."""
         now_us, now_s = self._clock.now_us(), self._clock.monotonic_s()
         if lost_us := self._lost_us(now_us, now_s):
             self._log.warning("the clock was set back", by_s=lost_us / 1_000_000)
-            # What ended before knew nothing of it; what ended since counts from the new time.
-            self._record([it for it in ended if it.outcome.finished_us > now_us], writer)
-            writer.set_back(lost_us)
-            ended = [it for it in ended if it.outcome.finished_us <= now_us]
+            if self._is_first(now_us, writer):
+                writer.set_back(lost_us)
+            # What ended before knew nothing of it.
+            ended = [_set_back(it, lost_us) if it.outcome.finished_us > now_us else it for it in ended]
         self._record(ended, writer)
+        return self._claim(limit, (now_us, now_s), writer)
+
+    def _is_first(self, now_us: int, writer: Writer) -> bool:
+        """Whether no other deliverer has made up for the same step of the clock already."""
+        ends_us = now_us + round(SEEN_BY_ALL_S * 1_000_000)
+        held = writer.lease(_STEP)
+        if held is not None and held.until_us > ends_us:  # of a step before this one
+            writer.give_back_lease(_STEP, held.holder)
+        return writer.take_lease(_STEP, self._holder, now_us=now_us, until_us=ends_us)
+
+    def _claim(self, limit: int, times: tuple[int, float], writer: Writer) -> _Settled:
+        now_us, lease = times[0], next(self._leases)
         until_us = now_us + round(LEASE_S * 1_000_000)
-        lease = next(self._leases)
-        claimed = writer.claim(now_us=now_us, lease=lease, until_us=until_us, limit=room, share=self._share())
-        return _Settled(claimed, writer.next_look_us(), (now_us, now_s))
+        claimed = writer.claim(now_us=now_us, lease=lease, until_us=until_us, limit=limit, share=self._share())
+        return _Settled(claimed, writer.next_look_us(), times)
 
     def _hand_back(self, ended: Sequence[_Ended], writer: Writer) -> None:
         self._record(ended, writer)
@@ -299,6 +347,14 @@ class Deliverer:
         if not send.cancelled() and not send.exception():
             self._ended.append(send.result())
         self._woken.set()
+
+
+def _set_back(it: _Ended, by_us: int) -> _Ended:
+    """An attempt that ended before the clock was set back, as if it had been so all the time."""
+    outcome, lane_until_us = it.outcome, it.decision.lane_until_us
+    times = {"started_us": outcome.started_us - by_us, "finished_us": outcome.finished_us - by_us}
+    outcome = replace(outcome, **times, due_us=None if outcome.due_us is None else outcome.due_us - by_us)
+    return it._replace(outcome=outcome, decision=it.decision._replace(lane_until_us=max(0, lane_until_us - by_us)))
 
 
 _OUTCOME_WORDS: Final = {"delivered": "delivered", "pending": "retried", "failed": "given_up"}

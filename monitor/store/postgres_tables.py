@@ -45,8 +45,8 @@ def make_tables(connection: Connection) -> None:
 def as_postgres() -> Sequence[Table]:
     """The tables with PostgreSQL's indexes.
 
-    Of some rows alone as the definitions say it for SQLite; those of lists ordered to the end, where SQLite appends the
-    key by itself and has NULL before all values.
+    Of some rows alone as the definitions say it for SQLite; those of lists and queues ordered to the end, where SQLite
+    appends the key by itself, and in lists has NULL before all values.
     """
     metadata = MetaData()
     tables = [table.to_metadata(metadata) for table in METADATA.sorted_tables]
@@ -56,6 +56,8 @@ def as_postgres() -> Sequence[Table]:
             columns: list[Any] = list(index.columns)
             if table.name == "executions" and not index.unique:
                 columns = [*(it.nulls_first() if it.nullable else it for it in columns), table.c.key]
+            elif table.name == "deliveries" and not index.unique:
+                columns.append(table.c.key)
             table.indexes.discard(index)
             Index(index.name, *columns, unique=index.unique, postgresql_where=where)
     return tables

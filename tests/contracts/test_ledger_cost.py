@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, create_engine, insert
 
+from monitor.store.base import Writer
 from monitor.store.delivery_port import DeliveryQuery
 from monitor.store.sqlite_write import SQLiteWriter
 from monitor.store.tables import make_tables, meta
@@ -83,9 +84,8 @@ def statements_of(connection: Connection, work: Callable[[], None]) -> list[str]
     return list(dict.fromkeys(it for it in said if it.strip().split()[0] in {"SELECT", "UPDATE", "DELETE"}))
 
 
-def round_trip(connection: Connection, key: int, at_us: int) -> Callable[[], None]:
+def round_trip(writer: Writer, key: int, at_us: int) -> Callable[[], None]:
     """What a deliverer does for three deliveries of a lane: two of an order, one retried, one more."""
-    writer = SQLiteWriter(connection)
 
     def work() -> None:
         names = [f"{at_us}_{n}" for n in range(3)]
@@ -127,14 +127,14 @@ def test_case_13_long_queue_costs_other_lanes_nothing(connection: Connection, ot
     """Beside 200,000 rows of a lane that is dead, waits, is strict, or has long ended."""
     live, beside = lanes(connection, 2)
     writer = SQLiteWriter(connection)
-    round_trip(connection, live, NOW_US)()
-    alone = steps_of(connection, round_trip(connection, live, NOW_US + SECOND_US))
+    round_trip(SQLiteWriter(connection), live, NOW_US)()
+    alone = steps_of(connection, round_trip(SQLiteWriter(connection), live, NOW_US + SECOND_US))
     fill(connection, beside, **OTHERS[other])
     if other == "dead":
         writer.put_lane(beside, Lane(breaker="open", blocked_until_us=NOW_US + DAY_US))
     writer.update_endpoint(writer.endpoints(None)[1])
-    first = steps_of(connection, round_trip(connection, live, NOW_US + 2 * SECOND_US))
-    later = steps_of(connection, round_trip(connection, live, NOW_US + 3 * SECOND_US))
+    first = steps_of(connection, round_trip(SQLiteWriter(connection), live, NOW_US + 2 * SECOND_US))
+    later = steps_of(connection, round_trip(SQLiteWriter(connection), live, NOW_US + 3 * SECOND_US))
     # Once it is looked at, and found to have nothing to do.
     assert first <= 1.2 * alone
     assert later <= 1.02 * alone
@@ -144,17 +144,17 @@ def test_case_13_long_queue_costs_other_lanes_nothing(connection: Connection, ot
 def test_long_queue_costs_its_own_lane_nothing(connection: Connection, own: str) -> None:
     """Whatever waits for its time or its turn, or has ended, is not gone through for what is due."""
     (key,) = lanes(connection)
-    round_trip(connection, key, NOW_US)()
-    alone = steps_of(connection, round_trip(connection, key, NOW_US + SECOND_US))
+    round_trip(SQLiteWriter(connection), key, NOW_US)()
+    alone = steps_of(connection, round_trip(SQLiteWriter(connection), key, NOW_US + SECOND_US))
     fill(connection, key, **OTHERS[own])
-    assert steps_of(connection, round_trip(connection, key, NOW_US + 2 * SECOND_US)) <= 1.1 * alone
+    assert steps_of(connection, round_trip(SQLiteWriter(connection), key, NOW_US + 2 * SECOND_US)) <= 1.1 * alone
 
 
 def test_case_15_idle_lanes_cost_nothing(connection: Connection) -> None:
     """Ten thousand of them that have had one event each are not gone through by anything that runs often."""
     (live,) = lanes(connection)
-    round_trip(connection, live, NOW_US)()
-    alone = steps_of(connection, round_trip(connection, live, NOW_US + SECOND_US))
+    round_trip(SQLiteWriter(connection), live, NOW_US)()
+    alone = steps_of(connection, round_trip(SQLiteWriter(connection), live, NOW_US + SECOND_US))
     writer = SQLiteWriter(connection)
     idle = [writer.add_endpoint(endpoint(f"idle_{n}")).key for n in range(IDLE)]
     at_us = NOW_US + 2 * SECOND_US
@@ -163,7 +163,7 @@ def test_case_15_idle_lanes_cost_nothing(connection: Connection) -> None:
     writer.finish([outcome(it, finished_us=at_us) for it in claimed])
     assert len(claimed) == IDLE
     assert writer.claim(now_us=at_us, lease="y", until_us=at_us + DAY_US, limit=2 * IDLE) == []
-    assert steps_of(connection, round_trip(connection, live, NOW_US + 3 * SECOND_US)) <= 1.02 * alone
+    assert steps_of(connection, round_trip(SQLiteWriter(connection), live, NOW_US + 3 * SECOND_US)) <= 1.02 * alone
 
 
 def test_nothing_that_runs_often_goes_through_a_table(connection: Connection) -> None:
@@ -171,7 +171,7 @@ def test_nothing_that_runs_often_goes_through_a_table(connection: Connection) ->
     live, dead = lanes(connection, 2)
     fill(connection, dead, due_us=NOW_US)
     SQLiteWriter(connection).put_lane(dead, Lane(breaker="open", blocked_until_us=NOW_US + DAY_US))
-    said = statements_of(connection, round_trip(connection, live, NOW_US))
+    said = statements_of(connection, round_trip(SQLiteWriter(connection), live, NOW_US))
     plans = [row[3] for it in said for row in driver_of(connection).execute(f"EXPLAIN QUERY PLAN {it}")]
     scanned = {it for it in plans if it.startswith("SCAN") and "INDEX" not in it}
     assert scanned <= {"SCAN CONSTANT ROW", "SCAN (subquery-1)", "SCAN (subquery-3)"}

@@ -145,6 +145,9 @@ MISTAKES: Final = {
     "an operator endpoint's troubles are told": Mistake(
         notices.plan_notices, "if not notice.about.is_operator", "if True"
     ),
+    "several deliverers make up for one step of the clock": Mistake(
+        Deliverer._settle_anew, "if self._is_first(now_us, writer):", "if True:"
+    ),
     "hundreds are sent at once": Mistake(Deliverer._room, "self._concurrency - len(self._sends)", "self._concurrency"),
 }
 

@@ -198,6 +198,8 @@ class Referee:
             way.blocked_us -= by_us
             way.failing_us = None if way.failing_us is None else way.failing_us - by_us
             way.answers = [(at_us - by_us, ok) for at_us, ok in way.answers]
+        # Of several deliverers one makes up for it, perhaps after another has gone by the new time already.
+        self.clock_was_set()
 
     def clock_was_set(self) -> None:
         """Rates cannot be judged over it."""
