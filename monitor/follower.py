@@ -17,7 +17,7 @@ from monitor.access.decoding import Decoding
 from monitor.clock import Clock, rest
 from monitor.errors import IncarnationChanged, JournalUnavailable, RetentionCut, StoreUnavailable
 from monitor.events.position import Position
-from monitor.fanout.joining import by_offset, joined
+from monitor.fanout.joining import by_offset, is_doubtful, joined
 from monitor.fanout.window import Window
 from monitor.journal.base import Bounds, Consumer, Journal
 from monitor.projections.fold import Release
@@ -68,7 +68,12 @@ class Look(NamedTuple):
     position: Position
     # By partition what can be told now: it is committed, and its bytes are here.
     stretches: Mapping[int, Stretch]
-    batches: Sequence[ReleasedBatch]
+    # By partition what was released there.
+    batches: Mapping[int, Sequence[ReleasedBatch]]
+
+    def of(self, partition: int) -> Sequence[ReleasedBatch]:
+        """The partition's batches, in order."""
+        return self.batches.get(partition, ())
 
 
 class Follower:
@@ -196,35 +201,25 @@ class Follower:
         return look
 
     async def _forgotten(self, look: Look) -> Mapping[int, int]:
-        """By partition: nobody knows any more what was released below.
-
-        Releases go with their records, oldest first, so all are there where one is that begins no later. Where none
-        does, there was nothing to release, or the journal begins later by now.
-        """
-        first = {batch.partition: batch.first for batch in reversed(look.batches)}
-        doubtful = [at for at, stretch in look.stretches.items() if first.get(at, stretch.end) > stretch.start]
+        """By partition: nobody knows any more what was released below."""
+        doubtful = [at for at, stretch in look.stretches.items() if is_doubtful(stretch, look.of(at))]
         if not doubtful:
             return {}
         # After the look, for what is gone now may have been gone then.
         bounds = await self._journal.bounds()
-        return {
-            at: min(bounds[at].start, first.get(at, look.stretches[at].end))
-            for at in doubtful
-            if bounds[at].start > look.stretches[at].start
-        }
+        lost = [at for at in doubtful if bounds[at].start > look.stretches[at].start]
+        first = {at: [batch.first for batch in look.of(at)[:1]] for at in lost}
+        return {at: min(bounds[at].start, look.stretches[at].end, *first[at]) for at in lost}
 
     # --- telling -----------------------------------------------------------------------------------------------------
 
     async def _tell(self, look: Look, forgotten: Mapping[int, int]) -> None:
         """Tell what can be told. Cancelled, what was not told is told by whoever follows next."""
-        batches: dict[int, list[ReleasedBatch]] = defaultdict(list)
-        for batch in look.batches:
-            batches[batch.partition].append(batch)
         telling = _Telling(self._hub)
         for partition, stretch in look.stretches.items():
             if partition in forgotten:
                 self._tell_cut(telling, partition, forgotten[partition])
-            for batch in batches[partition]:
+            for batch in look.of(partition):
                 if not batch.releases:
                     self._tell_cut(telling, partition, batch.next)
                 else:
@@ -331,4 +326,7 @@ def _look(reader: Reader, told: Position, here: Sequence[int]) -> Look:
         for partition, (start, end) in enumerate(zip(told.offsets, ends, strict=False))
         if end > start
     }
-    return Look(folded, stretches, reader.batches(stretches) if stretches else ())
+    batches: dict[int, list[ReleasedBatch]] = defaultdict(list)
+    for batch in reader.batches(stretches) if stretches else ():
+        batches[batch.partition].append(batch)
+    return Look(folded, stretches, batches)

@@ -10,7 +10,7 @@ from monitor.access.decoding import Decoding
 from monitor.events.model import Event, Record
 from monitor.projections.execution import Progress
 from monitor.projections.fold import Release, concluded
-from monitor.store.releases import StoredRelease
+from monitor.store.releases import ReleasedBatch, StoredRelease, Stretch
 
 ByOffset = Mapping[int, Sequence[StoredRelease]]
 """What was released of each record of a partition, derived events ahead of their cause."""
@@ -31,6 +31,15 @@ def joined(records: Iterable[Record], stored: ByOffset, decoding: Decoding, team
         if isinstance(event, Event) and team in (None, event.team):
             releases += [_release(row, event) for row in stored[event.record.offset]]
     return releases
+
+
+def is_doubtful(stretch: Stretch, batches: Sequence[ReleasedBatch]) -> bool:
+    """Whether releases of the stretch may be forgotten, given the batches in it: then ask the journal where it begins.
+
+    They go with their records, the oldest first, so all are there where one is that begins no later. Where none does,
+    there was nothing to release, or the journal begins later by now.
+    """
+    return not batches or batches[0].first > stretch.start
 
 
 def _release(row: StoredRelease, event: Event) -> Release:

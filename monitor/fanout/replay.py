@@ -12,10 +12,11 @@ from typing import Final, NamedTuple
 from monitor.access.decoding import Decoding
 from monitor.errors import RetentionCut
 from monitor.events.position import Position
-from monitor.fanout.joining import by_offset, joined
+from monitor.fanout.joining import by_offset, is_doubtful, joined
 from monitor.journal.base import Bounds, Journal
 from monitor.projections.fold import Release
 from monitor.store.base import Store
+from monitor.store.releases import Stretch
 
 PAGE_RECORDS: Final = 100
 """At 500 bytes an event about one chunk; at 1 MiB, the largest, still bounded."""
@@ -52,9 +53,16 @@ class Replay:
             records = await self._journal.read(partition, start, end, max_records)
             # Offsets may have holes: an empty answer means that nothing is left before the cut.
             next_offset = records[-1].offset + 1 if records else end
-            stored = await self._store.read(lambda reader: reader.releases(partition, start, next_offset))
+            stretch = Stretch(start, next_offset)
+            batches = await self._store.read(lambda reader: reader.batches({partition: stretch}))
+            if is_doubtful(stretch, batches):
+                # Retention may have come between the two reads.
+                first = (await self._journal.bounds())[partition].start
+                if first > start:
+                    raise RetentionCut(partition, start, first)
+        stored = by_offset(release for batch in batches for release in batch.releases)
         return Page(
-            joined(records, by_offset(stored), self._decoding, team),
+            joined(records, stored, self._decoding, team),
             position.advanced(partition, next_offset),
             sum(len(record.value or b"") for record in records),
         )

@@ -16,7 +16,7 @@ import pytest
 from monitor import follower as following
 from monitor.fanout.channels import Selection, Subscription
 from monitor.fanout.feed import Limits
-from monitor.fanout.joining import joined
+from monitor.fanout.joining import is_doubtful, joined
 from monitor.fanout.window import Window
 from monitor.follower import Follower, _Telling
 from tests.support.chronicle import Pulled
@@ -249,7 +249,9 @@ MISTAKES = {
     "a cut told before the store has passed it": Mistake(
         Follower._pass_cuts, "min(first, folded.offsets[partition])", "first"
     ),
-    "releases forgotten by the janitor": Mistake(Follower._forgotten, "if not doubtful:", "if True:"),
+    "releases forgotten by the janitor": Mistake(
+        is_doubtful, "not batches or batches[0].first > stretch.start", "False"
+    ),
     "a cut that nobody reads on behind": Mistake(Follower._pass_cuts, "self._is_astray |= passed == first", "pass"),
     "records dropped that were not told": Mistake(
         Follower._tell, "self._window.take(partition, stretch.end)", "self._window.take(partition, 1 << 60)"

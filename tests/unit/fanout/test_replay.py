@@ -1,6 +1,7 @@
 """Replay gives the releases again that the hub published then: same events, same state, same order."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -70,6 +71,24 @@ async def test_records_that_are_gone_are_reported() -> None:
     await world.journal.trim(0, 2)
     with pytest.raises(RetentionCut):
         await replay_of(world).page(world.beginning, world.end, PAGE_RECORDS)
+
+
+async def test_retention_between_journal_and_store_is_no_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records were read, and what was released of them is forgotten: whoever asked is told, and gets no empty page."""
+    world = World()
+    for _ in range(4):
+        await world.append()
+    read = world.store.read
+
+    async def late(work: Any) -> Any:
+        await world.journal.trim(0, 3)
+        await world.store.write(lambda writer: writer.forget_releases(0, 3))
+        return await read(work)
+
+    replay = replay_of(world)
+    monkeypatch.setattr(world.store, "read", late)
+    with pytest.raises(RetentionCut, match="0 to 2"):
+        await replay.page(world.beginning, world.end, PAGE_RECORDS)
 
 
 async def test_a_tail_begins_at_the_cut_where_retention_has_gone_beyond_it() -> None:
