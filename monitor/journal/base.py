@@ -48,6 +48,9 @@ class Consumer(Protocol):
         offset of its partition, nor one of a partition that is not assigned any more, whatever the driver's client does
         during a rebalance or a reload. Cancelled, nothing is lost: the records come again.
 
+        Records are in hand until the next `poll`, `reload` or `close`. Partitions that a group gives to somebody else
+        go when nothing is in hand, or after some seconds: that one reads on where the other has written it down.
+
         Raises RetentionCut when the expected record is gone, JournalUnavailable when the log does not answer.
         After RetentionCut other partitions go on; the partition stands still until `reload`.
         """

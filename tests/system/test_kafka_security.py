@@ -24,21 +24,27 @@ from monitor.kafka_security import PLAINTEXT, KafkaSecurity
 from tests.contracts.journal_contract import from_the_start, numbered, places, poll_until, read_all
 from tests.support.certificates import Authority
 from tests.support.command_line import monitor
-from tests.support.kafka import prepare
-from tests.support.kafka_jars import KafkaUnavailable
+from tests.support.kafka import Broker, prepare
+from tests.support.kafka_jars import KafkaJars, KafkaUnavailable
 from tests.support.kafka_secure import PASSWORD, STRANGER, USER, Listener, SecureBroker, secure_broker
+from tests.support.processes import free_ports
 from tests.support.service import LATE_S, Service, eventually
 
 pytestmark = pytest.mark.kafka
 
 
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureBroker]:
-    """A broker with a listener of each kind."""
+def jars() -> KafkaJars:
+    """What brokers are made of."""
     try:
-        jars = prepare()
+        return prepare()
     except KafkaUnavailable as error:
         pytest.skip(f"no Kafka with listeners of its own: {error}")
+
+
+@pytest.fixture(scope="module")
+def broker(jars: KafkaJars, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureBroker]:
+    """A broker with a listener of each kind."""
     with secure_broker(jars, tmp_path_factory.mktemp("certificates")) as broker:
         yield broker
 
@@ -156,6 +162,22 @@ async def test_server_that_is_not_there_does_not_hide_the_one_that_refuses(broke
         await open_kafka_journal("kafka://127.0.0.1:9/events", clock=SystemClock(), group="test", security=wrong)
 
 
+class Astray(Broker):
+    """Names an address where nobody is."""
+
+    def _lay_out(self) -> None:
+        super()._lay_out()
+        file = self._folder / "server.properties"
+        [elsewhere] = free_ports(1)
+        file.write_text(f"{file.read_text()}advertised.listeners=PLAINTEXT://127.0.0.1:{elsewhere}\n")
+
+
+async def test_brokers_that_are_named_and_not_reached_are_explained(jars: KafkaJars) -> None:
+    """The first fault of every Kafka in containers: it answers, and sends its clients to where they cannot go."""
+    with Astray(jars) as broker, pytest.raises(StartupError, match=r"names 127.*advertised\.listeners"):
+        await open_kafka_journal(f"kafka://{broker.bootstrap}/events", clock=SystemClock(), group="test")
+
+
 async def test_certificate_renewed_on_disk_is_shown_by_clients_of_before(broker: SecureBroker, tmp_path: Path) -> None:
     """A service outlives its certificates: nobody has to start it again. Half a file does no harm."""
     shown = tmp_path / "client.pem"
@@ -188,7 +210,7 @@ async def test_service_over_tls_with_users(broker: SecureBroker, tmp_path: Path)
         "kafka_sasl_password_file": str(secret),
     }
     made = await asyncio.to_thread(monitor, "topics", "--json", "--partitions", "2", **settings)
-    assert [(it["use"], it["partitions"]) for it in made.document] == [("events", 2), ("commands", 2)]
+    assert [(it["use"], it["partitions"]) for it in made.document["topics"]] == [("events", 2), ("commands", 2)]
     service = Service(tmp_path / "data", **settings)
     service.launch()
     try:
@@ -205,7 +227,7 @@ async def test_service_over_tls_with_users(broker: SecureBroker, tmp_path: Path)
             assert asked.status_code in (200, 202), asked.text
         looked = await asyncio.to_thread(monitor, "doctor", "--json", data=service.data, **settings)
         found = {it["subject"]: it["state"] for it in looked.document["findings"]}
-        assert (found["journal"], found["anchors"], found["topic"]) == ("ok", "ok", "warn")  # one replica
+        assert (found["journal"], found["anchors"], found[events]) == ("ok", "ok", "warn")  # one replica
         assert await service.stop() == 0
     finally:
         service.close()

@@ -6,7 +6,7 @@ where it ends. Asked when a topic is opened and Kafka did not answer.
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -26,14 +26,27 @@ async def refusal(brokers: Brokers) -> StartupError | None:
     for server in brokers.bootstrap.split(","):
         try:
             async with _connection(Brokers(server, brokers.security)) as connection:
-                await connection.send(MetadataRequest([]))  # the first that is not for everybody
+                # The first that is not for everybody.
+                named = (await connection.send(MetadataRequest([]))).brokers
         except (KafkaError, OSError, TimeoutError) as error:
             why = _said(error, brokers.security) or await _found_out(server, brokers.security)
             if why:
                 return StartupError(f"Kafka at {server} {why}.")
         else:
-            break
+            return await _unreachable(server, [f"{host}:{port}" for _, host, port, *_ in named], brokers.security)
     return None
+
+
+async def _unreachable(server: str, named: Sequence[str], shown: KafkaSecurity) -> StartupError | None:
+    """When every broker that a server names is out of reach: it is asked for them first, and never spoken to again."""
+    if not named or any([await _lets_in(Brokers(broker, shown)) for broker in named]):
+        return None
+    if not await _lets_in(Brokers(server, shown)):
+        return None  # it has gone away meanwhile
+    return StartupError(
+        f"Kafka at {server} names {', '.join(named)} as its brokers, and none lets this service in; have it advertise "
+        "addresses that are reached from here (advertised.listeners)."
+    )
 
 
 @asynccontextmanager
