@@ -20,6 +20,8 @@ from monitor.telemetry.logs import configure_logs
 
 _KEEP_DAYS: Final[Mapping[Use, int]] = {"events": KEEP_DAYS, "commands": KEEP_DAYS, "dead letters": 30}
 
+_TABLE_WIDTH: Final = 140
+
 _SHOWN: Final = (
     "retention.ms",
     "retention.bytes",
@@ -123,6 +125,8 @@ def _row(it: _Topic) -> Mapping[str, object]:
 
 def _show(topics: Sequence[_Topic], by_topic: Mapping[str, Sequence[Finding]]) -> None:
     console = Console(highlight=False)
+    # A terminal that is narrower wraps lines; a table that is squeezed breaks names in the middle.
+    console.width = max(console.width, _TABLE_WIDTH)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("use", "topic", "partitions", "led", "in sync", "replicas", "min", "kept", "policy", "stamped", ""):
         table.add_column(heading, overflow="fold")

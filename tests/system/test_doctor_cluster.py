@@ -1,14 +1,19 @@
 """The doctor beside a shared store: PostgreSQL is read and never written, whatever state it is in."""
 
 import json
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from monitor.journal.kafka.address import Address
+from monitor.journal.kafka.condition import group_of
 from monitor.store.postgres import open_postgres_store
 from tests.support.command_line import Answer, monitor
 from tests.support.kafka import Kafka
+from tests.support.kafka_topics import opened
+from tests.support.service import eventually
 
 
 def findings(answer: Answer) -> dict[str, tuple[str, str]]:
@@ -38,6 +43,8 @@ async def test_shared_store_is_read(kafka: Kafka, topic: str, postgres_url: str,
     found = findings(examined(kafka, topic, postgres_url, tmp_path / "data"))
     assert found["keepers"][0] == "warn"
     now_us = await store.now_us()
+    await store.write(lambda writer: writer.take_lease("keepers", "gate-1", now_us=now_us, until_us=now_us))
+    assert findings(examined(kafka, topic, postgres_url, tmp_path / "data"))["keepers"][0] == "warn", "it has ended"
     await store.write(lambda writer: writer.take_lease("keepers", "gate-1", now_us=now_us, until_us=now_us + 10**9))
     await store.close()
     found = findings(examined(kafka, topic, postgres_url, tmp_path / "data"))
@@ -46,6 +53,43 @@ async def test_shared_store_is_read(kafka: Kafka, topic: str, postgres_url: str,
     assert found["store"][1].startswith("PostgreSQL ")
     assert found["partition 1"] == ("ok", "holds offsets 0 to 0, folded up to 0, lag 0")
     assert not (tmp_path / "data").exists()
+
+
+async def test_members_of_the_group_are_told_with_their_shares(kafka: Kafka, topic: str) -> None:
+    """While they are there; who has gone has nothing."""
+    url, group = f"kafka://{kafka.bootstrap}/{topic}", f"group-{topic}"
+    address = Address.parse(url)
+    assert not (await group_of(address, group)).members
+
+    async def find_offsets(partitions: Collection[int]) -> Mapping[int, int]:
+        return dict.fromkeys(partitions, 0)
+
+    async def shares() -> list[list[int]]:
+        return sorted(list(member.partitions) for member in (await group_of(address, group)).members)
+
+    async def is_shared() -> bool:
+        for consumer in consumers:
+            await consumer.poll(1, 0.0)
+        return await shares() == [[0], [1]]
+
+    async def is_left() -> bool:
+        return not await shares()
+
+    async with opened(kafka, topic, group=group) as one, opened(kafka, topic, group=group) as two:
+        consumers = [await journal.consumer(find_offsets) for journal in (one, two)]
+        await eventually(is_shared)
+        found = await group_of(address, group)
+        assert (found.state, {member.host for member in found.members}) == ("Stable", {"127.0.0.1"})
+    await eventually(is_left)
+
+
+async def test_kafka_out_of_reach_is_a_failure_and_holds_nothing_up(postgres_url: str, tmp_path: Path) -> None:
+    """The store is looked at all the same."""
+    await (await open_postgres_store(postgres_url)).close()
+    answer = monitor("doctor", "--json", data=tmp_path, journal="kafka://127.0.0.1:1/none", store=postgres_url)
+    found = findings(answer)
+    assert (answer.code, found["journal"][0], found["store"][0]) == (2, "fail", "ok")
+    assert "does not answer" in found["journal"][1]
 
 
 async def test_store_of_another_version_or_out_of_reach_is_a_failure(

@@ -5,20 +5,35 @@ import json
 import os
 import sys
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from tests.support.kafka import Kafka
+from tests.support.kafka import Kafka, prepare
+from tests.support.kafka_cluster import Cluster
+from tests.support.kafka_jars import KafkaUnavailable
 from tests.support.service import eventually
 
 
-async def monitor_topics(*arguments: str, columns: str = "80", **settings: str) -> tuple[int | None, str, str]:
-    """Exit code, output and complaints, on a terminal of so many columns."""
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """Three brokers of the test's own."""
+    try:
+        jars = prepare()
+    except KafkaUnavailable as error:
+        pytest.skip(f"no Kafka that can be killed: {error}")
+    with Cluster(jars) as brokers:
+        yield brokers
+
+
+async def monitor_topics(*arguments: str, **settings: str) -> tuple[int | None, str, str]:
+    """Exit code, output and complaints."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("MONITOR_")}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "monitor", "topics", *arguments),
-        env=inherited | {"COLUMNS": columns} | {f"MONITOR_{name.upper()}": value for name, value in settings.items()},
+        env=inherited | {f"MONITOR_{name.upper()}": value for name, value in settings.items()},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -41,7 +56,7 @@ async def test_topics_are_made_where_they_are_missing(kafka: Kafka) -> None:
             ("commands", commands, 3),
         ]
         assert code == 0
-    code, out, _ = await monitor_topics("--check", **urls, columns="250")
+    code, out, _ = await monitor_topics("--check", **urls)
     assert code == 0
     row = next(line for line in out.splitlines() if line.startswith("commands"))
     assert row.split() == ["commands", commands, "3", "3", "3", "1", "1", "7", "d", "delete", "CreateTime", "warn"]
@@ -93,3 +108,29 @@ async def test_whoever_names_no_topic_is_told_how() -> None:
     assert (code, "a topic of their own" in err) == (2, True)
     code, _, err = await monitor_topics(commands="kafka://nowhere/x")
     assert (code, "kafka://host:port" in err) == (2, True)
+
+
+async def test_broker_that_is_away_is_named(cluster: Cluster) -> None:
+    """Of three: writes go on, and are refused where all three must have them."""
+    topic = f"test-{uuid.uuid4().hex}"
+    url = f"kafka://{cluster.bootstrap}/{topic}"
+    code, out, _ = await monitor_topics("--strict", "--partitions", "3", journal=url)
+    assert code == 0, out
+    cluster.kill(3)
+
+    async def told() -> dict[str, Any]:
+        code, out, _ = await monitor_topics("--json", "--check", journal=url)
+        findings = json.loads(out)["findings"] if out else []
+        return {"code": code, **{it["state"]: f"{it['text']}; {it['cure']}" for it in findings}}
+
+    async def is_under_replicated() -> bool:
+        said = await told()
+        return said["code"] == 0 and "broker(s) 3 not in sync; start broker(s) 3" in said.get("warn", "")
+
+    async def is_refused() -> bool:
+        said = await told()
+        return said["code"] == 1 and "writes are refused; start broker(s) 3" in said.get("fail", "")
+
+    await eventually(is_under_replicated)
+    await cluster.require_in_sync(topic, 3)
+    await eventually(is_refused)
