@@ -49,6 +49,15 @@ def unpacked_library(package: str, name: str) -> Path:
     return library
 
 
+def unpacked_root(name: str, *further: str) -> Path:
+    """The folder with what the machine lacks of these packages and what they depend on. Raises Unavailable."""
+    root = cache_folder("debian") / _release() / name
+    with locked(root.parent / f"{name}.lock"):
+        if not root.exists():
+            _unpack([name, *further], root)
+    return root
+
+
 def install(*packages: str) -> None:
     """Install Debian's packages with what they depend on. Raises Unavailable, so when we are not root."""
     if os.geteuid() != 0:
@@ -66,13 +75,14 @@ def _root(package: str) -> Path:
     return root
 
 
-def _unpack(name: str, root: Path) -> None:
+def _unpack(names: Sequence[str], root: Path) -> None:
     if os.geteuid() == 0:
         _apt("update")  # who is not root has to do with the lists that are there
-    planned = _apt("install", "--simulate", "--no-install-recommends", name)
+    planned = _apt("install", "--simulate", "--no-install-recommends", *names)
     lacking = re.findall(r"^Inst (\S+)", planned, re.MULTILINE)
     with replacing(root) as fresh:
-        _apt("download", *lacking, folder=fresh)
+        if lacking:
+            _apt("download", *lacking, folder=fresh)
         for package in fresh.glob("*.deb"):
             _run(["dpkg-deb", "--extract", package.name, "."], fresh)
             package.unlink()

@@ -100,9 +100,14 @@ class Followers:
         browser: Browser | None = None,
         *,
         path: str = STREAM,
+        headers: Mapping[str, str] | None = None,
         **subscription: str,
     ) -> None:
-        """`browser`: where the kinds that live in a page are wanted. `path`: of a stream that needs no channels."""
+        """`browser`: where the kinds that live in a page are wanted. `path`: of a stream that needs no channels.
+
+        `headers`: what the plain kinds show besides, such as a token.
+        """
+        self._headers = dict(headers or {})
         self._base_url, self._browser = base_url, browser
         query = {**({"channels": ",".join(channels)} if channels else {}), **subscription}
         self._url = f"{base_url}{path}?{'&'.join(f'{name}={said}' for name, said in query.items())}"
@@ -158,7 +163,7 @@ class Followers:
             await page.context.close()
 
     async def _httpx_sse(self, position: str | None) -> Lines:
-        headers = {} if position is None else {"last-event-id": position}
+        headers = self._headers | ({} if position is None else {"last-event-id": position})
         # Reading the system's certificates takes longer than the request, and nothing here is TLS.
         async with (
             httpx.AsyncClient(trust_env=False, verify=False, timeout=SHOWN_WITHIN_S) as client,  # noqa: S501
@@ -173,14 +178,15 @@ class Followers:
 
     async def _curl(self, position: str | None) -> Lines:
         stream = EventStream()
-        async with _curling(self._url, {} if position is None else {"last-event-id": position}) as printed:
+        headers = self._headers | ({} if position is None else {"last-event-id": position})
+        async with _curling(self._url, headers) as printed:
             while piece := await printed.read(1 << 16):
                 for fired in stream.feed(piece):
                     yield {"type": fired.type, "data": fired.data, "token": fired.last_event_id}
 
     async def _curl_lines(self, position: str | None) -> Lines:
         url = self._url if position is None else f"{self._url}&position={position}"
-        async with _curling(url, {"accept": "application/x-ndjson"}) as printed:
+        async with _curling(url, self._headers | {"accept": "application/x-ndjson"}) as printed:
             while (line := await printed.readline()).endswith(b"\n"):
                 frame = json.loads(line)
                 yield {"type": "message", "data": line[:-1].decode(), "token": frame.get("position")}
@@ -188,7 +194,9 @@ class Followers:
                     yield {"now": "closed"}
 
     async def _websockets(self, position: str | None) -> Lines:
-        async with connect(self._ws_url, proxy=None, open_timeout=60, max_size=None) as client:
+        async with connect(
+            self._ws_url, additional_headers=self._headers, proxy=None, open_timeout=60, max_size=None
+        ) as client:
             if self._message is not None:
                 resumed = {} if position is None else {"position": position}
                 await client.send(json.dumps({"type": "subscribe", **self._message, **resumed}))
