@@ -167,6 +167,25 @@ async def test_life_goes_on(data: Path, layout: int) -> None:
         assert added.key == 3, "the second one was removed"
 
 
+async def test_what_was_deleted_before_is_blanked_too(tmp_path: Path) -> None:
+    """The third layout still left its bytes in the journal."""
+    data = left_behind(3, tmp_path / "data")
+    [(id_,)] = rows(data / "store.db", "SELECT id FROM executions WHERE deleted = 1")
+    before = told_of(data, id_)
+    async with opened(data) as parts:
+        await parts.eraser.tidy()
+    assert rows(data / "store.db", "SELECT * FROM erasures") == []
+    assert len(told_of(data, id_)) == len(before)
+    assert any(b"nodeType" in value for value in before)
+    assert not any(b"nodeType" in value for value in told_of(data, id_))
+
+
+def told_of(data: Path, execution_id: str) -> list[bytes]:
+    """What the journal holds of an execution."""
+    wanted = execution_id.encode()
+    return [value for (value,) in rows(data / "journal.db", "SELECT value FROM records") if wanted in value]
+
+
 async def test_ledger_is_kept_row_by_row(data: Path, tmp_path: Path) -> None:
     """Every column that there was before has its value."""
     shutil.copy(data / "store.db", tmp_path / "before.db")

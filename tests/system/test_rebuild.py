@@ -15,6 +15,7 @@ from monitor.cli.rebuild import rebuild_store
 from monitor.errors import DataFolderBusy, JournalMismatch, StartupError
 from monitor.keeping.rebuild import Rebuilt, rebuild
 from monitor.settings import Settings
+from monitor.store.kinds import tables_of
 from tests.support.dying import REBUILD_POINTS
 from tests.support.folders import alter, mingled, opened, registered, rows, told, told_raw
 from tests.support.processes import dying_with_us
@@ -161,6 +162,17 @@ async def test_keys_go_on(data: Path) -> None:
         await parts.store.write(lambda writer: writer.remove_endpoint("default", "wh_1"))
         assert (await registered(parts)).key == 2
     assert rows(data / "store.db", "SELECT key FROM executions WHERE id = 'exec_new'") == [(executions + 1,)]
+
+
+async def test_what_the_store_has_lost_is_blanked_as_the_journal_says(data: Path) -> None:
+    """A migration may leave no execution behind; what was deleted is still to be erased."""
+    question = "SELECT team, id FROM erasures JOIN executions USING (key) ORDER BY 1, 2"
+    before = rows(data / "store.db", question)
+    assert len(before) == 3
+    for name in (*tables_of("executions"), *tables_of("sums")):
+        alter(data / "store.db", f"DELETE FROM {name}")  # noqa: S608
+    await rebuilt(data)
+    assert rows(data / "store.db", question) == before
 
 
 # --- differences -----------------------------------------------------------------------------------------------------
