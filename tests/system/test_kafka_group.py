@@ -42,9 +42,9 @@ class Group:
         self._name = uuid.uuid4().hex
         self.is_fed = True
 
-    def member(self, name: str) -> Member:
+    def member(self, name: str, silence_s: float = SILENCE_S) -> Member:
         """A new process, running."""
-        return self._members.enter_context(Member(self._url, self._name, self.ledger, name, silence_s=SILENCE_S))
+        return self._members.enter_context(Member(self._url, self._name, self.ledger, name, silence_s=silence_s))
 
     async def feed(self) -> None:
         """Append until told to stop, in portions of any size."""
@@ -102,7 +102,7 @@ async def test_members_come_and_go(kafka: Kafka, tmp_path: Path) -> None:
     async with group(kafka, tmp_path) as here:
         members = {}
         for name in ("a", "b", "c"):
-            members[name] = here.member(name)
+            members[name] = here.member(name, silence_s=60.0)  # nobody dies
             await here.until_they_read(*members)
         for name in ("b", "a"):
             assert await members.pop(name).leave() == 0
@@ -229,7 +229,7 @@ async def test_batch_that_is_never_finished_holds_nobody_up_for_long(
 async def test_slow_store_costs_no_membership(kafka: Kafka) -> None:
     """A batch that takes three times as long as silence may last: the group hears of life, and leaves all as it is."""
     topic = await kafka.create_topic(partitions=2)
-    patience = replace(QUICK, silence_s=2.0)
+    patience = replace(QUICK, silence_s=3.0)
     async with (
         opened(kafka, topic, patience=patience) as first,
         opened(kafka, topic, patience=patience) as second,
