@@ -19,6 +19,7 @@ from monitor.telemetry.metrics import CATALOGUE, Metric
 from tests.architecture.source import read_modules
 from tests.support.command_line import monitor
 from tests.support.debian import Program, Unavailable
+from tests.support.deployment import KEY, deployed
 from tests.support.kafka import Kafka
 from tests.support.promtool import MINUTES, complaints, promtool, unreadable, wrong_alarms
 from tests.support.service import Service, eventually
@@ -93,23 +94,23 @@ def service(tmp_path: Path) -> Iterator[Service]:
         running.close()
 
 
-async def scraped(service: Service) -> dict[str, str]:
+async def scraped(service: Service, instance: str = "here") -> dict[str, str]:
     """Every series of a process as Prometheus would keep it, with the value that it goes on having."""
     async with service.client() as client:
         text = (await client.get("/metrics")).text
-    series = {'up{job="monitor",instance="here:8080"}': f"1{FOR_EVER}"}
+    series = {kept("up", instance): f"1{FOR_EVER}"}
     for line in text.splitlines():
         if not line.startswith("#"):
             name, value = line.rsplit(" ", 1)
-            series[kept(name)] = f"{value}{FOR_EVER}"
+            series[kept(name, instance)] = f"{value}{FOR_EVER}"
     return series
 
 
-def kept(series: str) -> str:
+def kept(series: str, instance: str = "here") -> str:
     """With the labels that Prometheus adds."""
     name, _, labels = series.partition("{")
     of_its_own = labels.removesuffix("}")
-    return f'{name}{{{of_its_own}{"," if of_its_own else ""}job="monitor",instance="here:8080"}}'
+    return f'{name}{{{of_its_own}{"," if of_its_own else ""}job="monitor",instance="{instance}:8080"}}'
 
 
 def changed(healthy: Mapping[str, str], changes: Mapping[str, str]) -> dict[str, str]:
@@ -240,6 +241,43 @@ async def test_halt_is_told_by_alarms_and_doctor(judge: Program, kafka: Kafka, t
         assert (answer.code, "monitor quarantine resume" in halt["cure"]) == (2, True)
     finally:
         service.close()
+
+
+async def test_cluster_is_well_until_nobody_folds(
+    judge: Program, kafka: Kafka, postgres_url: str, tmp_path: Path
+) -> None:
+    """By what each role says of itself, and by the doctor beside them."""
+    topic = await kafka.create_topic(partitions=2)
+    roles = {"projector": 1, "gateway": 1, "deliverer": 1}
+    async with deployed(tmp_path, kafka, topic, postgres_url, roles) as deployment:
+        processes = {role: services[0] for role, services in deployment.services.items()}
+        event = {"type": "execution.started", "executionId": "e", "timestamp": "2026-11-22T10:30:00Z"}
+        async with deployment.gateways[0].client() as client:
+            assert (await client.post("/v1/events", json=event)).status_code == 200
+        await deployment.projector.caught_up()
+
+        async def said_by_all() -> dict[str, str]:
+            running = {role: service for role, service in processes.items() if service.is_running}
+            return {name: values for role, it in running.items() for name, values in (await scraped(it, role)).items()}
+
+        async def is_well() -> bool:
+            said = await said_by_all()
+            return not wrong_alarms(judge, ALERTS, {"all is well": (said, frozenset())}, tmp_path)
+
+        await eventually(is_well)
+        shared = {
+            "journal": f"kafka://{kafka.bootstrap}/{topic}",
+            "kafka_group": topic,
+            "store": postgres_url,
+            "key": KEY,
+        }
+        answer = monitor("doctor", "--json", data=tmp_path / "elsewhere", **shared)
+        told = {it["subject"]: it["state"] for it in answer.document["findings"]}
+        assert (answer.code, told["group"], told["keepers"], told["partition 1"]) == (1, "ok", "ok", "ok"), answer.out
+        deployment.projector.kill()
+        said = await said_by_all() | {kept("up", "projector"): f"0{FOR_EVER}"}
+        alarms = {"MonitorDown", "MonitorPartitionsOfNobody"}
+        assert wrong_alarms(judge, ALERTS, {"nobody folds": (said, alarms)}, tmp_path) == ""
 
 
 def test_every_alarm_has_its_page() -> None:
