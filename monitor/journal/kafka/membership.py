@@ -25,8 +25,8 @@ _BACKOFF_LIMIT_S: Final = 10.0
 SILENCE_LIMIT_S: Final = 10.0
 
 # Others learn of a rebalance by their heartbeat, so all stand still for about as long: with three members and twelve
-# partitions records waited 0.3 to 0.8 s when one joined, 0.3 s when one left. aiokafka knows no way that spares those who
-# keep what they have; its sticky assignor stops them as long as the default, which deals partitions out in turn.
+# partitions records waited 0.3 to 0.8 s when one joined, 0.3 s when one left. aiokafka spares nobody, whatever he
+# keeps; its sticky assignor stops them as long as the default, which deals partitions out in turn.
 _HEARTBEAT_S: Final = 0.5
 
 # Members may take this long to answer a rebalance, so joining may take as long without anything being wrong.
