@@ -24,7 +24,7 @@ _SHARED: Final[tuple[Any, ...]] = (
     structlog.processors.StackInfoRenderer(),
 )
 
-_QUIET: Final = ("uvicorn.access", "uvicorn.error", "aiokafka", "httpx", "websockets.server")
+_QUIET: Final = ("uvicorn.access", "uvicorn.error", "aiokafka", "alembic", "httpx", "websockets.server")
 """A line per request, connection or heartbeat says less than a counter does."""
 
 _TALKATIVE: Final = "aiokafka"
