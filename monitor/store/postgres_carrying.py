@@ -68,7 +68,12 @@ _PUT_COMMANDS: Final = put("commands", "key command_id state since_us body")
 _ADD_TOTALS: Final = added("totals", "team workflow_id status", "count")
 _ADD_CELLS: Final = added("statistics", "team hour workflow_id status trigger error bucket", "count total_us")
 _ADD_ROLLUPS: Final = added("rollups", "team facet grain at key status bucket", "count total_us")
-_ADD_RUNS: Final = added("run_statistics", "team hour workflow_id node_id status error bucket", "count total_us")
+_ADD_RUNS: Final = added(
+    "run_statistics",
+    "team hour workflow_id node_id status error bucket",
+    "count total_us",
+    key="team, hour, workflow_id, md5(node_id), status, error, bucket",
+)
 _NAME_WORKFLOWS: Final = inserted("workflow_names", "team workflow_id said_us name", otherwise=_LATEST)
 _ADD_ERROR_KINDS: Final = inserted("error_kinds", "team fingerprint type pattern", otherwise="ON CONFLICT DO NOTHING")
 

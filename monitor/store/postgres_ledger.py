@@ -8,8 +8,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from monitor.store.ledger import encode
+from monitor.store.postgres_arrays import Blobs, Ints, Texts
 from monitor.store.postgres_claims import PostgresClaims
 from monitor.store.postgres_lanes import first_open
+from monitor.store.postgres_merges import Merge, inserted
 from monitor.store.postgres_tables import sequence_of
 from monitor.webhooks.delivery import Claimed, Outcome, Planned, Trigger
 
@@ -20,26 +22,26 @@ _WAITED_FOR: Final = f"""
 SELECT of.endpoint_key, of.order_key FROM unnest(%s::bigint[], %s::text[]) AS of (endpoint_key, order_key)
 WHERE {first_open("of.endpoint_key", "of.order_key", "0")} IS NOT NULL
 """  # noqa: S608 - constants
-_ADD_BODY: Final = "INSERT INTO delivery_bodies (key, body) VALUES (%s, %s)"
-_ADD_DELIVERIES: Final = """
-INSERT INTO deliveries (
-    key, id, endpoint_key, body_key, event_id, event_type, team, execution_id, "trigger", state, due_us, planned_us,
-    order_key, lease, lease_until_us, attempts, step, rank
+_ADD_BODIES: Final = inserted("delivery_bodies", "key body")
+_ADD_DELIVERIES: Final = inserted(
+    "deliveries",
+    "key id endpoint_key body_key event_id event_type team execution_id trigger state due_us planned_us order_key "
+    "lease lease_until_us attempts step rank",
+    otherwise="ON CONFLICT (id) DO NOTHING",
 )
-SELECT *, 0, 0, 0 FROM unnest(
-    %s::bigint[], %s::text[], %s::bigint[], %s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
-    %s::text[], %s::bigint[], %s::bigint[], %s::text[], %s::text[], %s::bigint[]
-)
-ON CONFLICT (id) DO NOTHING
-"""
 _LOOK: Final = """
 UPDATE lanes AS l SET look_us = due.look_us FROM unnest(%s::bigint[], %s::bigint[]) AS due (key, look_us)
 WHERE l.endpoint_key = due.key AND (l.look_us IS NULL OR l.look_us > due.look_us)
 """
-_END: Final = """
-UPDATE attempts SET finished_us = %s, status = %s, error = %s, answer = %s, detail = %s
-WHERE delivery_key = %s AND n = %s
-"""
+_END: Final = Merge(
+    b"""
+    UPDATE attempts AS a
+    SET finished_us = now.finished_us, status = now.status, error = now.error, answer = now.answer, detail = now.detail
+    FROM unnest(%s, %s, %s, %s, %s, %s, %s) AS now (delivery_key, n, finished_us, status, error, answer, detail)
+    WHERE a.delivery_key = now.delivery_key AND a.n = now.n
+    """,
+    (Ints, Ints, Ints, Ints, Texts, Blobs, Blobs),
+)
 _LEASED: Final = "SELECT key, lease, order_key FROM deliveries WHERE key = ANY(%s) AND state = 'leased'"
 _MOVE_ON: Final = """
 UPDATE deliveries AS d
@@ -98,7 +100,7 @@ class PostgresLedger(PostgresClaims):
 
     def _add_bodies(self, bodies: Collection[tuple[str, bytes]]) -> Mapping[tuple[str, bytes], int]:
         keys = dict(zip(bodies, self._keys("delivery_bodies", len(bodies)), strict=True))
-        self._many(_ADD_BODY, [(key, body) for (_, body), key in keys.items()])
+        self._merge(_ADD_BODIES, [(key, body) for (_, body), key in keys.items()])
         return keys
 
     def _keys(self, table: str, count: int) -> list[int]:
@@ -128,8 +130,7 @@ class PostgresLedger(PostgresClaims):
     ) -> None:
         """Store deliveries: pending, those in one of `lanes`; leased by nobody the others."""
         rows = [_row(place, trigger, place[2].endpoint_key in lanes, place[2].id in waiting) for place in places]
-        if rows:
-            self._driver.execute(_ADD_DELIVERIES, [list(column) for column in zip(*rows, strict=True)])
+        self._merge(_ADD_DELIVERIES, rows)
 
     def _look_at(self, due: Iterable[Planned]) -> None:
         """See whether lanes have something to do when these are due."""
@@ -155,7 +156,8 @@ class PostgresLedger(PostgresClaims):
             return set()
         lanes = {it.endpoint_key for it in outcomes}
         self._lock(lanes)
-        self._many(_END, [_end(it) for it in outcomes])
+        # Of two outcomes of one attempt the later one stays, as if they came one by one.
+        self._merge(_END, list({row[:2]: row for row in map(_end, outcomes)}.values()))
         found = self._driver.execute(_LEASED, ([it.key for it in outcomes],)).fetchall()
         leases = {key: (lease, order_key) for key, lease, order_key in found}
         held = list[tuple[Outcome, str | None]]()
@@ -189,8 +191,9 @@ def _row(place: _Place, trigger: Trigger, is_held: bool, waits: bool) -> tuple[A
     key, body_key, it = place
     about = (key, it.id, it.endpoint_key, body_key, it.event_id, it.event_type, it.team, it.execution_id, trigger)
     times = (None if waits else it.due_us, it.due_us, it.order_key)
-    return (*about, "pending", *times, None, None) if is_held else (*about, "leased", *times, NOBODY, it.due_us)
+    state = ("pending", *times, None, None) if is_held else ("leased", *times, NOBODY, it.due_us)
+    return (*about, *state, 0, 0, 0)
 
 
 def _end(it: Outcome) -> tuple[Any, ...]:
-    return (it.finished_us, it.status, it.error, it.answer, encode(it.detail), it.key, it.n)
+    return (it.key, it.n, it.finished_us, it.status, it.error, it.answer, encode(it.detail))

@@ -5,11 +5,14 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import LargeBinary, Table, Text
 
-from monitor.store import count_tables, tables
+from monitor.store import count_tables, delivery_tables, tables
 from monitor.store.postgres_arrays import Blobs, Ints, Texts
 
 _TABLES: Final = {
-    table.name: table for of in (tables, count_tables) for table in vars(of).values() if isinstance(table, Table)
+    table.name: table
+    for of in (tables, count_tables, delivery_tables)
+    for table in vars(of).values()
+    if isinstance(table, Table)
 }
 
 MOST_ROWS: Final = 1_000
@@ -41,10 +44,10 @@ def put(table: str, columns: str) -> Merge:
     return inserted(table, columns, otherwise=f"ON CONFLICT ({_listed(_key(table))}) DO UPDATE SET {values}")
 
 
-def added(table: str, columns: str, sums: str) -> Merge:
-    """Rows whose `sums` are added to those of the row with the same key."""
+def added(table: str, columns: str, sums: str, key: str | None = None) -> Merge:
+    """Rows whose `sums` are added to those of the row with the same key, the table's unless it is given."""
     values = ", ".join(f'"{name}" = old."{name}" + excluded."{name}"' for name in sums.split())
-    otherwise = f"ON CONFLICT ({_listed(_key(table))}) DO UPDATE SET {values}"
+    otherwise = f"ON CONFLICT ({key or _listed(_key(table))}) DO UPDATE SET {values}"
     return inserted(table, f"{columns} {sums}", otherwise=otherwise)
 
 

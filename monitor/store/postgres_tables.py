@@ -21,6 +21,15 @@ _CHANGING: Final[Mapping[str, str]] = {
 }
 _HOT: Final = ("offsets", "progress", "executions", "lanes", "deliveries", "totals", "statistics", "rollups", "meta")
 
+# Keys that may be longer than the third of a page that an index takes: texts of strangers, four bytes a character.
+_LONG_KEYS: Final[Mapping[str, str]] = {
+    "tags": "CREATE INDEX tags_by_key ON tags (key)",
+    "node_names": "CREATE UNIQUE INDEX node_names_by_digest ON node_names (team, workflow_id, "
+    "md5(node_id || chr(10) || name))",
+    "run_statistics": "CREATE UNIQUE INDEX run_statistics_by_digest ON run_statistics "
+    "(team, hour, workflow_id, md5(node_id), status, error, bucket)",
+}
+
 
 def sequence_of(table: str) -> str:
     """The name of the sequence that gives a table's keys."""
@@ -35,6 +44,9 @@ def make_tables(connection: Connection) -> None:
     for table in tables:
         for index in sorted(table.indexes, key=lambda index: str(index.name)):
             connection.execute(CreateIndex(index))
+    for name, index_by_digest in _LONG_KEYS.items():
+        connection.execute(text(f"ALTER TABLE {name} DROP CONSTRAINT {name}_pkey"))
+        connection.execute(text(index_by_digest))
     for name in KEYS_OF:
         connection.execute(text(f"CREATE SEQUENCE {sequence_of(name)}"))
     settings = ", ".join(f"{name} = {value}" for name, value in _CHANGING.items())
@@ -45,8 +57,8 @@ def make_tables(connection: Connection) -> None:
 def as_postgres() -> Sequence[Table]:
     """The tables with PostgreSQL's indexes.
 
-    Of some rows alone as the definitions say it for SQLite; those of lists and queues ordered to the end, where SQLite
-    appends the key by itself, and in lists has NULL before all values.
+    Of some rows alone as the definitions say it for SQLite; and ordered to the end as lists and queues go on, to which
+    SQLite appends the key by itself. Lists have NULL before all values.
     """
     metadata = MetaData()
     tables = [table.to_metadata(metadata) for table in METADATA.sorted_tables]
@@ -54,9 +66,9 @@ def as_postgres() -> Sequence[Table]:
         for index in list(table.indexes):
             where = index.dialect_options["sqlite"]["where"]
             columns: list[Any] = list(index.columns)
-            if table.name == "executions" and not index.unique:
-                columns = [*(it.nulls_first() if it.nullable else it for it in columns), table.c.key]
-            elif table.name == "deliveries" and not index.unique:
+            if table.name == "executions":
+                columns = [it.nulls_first() if it.nullable else it for it in columns]
+            if [it.name for it in table.primary_key] == ["key"] and not index.unique and "key" not in index.columns:
                 columns.append(table.c.key)
             table.indexes.discard(index)
             Index(index.name, *columns, unique=index.unique, postgresql_where=where)

@@ -632,6 +632,36 @@ class StoreContract:
             for condition in (Condition("errorType", "eq", (f"T{text}",)), Condition("tag", "eq", (f"t{text}",))):
                 assert [it.id for it in (await listed(store, Filter((condition,)))).rows] == [name]
 
+    async def test_longest_words_are_kept(self, store: Store, feed: Feed) -> None:
+        """Ids of as many bytes as they may have, and names, tags and errors of as many as somebody likes."""
+        chance = random.Random(5)
+
+        def words(count: int) -> str:
+            """Nothing that could be packed more densely."""
+            return "".join(chr(chance.randrange(0x20000, 0x2A6D0)) for _ in range(count))
+
+        team, workflow, names = words(256), words(256), [words(256), words(256)]
+        tags, trigger, error = [words(3000), "short"], words(3000), {"type": words(3000), "message": words(9000)}
+        run = {"nodeId": words(256), "nodeName": words(5000), "duration": 1}
+        about = {"workflowId": workflow, "teamId": team}
+        for _ in range(2):
+            for name in names:
+                told = {"workflowName": words(5000), "tags": tags, "mode": words(300), "trigger": {"type": trigger}}
+                lineage = {"retryOf": words(256), "parent": {"executionId": words(256)}}
+                await feed.send(
+                    event("execution.started", name, data=told | lineage, **about),
+                    event("node.failed", name, 1, data=run | {"error": error}, **about),
+                    event("command.requested", name, 1, data={"commandId": words(256), "action": "cancel"}, **about),
+                    event("execution.failed", name, 2, data={"error": error}, **about),
+                )
+        page = await listed(store, parse_json({"tag": "short", "workflowId": workflow}), team=team)
+        assert {row.id for row in page.rows} == set(names)
+        assert {tuple(row.tags) for row in page.rows} == {tuple(tags)}
+        runs = await store.read(lambda reader: reader.run_statistics(team))
+        assert {cell.node_id: count for cell, (count, _) in runs.items()} == {run["nodeId"]: 2}
+        found, _ = await page_of(store, ListQuery(team, EVERYTHING, "startedAt", 10, text=run["nodeName"][:9]))
+        assert {row.id for row in found.rows} == set(names)
+
     async def test_text_follows_what_changes(self, store: Store, feed: Feed) -> None:
         """A later error, an earlier end, the workflow that becomes known, a deletion."""
 
