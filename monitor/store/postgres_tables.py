@@ -1,9 +1,9 @@
 """The store's tables as PostgreSQL has them: made from the same definitions, with what it alone needs beside."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import Connection, Index, MetaData, Table, text
+from sqlalchemy import Connection, Index, MetaData, text
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from monitor.store.tables import METADATA
@@ -21,14 +21,9 @@ _CHANGING: Final[Mapping[str, str]] = {
 }
 _HOT: Final = ("offsets", "progress", "executions", "lanes", "deliveries", "totals", "statistics", "rollups", "meta")
 
-# Keys that may be longer than the third of a page that an index takes: texts of strangers, four bytes a character.
-_LONG_KEYS: Final[Mapping[str, str]] = {
-    "tags": "CREATE INDEX tags_by_key ON tags (key)",
-    "node_names": "CREATE UNIQUE INDEX node_names_by_digest ON node_names (team, workflow_id, "
-    "md5(node_id || chr(10) || name))",
-    "run_statistics": "CREATE UNIQUE INDEX run_statistics_by_digest ON run_statistics "
-    "(team, hour, workflow_id, md5(node_id), status, error, bucket)",
-}
+_LONG_KEYED: Final = ("tags", "node_names", "run_statistics")
+"""Tables whose keys may be longer than the third of a page that an index takes, for they hold texts of strangers: an
+index over digests stands for the key."""
 
 
 def sequence_of(table: str) -> str:
@@ -38,15 +33,14 @@ def sequence_of(table: str) -> str:
 
 def make_tables(connection: Connection) -> None:
     """Make every table, index and sequence."""
-    tables = as_postgres()
+    tables = as_postgres().sorted_tables
     for table in tables:
         connection.execute(CreateTable(table))
+    for name in _LONG_KEYED:
+        connection.execute(text(f"ALTER TABLE {name} DROP CONSTRAINT {name}_pkey"))
     for table in tables:
         for index in sorted(table.indexes, key=lambda index: str(index.name)):
             connection.execute(CreateIndex(index))
-    for name, index_by_digest in _LONG_KEYS.items():
-        connection.execute(text(f"ALTER TABLE {name} DROP CONSTRAINT {name}_pkey"))
-        connection.execute(text(index_by_digest))
     for name in KEYS_OF:
         connection.execute(text(f"CREATE SEQUENCE {sequence_of(name)}"))
     settings = ", ".join(f"{name} = {value}" for name, value in _CHANGING.items())
@@ -54,15 +48,14 @@ def make_tables(connection: Connection) -> None:
         connection.execute(text(f"ALTER TABLE {name} SET ({settings})"))
 
 
-def as_postgres() -> Sequence[Table]:
+def as_postgres() -> MetaData:
     """The tables with PostgreSQL's indexes.
 
     Of some rows alone as the definitions say it for SQLite; and ordered to the end as lists and queues go on, to which
     SQLite appends the key by itself. Lists have NULL before all values.
     """
     metadata = MetaData()
-    tables = [table.to_metadata(metadata) for table in METADATA.sorted_tables]
-    for table in tables:
+    for table in [table.to_metadata(metadata) for table in METADATA.sorted_tables]:
         for index in list(table.indexes):
             where = index.dialect_options["sqlite"]["where"]
             columns: list[Any] = list(index.columns)
@@ -72,7 +65,17 @@ def as_postgres() -> Sequence[Table]:
                 columns.append(table.c.key)
             table.indexes.discard(index)
             Index(index.name, *columns, unique=index.unique, postgresql_where=where)
-    return tables
+    _add_digests(metadata)
+    return metadata
+
+
+def _add_digests(metadata: MetaData) -> None:
+    tags, names, runs = (metadata.tables[name].c for name in _LONG_KEYED)
+    Index("tags_by_key", tags.key)
+    digests = (text("md5(node_id)"), text("md5(name)"))
+    Index("node_names_by_digest", names.team, names.workflow_id, *digests, unique=True)
+    of_node = (runs.team, runs.hour, runs.workflow_id, text("md5(node_id)"), runs.status, runs.error, runs.bucket)
+    Index("run_statistics_by_digest", *of_node, unique=True)
 
 
 def tables_there(connection: Connection) -> set[str]:

@@ -642,8 +642,8 @@ class StoreContract:
 
         team, workflow, names = words(256), words(256), [words(256), words(256)]
         tags, trigger, error = [words(3000), "short"], words(3000), {"type": words(3000), "message": words(9000)}
-        run = {"nodeId": words(256), "nodeName": words(5000), "duration": 1}
-        about = {"workflowId": workflow, "teamId": team}
+        run: dict[str, Any] = {"nodeId": words(256), "nodeName": words(5000), "duration": 1}
+        about: dict[str, Any] = {"workflowId": workflow, "teamId": team}
         for _ in range(2):
             for name in names:
                 told = {"workflowName": words(5000), "tags": tags, "mode": words(300), "trigger": {"type": trigger}}

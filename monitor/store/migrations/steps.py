@@ -13,6 +13,7 @@ from sqlalchemy.schema import SchemaItem
 
 from monitor.errors import StartupError
 from monitor.projections.fold import FOLD_VERSION
+from monitor.store.postgres_tables import as_postgres
 from monitor.store.tables import METADATA, SCHEMA_VERSION
 
 _STAMP: Final = text("UPDATE meta SET schema_version = :layout")
@@ -82,7 +83,9 @@ def run(connection: Connection, steps: Sequence[Step], advance: Callable[[int], 
 
 def differences(context: MigrationContext) -> Sequence[str]:
     """What is not as this version's tables are, each in some words; nothing where all is well."""
-    return [_words(it) for it in compare_metadata(context, METADATA)]
+    assert context.connection is not None
+    ours = METADATA if context.connection.dialect.name == "sqlite" else as_postgres()
+    return [_words(it) for it in compare_metadata(context, ours)]
 
 
 def _is_ours(_item: object, name: str | None, kind: str, _reflected: bool, _same: object) -> bool:
