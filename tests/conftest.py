@@ -1,6 +1,8 @@
 """What every test may ask for: a real Kafka, a real browser, the long form; and the options of a run."""
 
+import asyncio
 import signal
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Final
@@ -8,6 +10,7 @@ from typing import Final
 import pytest
 from hypothesis import settings
 
+from monitor.store import open_postgres_store
 from tests.support.browser import Browser, BrowserUnavailable, prepare_browser, running_browser
 from tests.support.debian import Unavailable
 from tests.support.kafka import Broker, Kafka, prepare
@@ -122,6 +125,27 @@ def postgres() -> Iterator[Postgres]:
 def postgres_url(postgres: Postgres) -> Iterator[str]:
     """The address of a fresh and empty database of the test's own."""
     with postgres.database() as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: Postgres) -> Iterator[str]:
+    """The name of a database that holds an empty store, to which nobody is connected."""
+    name = f"template_{uuid.uuid4().hex}"
+    with postgres.database(name) as address:
+        asyncio.run(_make_tables(address))
+        yield name
+
+
+async def _make_tables(address: str) -> None:
+    store = await open_postgres_store(address)
+    await store.close()
+
+
+@pytest.fixture
+def postgres_store_url(postgres: Postgres, postgres_template: str) -> Iterator[str]:
+    """The address of a database of the test's own with an empty store: sooner there than by making its tables."""
+    with postgres.database(template=postgres_template) as address:
         yield address
 
 

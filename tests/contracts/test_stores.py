@@ -70,8 +70,8 @@ class TestPostgresStore(
     LeaseContract,
 ):
     @pytest.fixture
-    async def store(self, postgres_url: str) -> AsyncIterator[Store]:
-        store = await open_postgres_store(postgres_url)
+    async def store(self, postgres_store_url: str) -> AsyncIterator[Store]:
+        store = await open_postgres_store(postgres_store_url)
         await store.write(lambda writer: writer.bind(INCARNATION, STARTS))
         yield store
         await store.close()

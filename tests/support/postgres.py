@@ -47,10 +47,10 @@ class Postgres:
         self.url = url
 
     @contextmanager
-    def database(self, name: str = "") -> Iterator[str]:
-        """The address of a new and empty database, dropped in the end whoever still uses it."""
+    def database(self, name: str = "", *, template: str = "template0") -> Iterator[str]:
+        """The address of a new database, like the template or empty; dropped in the end whoever still uses it."""
         name = name or f"test_{uuid.uuid4().hex}"
-        self.do(f'CREATE DATABASE "{name}" TEMPLATE template0')
+        self.do(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         try:
             yield self.address(name)
         finally:

@@ -50,18 +50,18 @@ async def opened(url: str) -> AsyncIterator[Store]:
 
 
 @pytest.fixture
-async def store(postgres_url: str) -> AsyncIterator[Store]:
+async def store(postgres_store_url: str) -> AsyncIterator[Store]:
     """A store of two partitions, with a hundred events in the first."""
-    async with opened(postgres_url) as store:
+    async with opened(postgres_store_url) as store:
         await store.write(lambda writer: writer.bind("aabbccddeeff", [0, 0]))
         await store.write(lambda writer: append(writer, 100))
         yield store
 
 
 @pytest.fixture
-async def other(store: Store, postgres_url: str) -> AsyncIterator[Store]:
+async def other(store: Store, postgres_store_url: str) -> AsyncIterator[Store]:
     """Another process's view of the same database."""
-    async with opened(postgres_url) as other:
+    async with opened(postgres_store_url) as other:
         yield other
 
 
@@ -142,16 +142,18 @@ def fields_of(struct: Any) -> dict[str, Any]:
     return {name: getattr(struct, name) for name in struct.__struct_fields__}
 
 
-async def test_ordinary_write_is_alone(store: Store, other: Store, postgres_url: str) -> None:
+async def test_ordinary_write_is_alone(store: Store, other: Store, postgres_store_url: str) -> None:
     """What a desk writes waits for batches on their way, and batches wait for it."""
     batch = Held(lambda writer: append(writer, 10, 1))
     projecting = asyncio.create_task(store.write(batch, shared=True))
     await batch.reached()
     desk = Held(lambda writer: writer.set_key_check(b"sealed"))
     deciding = asyncio.create_task(other.write(desk))
-    await until(lambda: waiting_for_the_lock(postgres_url, 1))
+    await until(lambda: waiting_for_the_lock(postgres_store_url, 1))
     late = asyncio.create_task(store.write(lambda writer: append(writer, 10, 0), shared=True))
-    await until(lambda: waiting_for_the_lock(postgres_url, 2))  # behind the desk, which would wait for ever otherwise
+    await until(
+        lambda: waiting_for_the_lock(postgres_store_url, 2)
+    )  # behind the desk, which would wait for ever otherwise
     batch.let_go()
     await projecting
     await desk.reached()
@@ -232,12 +234,12 @@ def commit_and_kill(url: str, commits: int) -> int:
         return max([*reported, *map(int, running.stdout.read().split(b"\n")[:-1])])
 
 
-async def test_killed_process_leaves_a_prefix(postgres_url: str, long_form: bool) -> None:
+async def test_killed_process_leaves_a_prefix(postgres_store_url: str, long_form: bool) -> None:
     """After SIGKILL at any instant the store holds whole batches, all that were reported, and offsets that agree."""
     killed_at = 0
     for turn in range(50 if long_form else 4):
-        reported = await asyncio.to_thread(commit_and_kill, postgres_url, 5 + turn)
-        async with opened(postgres_url) as store:
+        reported = await asyncio.to_thread(commit_and_kill, postgres_store_url, 5 + turn)
+        async with opened(postgres_store_url) as store:
             # Behind what the server still had to do for the dead.
             await store.write(lambda _: None)
             found = await store.read(contents)
@@ -246,15 +248,15 @@ async def test_killed_process_leaves_a_prefix(postgres_url: str, long_form: bool
         killed_at = found[0]
 
 
-async def test_cut_connections_lose_and_double_nothing(store: Store, postgres_url: str) -> None:
+async def test_cut_connections_lose_and_double_nothing(store: Store, postgres_store_url: str) -> None:
     """Whatever is cut in the middle of a batch is undone as a whole, and the next try has a new connection."""
     cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = %s"
-    name = postgres_url.rpartition("/")[2]
+    name = postgres_store_url.rpartition("/")[2]
     ended = asyncio.Event()
 
     async def cut_again_and_again() -> None:
         while not ended.is_set():
-            await asyncio.to_thread(admin, postgres_url, cut, name)
+            await asyncio.to_thread(admin, postgres_store_url, cut, name)
             await asyncio.sleep(0.03)
 
     async def read_again_and_again() -> None:
@@ -272,7 +274,9 @@ async def test_cut_connections_lose_and_double_nothing(store: Store, postgres_ur
     assert found[0] >= 100 + sum(range(1, 40))
 
 
-async def test_connection_that_is_gone_as_soon_as_it_is_made_is_an_outage(store: Store, postgres_url: str) -> None:
+async def test_connection_that_is_gone_as_soon_as_it_is_made_is_an_outage(
+    store: Store, postgres_store_url: str
+) -> None:
     """Nothing that ends a process: the next try may have more luck."""
 
     def gone(*_: object) -> None:
@@ -286,13 +290,13 @@ async def test_connection_that_is_gone_as_soon_as_it_is_made_is_an_outage(store:
     assert (await store.read(lambda reader: reader.position())).offsets == (100, 0)
 
 
-async def test_many_open_files_are_no_hindrance(store: Store, postgres_url: str) -> None:
+async def test_many_open_files_are_no_hindrance(store: Store, postgres_store_url: str) -> None:
     """Connections that are made late have high numbers, as in a gateway with thousands of streams."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY else 4096, hard))
     held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
     try:
-        async with opened(postgres_url) as late:
+        async with opened(postgres_store_url) as late:
             for _ in range(2):
                 assert (await late.read(lambda reader: reader.position())).offsets == (100, 0)
     finally:
@@ -344,10 +348,10 @@ async def test_idle_connections_are_renewed_without_a_word(own_postgres: Server)
         assert await store.read(contents) == expected(5)
 
 
-async def test_frozen_process_holds_nobody_up_for_long(store: Store, postgres_url: str) -> None:
+async def test_frozen_process_holds_nobody_up_for_long(store: Store, postgres_store_url: str) -> None:
     """Its transaction is ended by the server, and what it did in it is undone when it wakes."""
     # Frozen for longer than the time that it is given, which is short here.
-    hurried = f"{postgres_url}?options=-c%20idle_in_transaction_session_timeout%3D500"
+    hurried = f"{postgres_store_url}?options=-c%20idle_in_transaction_session_timeout%3D500"
     with child("hold", hurried) as frozen:
         assert frozen.stdout is not None
         assert await asyncio.to_thread(frozen.stdout.readline) == b"held\n"
@@ -362,9 +366,9 @@ async def test_frozen_process_holds_nobody_up_for_long(store: Store, postgres_ur
 
 
 @pytest.mark.parametrize("rows", [1, 3])
-async def test_no_transaction_stays_open_for_long(postgres_url: str, rows: int) -> None:
+async def test_no_transaction_stays_open_for_long(postgres_store_url: str, rows: int) -> None:
     """Whatever a process did last before it froze, the server ends its transaction in time."""
-    hurried = f"{postgres_url}?options=-c%20idle_in_transaction_session_timeout%3D200"
+    hurried = f"{postgres_store_url}?options=-c%20idle_in_transaction_session_timeout%3D200"
 
     def store_audit(writer: Writer) -> None:
         # As SQLAlchemy runs one statement for many rows.
@@ -377,7 +381,7 @@ async def test_no_transaction_stays_open_for_long(postgres_url: str, rows: int) 
         await store.write(lambda writer: writer.bind("aabbccddeeff", [0, 0]))
         for work in (lambda writer: append(writer, rows), store_audit):
             with pytest.raises(StoreUnavailable, match="idle-in-transaction"):
-                await store.write(partial(do_and_freeze, work, postgres_url))
+                await store.write(partial(do_and_freeze, work, postgres_store_url))
 
 
 def do_and_freeze(work: Callable[[Writer], Any], url: str, writer: Writer) -> None:
@@ -486,13 +490,13 @@ async def test_hints_come_from_other_processes(store: Store, other: Store) -> No
     assert heard.empty()
 
 
-async def test_cut_listener_hears_everything_once(store: Store, other: Store, postgres_url: str) -> None:
+async def test_cut_listener_hears_everything_once(store: Store, other: Store, postgres_store_url: str) -> None:
     """Whoever was deaf for a while looks at everything when it hears again."""
     heard: asyncio.Queue[Hint] = asyncio.Queue()
     for hint in ("batch", "deliveries", "desk"):
         other.hints.listen(hint, partial(heard.put_nowait, hint))
     listener = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%%' AND datname = %s"
-    await asyncio.to_thread(admin, postgres_url, listener, postgres_url.rpartition("/")[2])
+    await asyncio.to_thread(admin, postgres_store_url, listener, postgres_store_url.rpartition("/")[2])
     told = {await asyncio.wait_for(heard.get(), LIMIT_S) for _ in range(3)}
     assert told == {"batch", "deliveries", "desk"}
     await store.write(lambda writer: append(writer, 5), shared=True)
@@ -502,9 +506,9 @@ async def test_cut_listener_hears_everything_once(store: Store, other: Store, po
 # Databases that are not the store's own
 
 
-async def test_reopened_store_holds_what_was_stored(store: Store, postgres_url: str) -> None:
+async def test_reopened_store_holds_what_was_stored(store: Store, postgres_store_url: str) -> None:
     """Opening once more changes nothing."""
-    async with opened(postgres_url) as again:
+    async with opened(postgres_store_url) as again:
         assert await again.read(contents) == await store.read(contents)
 
 
