@@ -63,7 +63,6 @@ async def serve(
     """
     _allow_many_connections()
     async with open_parts(settings) as parts:
-        structlog.get_logger("serving").info("opened", role=settings.role, name=parts.name)
         stop = _stop_signal()  # before anybody is told that we listen
         async with running(parts, settings) as base_url:
             # Shown this once: a start that fails must not be the one.
@@ -103,7 +102,7 @@ async def running(parts: Parts, settings: Settings) -> AsyncIterator[str]:
             loops = [group.create_task(run(), name=name) for name, run in parts.loops.items()]
             web = group.create_task(server.serve(sockets=[listener]), name="server")
             base_url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-            log.info("listening", url=base_url)
+            log.info("listening", url=base_url, role=settings.role, name=parts.name)
             try:
                 yield base_url
             finally:
