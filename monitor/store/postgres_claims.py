@@ -65,17 +65,24 @@ WITH taken AS (
     UPDATE deliveries
     SET state = CASE "trigger" WHEN 'test' THEN 'failed' ELSE 'pending' END,
         reason = CASE "trigger" WHEN 'test' THEN 'interrupted' ELSE reason END,
-        due_us = CASE "trigger" WHEN 'test' THEN NULL ELSE due_us END,
+        due_us = CASE
+            WHEN "trigger" = 'test' OR (lease = %(nobody)s AND order_key IS NOT NULL) THEN NULL ELSE due_us
+        END,
         lease = NULL, lease_until_us = NULL
     WHERE state = 'leased' AND {which} AND endpoint_key = ANY(%(lanes)s)
-    RETURNING key, endpoint_key, attempts, "trigger"
+    RETURNING key, endpoint_key, order_key, attempts, "trigger"
 ),
 interrupted AS (
     UPDATE attempts AS a SET finished_us = %(now)s, error = 'interrupted'
     FROM taken AS t WHERE a.delivery_key = t.key AND a.n = t.attempts AND a.finished_us IS NULL
 )
-SELECT key, endpoint_key, "trigger" FROM taken
+SELECT key, endpoint_key, order_key, "trigger" FROM taken
 """
+NOBODY: Final = ""
+"""The lease of what was owed to a lane that somebody else had locked: it ends at once, and whoever claims next puts the
+delivery into its lane. Who has locked lanes must not wait for more.
+"""
+
 _ENDED: Final = "lease_until_us <= %(value)s"
 _OF_NAME: Final = "starts_with(lease, %(value)s)"
 
@@ -154,8 +161,10 @@ class PostgresClaims(PostgresLanes):
         self._lock_free(lanes)
         if not (held := lanes & self._locked):
             return 0
-        values = {"value": value, "lanes": list(held), "now": now_us}
+        values = {"value": value, "lanes": list(held), "now": now_us, "nobody": NOBODY}
         taken = self._driver.execute(_TAKE_BACK.format(which=which).encode(), values).fetchall()
-        self.stand_back(key for key, _, trigger in taken if trigger != "test")
-        self.look({endpoint_key for _, endpoint_key, _ in taken}, now_us)
+        self.stand_back(key for key, _, _, trigger in taken if trigger != "test")
+        # Keys are taken before a lane is locked: an earlier one of an order may be stored later, and wait for this one.
+        self._wake_idle([(of, order_key) for _, of, order_key, _ in taken], now_us)
+        self.look(held, now_us)
         return len(taken)

@@ -50,8 +50,17 @@ UPDATE deliveries SET due_us = %s
 WHERE key = ANY (ARRAY (
     SELECT {first_open("of.endpoint_key", "of.order_key", "ranks.rank")}
     FROM unnest(%s::bigint[], %s::text[]) AS of (endpoint_key, order_key) CROSS JOIN (VALUES (0), (1)) AS ranks (rank)
+    {{where}}
 )) AND state || '' = 'pending' AND due_us IS NULL AND reason IS NULL
 """  # noqa: S608 - constants
+_NOBODY_GOES: Final = f"""
+WHERE NOT EXISTS (
+    SELECT FROM deliveries AS other
+    WHERE other.endpoint_key = of.endpoint_key AND other.order_key = of.order_key
+        AND other.rank BETWEEN ranks.rank AND ranks.rank AND other.{OPEN}
+        AND (other.state || '' = 'leased' OR other.due_us IS NOT NULL)
+)
+"""
 _STAND_BACK: Final = f"""
 UPDATE deliveries AS d SET due_us = NULL
 WHERE d.key = ANY(%s) AND d.state || '' = 'pending' AND d.order_key IS NOT NULL
@@ -119,10 +128,17 @@ class PostgresLanes(PostgresSession, LedgerWrites):
             self._driver.execute(_LOOK, {"at": at_us, "of": keys})
 
     def wake(self, moved: Iterable[tuple[int, str | None]], now_us: int) -> None:
+        self._wake(moved, now_us, "")
+
+    def _wake_idle(self, moved: Iterable[tuple[int, str | None]], now_us: int) -> None:
+        """As `wake`, in those orders alone of which nothing is due or under way."""
+        self._wake(moved, now_us, _NOBODY_GOES)
+
+    def _wake(self, moved: Iterable[tuple[int, str | None]], now_us: int, where: str) -> None:
         orders = {(key, order_key) for key, order_key in moved if order_key is not None}
         if orders:
             keys, order_keys = zip(*orders, strict=True)
-            self._driver.execute(_WAKE.encode(), (now_us, list(keys), list(order_keys)))
+            self._driver.execute(_WAKE.format(where=where).encode(), (now_us, list(keys), list(order_keys)))
 
     def stand_back(self, keys: Iterable[int]) -> None:
         if wanted := list(keys):

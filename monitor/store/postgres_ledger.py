@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from monitor.store.ledger import encode
 from monitor.store.postgres_arrays import Blobs, Ints, Texts
-from monitor.store.postgres_claims import PostgresClaims
+from monitor.store.postgres_claims import NOBODY, PostgresClaims
 from monitor.store.postgres_lanes import first_open
 from monitor.store.postgres_merges import Merge, inserted
 from monitor.store.postgres_tables import sequence_of
@@ -48,11 +48,6 @@ UPDATE deliveries AS d
 SET state = now.state, reason = now.reason, due_us = now.due_us, step = now.step, lease = NULL, lease_until_us = NULL
 FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::bigint[], %s::bigint[]) AS now (key, state, reason, due_us, step)
 WHERE d.key = now.key
-"""
-
-NOBODY: Final = ""
-"""The lease of what was owed to a lane that somebody else had locked: it ends at once, and whoever claims next puts the
-delivery into its lane. Who has locked lanes must not wait for more.
 """
 
 _Place = tuple[int, int, Planned]
