@@ -161,7 +161,7 @@ class House:
             holds, within_s=SETTLED_WITHIN_S, what=lambda: f"{len(left)} clients are not {what}, such as {left[:3]}"
         )
 
-    async def _delivered(self) -> None:
+    async def delivered(self) -> None:
         """Return when nothing is owed any more."""
         owed: list[Any] = []
 
@@ -181,10 +181,10 @@ class House:
 
     async def open(self, stack: AsyncExitStack) -> None:
         """Start everything, and let everybody come."""
-        stack.callback(self._end)
         if self._postgres is not None:
             self._postgres.mend()
             stack.enter_context(self._postgres.database(self.database))
+        stack.callback(self._end)
         if self._cluster is not None:
             await self._cluster.mend()
             await self._cluster.make_topic(self.topic, self.shape.partitions)
@@ -216,7 +216,7 @@ class House:
         self._settled = self.load.told.count
         await self.load.close()
         await self._all(lambda client: client.has_closed, "at the end")
-        await self._delivered()
+        await self.delivered()
         async with self.gateways[0].client() as client:
             self._answers = await every_execution(client)
             self._lines_at = await lines_left_out(client, self.clients, self.load.told)

@@ -17,8 +17,8 @@ from tests.support.soak.telling import Told, batches, closing
 
 ACKNOWLEDGED_WITHIN_S: Final = 180.0
 
-PACE_S: Final = 0.15
-"""Between two batches of about a hundred events: enough that every fault meets a service at work."""
+PACE_S: Final = 0.25
+"""Between two batches of about a hundred events: enough that every fault meets a service at work, and no more."""
 
 PAUSE_S: Final = 0.1
 """Before a batch that was not acknowledged is sent again."""

@@ -1,5 +1,6 @@
 """Wall clocks are wrong by minutes, and are set while everything runs: nothing is judged, sent or counted by them."""
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.conftest import Shaken
+from tests.chaos.house import House
 from tests.support.debian import Unavailable
 from tests.support.service import LATE_S, Service, eventually
 from tests.support.wrong_clocks import WrongClock
@@ -15,25 +17,33 @@ MINUTES_S = 600
 
 
 @pytest.fixture
-def clock(tmp_path: Path) -> WrongClock:
-    """To be given to a process."""
+def clocks(tmp_path: Path) -> Sequence[WrongClock]:
+    """To be given to processes, each its own."""
     try:
-        return WrongClock(tmp_path)
+        return [WrongClock(tmp_path / f"clock-{number}") for number in range(4)]
     except Unavailable as error:
         pytest.skip(f"no wrong clocks: {error}")
 
 
-async def test_clock_set_ahead_and_back(on_kafka: Shaken, clock: WrongClock, long_form: bool) -> None:
+async def test_clock_set_ahead_and_back(on_kafka: Shaken, clocks: Sequence[WrongClock], long_form: bool) -> None:
     """Ten minutes ahead, then as many behind, in the middle of the load."""
     async with on_kafka() as house:
         [service] = house.projectors
-        service.environment |= clock.environment
-        assert await service.stop() == 0
-        await house.restart(service)
+        await given(house, {clocks[0]: service})
         for ahead_s in (MINUTES_S, -MINUTES_S, 0) * (5 if long_form else 1):
-            clock.set(ahead_s)
+            clocks[0].set(ahead_s)
             await goes(service, ahead_s)
             await house.load.more(300)
+
+
+async def given(house: House, of: Mapping[WrongClock, Service]) -> None:
+    """Start them anew, each with its clock."""
+    for clock, service in of.items():
+        service.environment |= clock.environment
+        assert await service.stop() == 0
+        service.launch()
+    for service in of.values():
+        await service.ready()
 
 
 async def goes(service: Service, ahead_s: float) -> None:

@@ -22,8 +22,9 @@ def faketime() -> Path:
 class WrongClock:
     """What `environment` gives to a process; `set` moves its clock."""
 
-    def __init__(self, folder: Path) -> None:
-        self._said = folder / "clock"
+    def __init__(self, file: Path) -> None:
+        """`file` says how wrong it is."""
+        self._said = file
         self.set(0)
         self.environment = {
             "LD_PRELOAD": str(faketime()),

@@ -115,6 +115,10 @@ class EventReader(_Chunked):
     def feed(self, data: bytes) -> Iterator[Frame]:
         for fired in self._stream.feed(self._data(data)):
             frame: Frame = orjson.loads(fired.data)
+            if "position" not in frame and fired.last_event_id != self._position:
+                # A checkpoint stood between them.
+                self._position = fired.last_event_id
+                yield {"type": "stream.checkpoint", "position": self._position}
             # What a browser would send when it comes back is what the frame says.
             assert fired.last_event_id == frame.get("position", self._position), fired
             assert fired.type == (frame["type"] if frame["type"].startswith("stream.") else "message"), fired
