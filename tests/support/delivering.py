@@ -55,9 +55,9 @@ async def owe(
 
 @asynccontextmanager
 async def delivering(
-    store: Store, clock: Clock, *, name: str = "here", concurrency: int = CONCURRENCY
+    store: Store, clock: Clock, *, name: str = "here", concurrency: int = CONCURRENCY, **options: Any
 ) -> AsyncIterator[Deliverer]:
-    """A running deliverer; stopped at the end, giving sends no time."""
+    """A running deliverer; stopped at the end, giving sends no time. `options` are others of Deliverer."""
     async with open_sender(Targets(LOOPBACK)) as sender:
         deliverer = Deliverer(
             name=name,
@@ -67,6 +67,7 @@ async def delivering(
             chance=lambda: 0.5,
             metrics=Metrics(),
             concurrency=concurrency,
+            **options,
         )
         running = asyncio.create_task(deliverer.run())
         try:
