@@ -1,4 +1,4 @@
-"""What operators and clients do every day: each process is replaced by a new one, and clients go from one to another."""
+"""What happens every day: each process is replaced by a new one, and clients go from one gateway to another."""
 
 import pytest
 
