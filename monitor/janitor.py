@@ -18,6 +18,9 @@ ROUND_S: Final = 60.0
 FORGOTTEN_AT_ONCE: Final = 100
 """Deliveries that one transaction forgets: whoever sends waits some milliseconds for it."""
 
+RELEASES_AT_ONCE: Final = 100
+"""Batches of each partition whose releases one transaction forgets: Kafka drops the records of a day at once."""
+
 ORDERS_AT_ONCE: Final = 200
 """Idempotency keys, or executions of old jobs, that one transaction forgets: a few milliseconds."""
 
@@ -75,7 +78,8 @@ class Janitor:
         # By what the journal says and not by what was trimmed just now: a shared one trims itself, and a process that
         # died in between is made up for.
         held = await self._journal.bounds()
-        await self._store.write(lambda writer: _forget_releases(writer, held))
+        while await self._store.write(partial(_forget_releases, held)):
+            await self._clock.sleep(REST_S)
         await self._forget_deliveries()
         await self._forget_orders()
         await self._relieve_lanes()
@@ -174,6 +178,7 @@ def _forget_jobs(before_us: int, writer: Writer) -> int:
     return writer.forget_bulk_jobs(before_us, ORDERS_AT_ONCE)
 
 
-def _forget_releases(writer: Writer, held: Mapping[int, Bounds]) -> None:
-    for partition, (start, _) in held.items():
-        writer.forget_releases(partition, start)
+def _forget_releases(held: Mapping[int, Bounds], writer: Writer) -> bool:
+    """One portion of every partition. Returns whether there may be more."""
+    forgotten = [writer.forget_releases(at, start, RELEASES_AT_ONCE) for at, (start, _) in held.items()]
+    return RELEASES_AT_ONCE in forgotten

@@ -161,8 +161,10 @@ class Writer(
         """
         ...
 
-    def forget_releases(self, partition: int, before: int) -> None:
-        """Remove the releases of batches that ended at `before` or earlier: their records are gone from the journal."""
+    def forget_releases(self, partition: int, before: int, limit: int) -> int:
+        """Remove the releases of up to `limit` batches that ended at `before` or earlier, the oldest first, and say of
+        how many: their records are gone from the journal.
+        """
         ...
 
     def set_key_check(self, sealed: bytes) -> None:

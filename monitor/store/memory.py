@@ -336,9 +336,11 @@ class _Session(
         self._add_quarantine([cut_away(partition, expected, next_offset)])
         self._tables.releases[partition, expected, next_offset] = ()
 
-    def forget_releases(self, partition: int, before: int) -> None:
-        kept = {at: batch for at, batch in self._tables.releases.items() if at[0] != partition or at[2] > before}
-        self._tables.releases = kept
+    def forget_releases(self, partition: int, before: int, limit: int) -> int:
+        gone = sorted(at for at in self._tables.releases if at[0] == partition and at[2] <= before)[:limit]
+        for at in gone:
+            del self._tables.releases[at]
+        return len(gone)
 
 
 def _sort_key(value: int | None, key: int) -> tuple[bool, int, int]:

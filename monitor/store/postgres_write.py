@@ -52,6 +52,11 @@ AND NOT EXISTS (SELECT 1 FROM halts WHERE halts.partition = offsets.partition AN
 _ADD_RELEASES: Final = """
 INSERT INTO releases (key, partition, first, next, body) VALUES (nextval('releases_keys'), %s, %s, %s, %s)
 """
+_FORGET_RELEASES: Final = """
+DELETE FROM releases WHERE key = ANY (ARRAY (
+    SELECT key FROM releases WHERE partition = %s AND next <= %s ORDER BY next LIMIT %s
+))
+"""
 _KEYS: Final = "SELECT nextval(%s::text::regclass) FROM generate_series(1, %s) ORDER BY 1"
 
 _LOOK_AGAIN: Final = changed("watches", "due_us")
@@ -159,8 +164,8 @@ class PostgresWriter(
         self._add_quarantine([cut_away(partition, expected, next_offset)])
         self._many(_ADD_RELEASES, [(partition, expected, next_offset, rows.pack_stored(()))])
 
-    def forget_releases(self, partition: int, before: int) -> None:
-        self._driver.execute("DELETE FROM releases WHERE partition = %s AND next <= %s", (partition, before))
+    def forget_releases(self, partition: int, before: int, limit: int) -> int:
+        return self._driver.execute(_FORGET_RELEASES, (partition, before, limit)).rowcount
 
 
 def _releases(releases: Iterable[Release], moved: Mapping[int, Moved]) -> list[rows.Row]:

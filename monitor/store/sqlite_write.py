@@ -122,6 +122,11 @@ INSERT INTO totals (team, workflow_id, status, count) VALUES (?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET count = count + excluded.count
 """
 _ADD_RELEASES: Final = "INSERT INTO releases (partition, first, next, body) VALUES (?, ?, ?, ?)"
+_FORGET_RELEASES: Final = """
+DELETE FROM releases WHERE key IN (
+    SELECT key FROM releases WHERE partition = ? AND next <= ? ORDER BY next LIMIT ?
+)
+"""
 
 
 class SQLiteWriter(
@@ -240,5 +245,5 @@ class SQLiteWriter(
         self._add_quarantine([cut_away(partition, expected, next_offset)])
         self._many(_ADD_RELEASES, [(partition, expected, next_offset, rows.pack_stored(()))])
 
-    def forget_releases(self, partition: int, before: int) -> None:
-        self._driver.execute("DELETE FROM releases WHERE partition = ? AND next <= ?", (partition, before))
+    def forget_releases(self, partition: int, before: int, limit: int) -> int:
+        return self._driver.execute(_FORGET_RELEASES, (partition, before, limit)).rowcount

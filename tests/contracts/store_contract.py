@@ -779,7 +779,7 @@ class StoreContract:
         assert await store.read(offsets(0, 100, 1)) == [(40, None)]
         [release] = await store.read(lambda reader: reader.releases(0, 1, 2))
         assert (release.status, release.current, release.version, release.total) == ("running", "N", 2, 1)
-        await store.write(lambda writer: writer.forget_releases(0, 4))
+        await store.write(lambda writer: writer.forget_releases(0, 4, 1000))
         assert await store.read(offsets(0, 100)) == [(4, None), (5, "execution.conflict"), (5, None)]
         assert await store.read(offsets(0, 100, 1)) == [(40, None)]
 
@@ -801,8 +801,20 @@ class StoreContract:
         assert await store.read(told({0: Stretch(1, 7)})) == everything[:2]
         assert await store.read(told({0: Stretch(2, 4), 1: Stretch(41, 42)})) == []
         assert await store.read(told({})) == []
-        await store.write(lambda writer: writer.forget_releases(0, 7))
+        await store.write(lambda writer: writer.forget_releases(0, 7, 1000))
         assert await store.read(told({0: Stretch(0, 99)})) == everything[2:3]
+
+    async def test_releases_are_forgotten_in_portions(self, store: Store, feed: Feed) -> None:
+        """The oldest first, and none of those whose records are there."""
+        for number in range(4):
+            await feed.send(event("execution.started", f"exec_{number}"))
+
+        async def left(limit: int) -> tuple[int, list[int]]:
+            forgotten = await store.write(lambda writer: writer.forget_releases(0, 3, limit))
+            batches = await store.read(lambda reader: reader.batches({0: Stretch(0, 99)}))
+            return forgotten, [batch.first for batch in batches]
+
+        assert [await left(2) for _ in range(3)] == [(2, [2, 3]), (1, [3]), (0, [3])]
 
     # What a batch owes
 

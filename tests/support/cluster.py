@@ -75,7 +75,7 @@ class Cluster(Chronicle):
         """Let the janitor have the releases go whose records are gone."""
         held = await self.journal.bounds()
         for partition, (start, _) in held.items():
-            await self.store.write(lambda writer, at=partition, start=start: writer.forget_releases(at, start))  # type: ignore[misc]
+            await self.store.write(lambda writer, at=partition, start=start: writer.forget_releases(at, start, 1000))  # type: ignore[misc]
 
     async def _commit(self, key: str, value: bytes, team: str) -> list[Release]:
         self.entries.append(Entry(key.encode(), value))

@@ -237,7 +237,7 @@ async def test_retention_that_was_faster_is_told(kafka: Kafka, tmp_path: Path) -
         async with running(quiet_pipeline(journal, store, TEAM_OF)):
             await level([], store, journal)
         await delete_before(kafka, topic, 30)
-        await store.write(lambda writer: writer.forget_releases(0, 30))
+        await store.write(lambda writer: writer.forget_releases(0, 30, 1000))
         async with at_work(journal, store, following(journal, store), start=gateway.position) as frozen:
             listener = Listener(frozen, select())
             await level([frozen], store, journal)

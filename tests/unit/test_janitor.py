@@ -13,14 +13,15 @@ from msgspec.structs import replace
 from monitor.access.teams import team_rule
 from monitor.errors import StoreUnavailable
 from monitor.events.model import Entry
-from monitor.janitor import FORGOTTEN_AT_ONCE, HELD_AT_ONCE, REST_S, ROUND_S, Janitor
+from monitor.janitor import FORGOTTEN_AT_ONCE, HELD_AT_ONCE, RELEASES_AT_ONCE, REST_S, ROUND_S, Janitor
 from monitor.journal import open_sqlite_journal
 from monitor.journal.base import Bounds, Journal
 from monitor.journal.memory import MemoryJournal
-from monitor.store.base import Reader, Store
+from monitor.store.base import Reader, Store, Writer
 from monitor.store.delivery_port import DeliveryQuery
 from monitor.store.memory import MemoryStore
 from monitor.store.order_port import JOB_KEEP_S, KEY_KEEP_S, BulkJob, IdempotentRequest
+from monitor.store.releases import Stretch
 from monitor.store.sqlite import open_sqlite_store
 from monitor.webhooks.delivery import Planned
 from tests.support.clocks import ManualClock
@@ -181,6 +182,24 @@ async def test_outage_ends_a_round_and_not_the_janitor(clock: ManualClock) -> No
 
 
 # --- deliveries ------------------------------------------------------------------------------------------------------
+
+
+async def test_releases_of_a_day_that_goes_at_once_go_in_portions(
+    journal: Journal, store: Store, clock: ManualClock, janitor: Janitor
+) -> None:
+    """No transaction takes long, however many batches there were, and none of them is left."""
+    count = 2 * RELEASES_AT_ONCE + 1
+
+    def pass_all(writer: Writer) -> None:
+        for at in range(count):
+            writer.pass_cut(0, at, at + 1)
+
+    await journal.append([Entry(b"k", b"{}")] * count)
+    await store.write(pass_all)
+    await clock.advance(KEEP_S + 1)
+    await tidy(janitor, clock)
+    assert (await journal.bounds())[0].start == count
+    assert await store.read(lambda reader: reader.batches({0: Stretch(0, count)})) == []
 
 
 async def tidy(janitor: Janitor, clock: ManualClock) -> None:

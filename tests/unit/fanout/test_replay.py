@@ -82,7 +82,7 @@ async def test_retention_between_journal_and_store_is_no_silence(monkeypatch: py
 
     async def late(work: Any) -> Any:
         await world.journal.trim(0, 3)
-        await world.store.write(lambda writer: writer.forget_releases(0, 3))
+        await world.store.write(lambda writer: writer.forget_releases(0, 3, 1000))
         return await read(work)
 
     replay = replay_of(world)
