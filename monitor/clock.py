@@ -58,12 +58,9 @@ class SteeredClock:
         """By how much the machine's wall clock is ahead."""
         return (self._own.now_us() - self.now_us()) / 1_000_000
 
-    def steer(self, now_us: int, asked_s: float) -> None:
-        """The other clock showed `now_us` to who asked at `asked_s` (monotonic), and hears of it now.
-
-        The answer is taken to be of the middle of the question's way.
-        """
-        self._steered_us, self._steered_s = now_us, (asked_s + self._own.monotonic_s()) / 2
+    def steer(self, now_us: int, at_s: float) -> None:
+        """The other clock showed `now_us` at `at_s` (monotonic)."""
+        self._steered_us, self._steered_s = now_us, at_s
 
 
 async def rest(woken: asyncio.Event, delay_s: float, clock: Clock) -> None:

@@ -1,7 +1,7 @@
 """Keeps the clock of a process with the store's: of many machines that share one, none needs a clock that is right."""
 
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
@@ -19,12 +19,19 @@ WORTH_TELLING_S: Final = 2.0
 _TOLD_EVERY_S: Final = 3600.0
 
 
+class StoreTime(Protocol):
+    """Asks the store what time it is."""
+
+    def __call__(self, monotonic_s: Callable[[], float]) -> Awaitable[tuple[int, float]]:
+        """The store's time in microseconds, and what `monotonic_s` said at that moment. Raises StoreUnavailable."""
+        ...
+
+
 class Steering:
     """Looks at the store's clock once a minute."""
 
-    def __init__(self, clock: SteeredClock, store_now_us: Callable[[], Awaitable[int]]) -> None:
-        """`store_now_us` asks the store what time it is; it raises StoreUnavailable."""
-        self._clock, self._store_now_us = clock, store_now_us
+    def __init__(self, clock: SteeredClock, store_time: StoreTime) -> None:
+        self._clock, self._store_time = clock, store_time
         self._told_s: float | None = None
         self._log = structlog.get_logger("clock")
 
@@ -40,8 +47,7 @@ class Steering:
 
     async def look(self) -> None:
         """Go by what the store's clock shows now. Raises StoreUnavailable."""
-        asked_s = self._clock.monotonic_s()
-        self._clock.steer(await self._store_now_us(), asked_s)
+        self._clock.steer(*await self._store_time(self._clock.monotonic_s))
         if abs(self._clock.skew_s) > WORTH_TELLING_S and self._is_time_to_tell():
             self._log.warning(
                 "this machine's clock is not that of the store, which is gone by; set it", ahead_s=self._clock.skew_s

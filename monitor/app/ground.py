@@ -60,7 +60,7 @@ async def open_ground(settings: Settings, clock: Clock, opened: AsyncExitStack) 
     steering = None
     if isinstance(store, PostgresStore):
         clock = SteeredClock(clock)
-        steering = Steering(clock, store.now_us)
+        steering = Steering(clock, store.time)
         await steering.look()
     sealer = await open_sealer(settings, store)
     await bind(journal, store)

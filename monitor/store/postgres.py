@@ -69,9 +69,11 @@ class PostgresStore:
     async def read(self, work: Callable[[Reader], T]) -> T:
         return await self._run(self._read_threads, self._read, work)
 
-    async def now_us(self) -> int:
-        """What the database's clock shows. Raises StoreUnavailable."""
-        return await self._run(self._read_threads, self._now_us)
+    async def time(self, monotonic_s: Callable[[], float]) -> tuple[int, float]:
+        """What the database's clock shows, in microseconds, and what `monotonic_s` said then, in the middle of the
+        question's way: it is called in a thread, where no wait for a turn counts. Raises StoreUnavailable.
+        """
+        return await self._run(self._read_threads, self._time, monotonic_s)
 
     async def wipe(self) -> bool:
         """Whether what was deleted is gone from the files: that is the database's own affair."""
@@ -111,9 +113,12 @@ class PostgresStore:
         with translated(), begun(self._readers) as connection:
             return work(Queries(connection))
 
-    def _now_us(self) -> int:
+    def _time(self, monotonic_s: Callable[[], float]) -> tuple[int, float]:
         with translated(), begun(self._readers) as connection:
-            return int(connection.exec_driver_sql(_NOW).scalar_one())
+            connection.exec_driver_sql("SELECT 1")  # so that the transaction has begun
+            asked_s = monotonic_s()
+            now_us = int(connection.exec_driver_sql(_NOW).scalar_one())
+            return now_us, (asked_s + monotonic_s()) / 2
 
     def _release(self) -> None:
         for threads in (self._alone_thread, self._shared_threads, self._read_threads):

@@ -1,6 +1,7 @@
 """The doctor beside a shared store: PostgreSQL is read and never written, whatever state it is in."""
 
 import json
+import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -42,7 +43,7 @@ async def test_shared_store_is_read(kafka: Kafka, topic: str, postgres_url: str,
     store = await open_postgres_store(postgres_url)
     found = findings(examined(kafka, topic, postgres_url, tmp_path / "data"))
     assert found["keepers"][0] == "warn"
-    now_us = await store.now_us()
+    now_us, _ = await store.time(time.monotonic)
     await store.write(lambda writer: writer.take_lease("keepers", "gate-1", now_us=now_us, until_us=now_us))
     assert findings(examined(kafka, topic, postgres_url, tmp_path / "data"))["keepers"][0] == "warn", "it has ended"
     await store.write(lambda writer: writer.take_lease("keepers", "gate-1", now_us=now_us, until_us=now_us + 10**9))

@@ -467,6 +467,18 @@ async def test_session_is_void_afterwards(store: Store) -> None:
             session.offsets()
 
 
+async def test_time_is_read_when_it_is_its_turn(store: PostgresStore) -> None:
+    """Long lists keep who asks for it waiting, and the answer does not pass for one of the time before."""
+    said_s, go_on = 0.0, threading.Event()
+    lists = [asyncio.create_task(store.read(lambda _: go_on.wait(60))) for _ in range(8)]
+    asking = asyncio.create_task(store.time(lambda: said_s))
+    await asyncio.sleep(0)
+    said_s = 100.0
+    go_on.set()
+    assert (await asking)[1] == said_s
+    await asyncio.gather(*lists)
+
+
 async def test_reader_cannot_write(store: Store) -> None:
     """The connections of readers refuse to change anything."""
     with pytest.raises(StoreUnavailable, match="read-only"):

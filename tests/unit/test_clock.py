@@ -1,6 +1,7 @@
 """Resting ends when somebody wakes, or by the clock; a steered clock goes by another one."""
 
 import asyncio
+from collections.abc import Callable
 
 from monitor.clock import SteeredClock, rest
 from monitor.errors import StoreUnavailable
@@ -55,16 +56,16 @@ class Machine(ManualClock):
 
 
 async def test_a_steered_clock_shows_the_other_ones_time() -> None:
-    """The answer is taken to be of the middle of the question's way, and counted on from there."""
+    """Counted on from the moment at which it was read, however late that is heard of."""
     own = Machine()
     clock = SteeredClock(own)
     assert clock.now_us() == own.now_us()
-    asked_s = own.monotonic_s()
+    read_s = own.monotonic_s()
     await own.advance(0.2)
-    clock.steer(5_000_000, asked_s)
-    assert clock.now_us() == 5_100_000
+    clock.steer(5_000_000, read_s)
+    assert clock.now_us() == 5_200_000
     await own.advance(3)
-    assert clock.now_us() == 8_100_000
+    assert clock.now_us() == 8_200_000
 
 
 async def test_a_wall_clock_that_is_set_moves_no_steered_one() -> None:
@@ -85,13 +86,13 @@ async def test_steering_keeps_with_the_stores_clock() -> None:
     clock = SteeredClock(own)
     answers: list[int | None] = [7_000_000, None, 99_000_000]
 
-    async def store_now_us() -> int:
+    async def store_time(monotonic_s: Callable[[], float]) -> tuple[int, float]:
         answer = answers.pop(0)
         if answer is None:
             raise StoreUnavailable
-        return answer
+        return answer, monotonic_s()
 
-    steering = Steering(clock, store_now_us)
+    steering = Steering(clock, store_time)
     await steering.look()
     task = asyncio.create_task(steering.run())
     await own.advance(ROUND_S)
