@@ -119,7 +119,7 @@ class Bulk:
         self._audit, self._sealer, self._clock, self._random_bytes = audit, sealer, clock, random_bytes
         self._woken = asyncio.Event()
         self._turns = Turns(_JOBS_AT_ONCE)
-        # Set, and replaced, whenever a job ends.
+        # Set, and replaced, whenever a job ends, or may have ended elsewhere.
         self._ended = asyncio.Event()
         self._log = structlog.get_logger("bulk")
 
@@ -187,14 +187,17 @@ class Bulk:
 
     async def settled(self, who: Principal, job_id: str, within_s: float) -> Progress:
         """A job once it has ended, or as it stands after `within_s` seconds. Raises BulkJobNotFound."""
-        found = await self.single(who, job_id)
+
+        def is_running(reader: Reader) -> bool:
+            job = reader.bulk_job(who.team, job_id)
+            return job is not None and job.finished_us is None
+
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
-                while found.job.finished_us is None:
+                ended = self._ended  # before the look, so that no end is missed
+                while await self._store.read(is_running):
+                    await ended.wait()
                     ended = self._ended
-                    found = await self.single(who, job_id)
-                    if found.job.finished_us is None:
-                        await ended.wait()
         return await self.single(who, job_id)
 
     def _word(self, who: Principal, seed: str | None) -> str:
@@ -225,8 +228,15 @@ class Bulk:
         return sealed
 
     def wake(self) -> None:
-        """Look for jobs that are not being worked on."""
+        """Look for jobs that are not being worked on, and have those look who wait for one: another process may have
+        made the former, and ended the latter.
+        """
         self._woken.set()
+        self._tell_ended()
+
+    def _tell_ended(self) -> None:
+        self._ended.set()
+        self._ended = asyncio.Event()
 
     # --- the work ----------------------------------------------------------------------------------------------------
 
@@ -258,8 +268,7 @@ class Bulk:
             if len(left) <= TURN:
                 done = replace(job, finished_us=self._clock.now_us())
                 await self._store.write(lambda writer: writer.finish_bulk_job(done), durable=True)
-                self._ended.set()
-                self._ended = asyncio.Event()
+                self._tell_ended()
         except* Unavailable as group_error:
             self._log.warning("a job rests for the moment", job=job.id, reason=str(group_error.exceptions[0]))
             await self._clock.sleep(_PAUSE_S)

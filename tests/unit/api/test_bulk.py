@@ -9,8 +9,10 @@ import pytest
 from msgspec.structs import replace
 
 from monitor.access.audit import AuditQuery
+from monitor.access.principal import Principal
 from monitor.executions.bulk import MOST_EXECUTIONS, MOST_JOBS, PREVIEW_S
 from monitor.store.order_port import BulkItem, BulkJob
+from tests.support.clocks import settle
 from tests.support.commanding import CommandHouse, commanding
 from tests.support.house import SEALER
 from tests.support.service import eventually
@@ -231,6 +233,18 @@ async def test_a_job_goes_on_where_a_dead_process_left_it(house: CommandHouse, c
     for execution_id in ids:
         commands = (await client.get(f"/v1/executions/{execution_id}/commands")).json()["data"]
         assert [row["kind"] for row in commands] == ["execute", "cancel"]
+
+
+async def test_a_job_that_another_process_ends_keeps_nobody_waiting(house: CommandHouse) -> None:
+    """Whoever waits for it looks again when there is news in the store."""
+    asked = BulkJob(id="bulk_1", team="acme", actor="tester", kind="stop", count=0, created_us=1)
+    job = await house.house.store.write(lambda writer: writer.add_bulk_job(asked, []))
+    waiting = asyncio.create_task(house.bulk.settled(Principal("acme", "tester", "operator"), job.id, 300))
+    await settle()
+    await house.house.store.write(lambda writer: writer.finish_bulk_job(replace(job, finished_us=2)))
+    house.bulk.wake()
+    async with asyncio.timeout(60):
+        assert (await waiting).job.finished_us == 2
 
 
 async def test_a_key_makes_two_requests_one_job(client: httpx.AsyncClient) -> None:
