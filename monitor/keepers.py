@@ -22,6 +22,9 @@ LEASE_S: Final = 15.0
 RENEW_S: Final = 5.0
 """Between two renewals, and between two looks of those who wait: two may fail before the lease ends."""
 
+_END_S: Final = 1.0
+"""For the loops to end in, before another process may take over."""
+
 Loop = Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -51,7 +54,7 @@ class Keepers:
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(run(), name=name) for name, run in self._loops.items()]
-                while await self._is_ours():
+                while self._left_s and await self._is_ours():
                     await self._clock.sleep(RENEW_S)
                 for task in tasks:
                     task.cancel()
@@ -59,7 +62,30 @@ class Keepers:
             self._log.info("does not keep house any more")
 
     async def _is_ours(self) -> bool:
-        """Renew, or take, the lease; while the store does not answer, what we had holds to its end."""
+        """Renew, or take, the lease; while the store does not answer, what we had holds to its end, and no longer
+        however long the store keeps us waiting.
+        """
+        if not self._left_s:
+            return await self._renewed()
+        renewing = asyncio.create_task(self._renewed(), name="renewal")
+        ending = asyncio.create_task(self._clock.sleep(self._left_s), name="end of the lease")
+        try:
+            await asyncio.wait((renewing, ending), return_when=asyncio.FIRST_COMPLETED)
+            if renewing.done():
+                return renewing.result()
+        finally:
+            renewing.cancel()
+            ending.cancel()
+        self._log.warning("the lease cannot be renewed", reason="the store does not answer in time")
+        return False
+
+    @property
+    def _left_s(self) -> float:
+        """How long our loops may still run."""
+        return max(0.0, self._until_s - _END_S - self._clock.monotonic_s())
+
+    async def _renewed(self) -> bool:
+        """Whether it is ours for LEASE_S from now on, or for as long as we had it where the store cannot be asked."""
         asked_s, now_us = self._clock.monotonic_s(), self._clock.now_us()
         until_us = now_us + round(LEASE_S * 1_000_000)
         try:
@@ -74,10 +100,11 @@ class Keepers:
             self._log.warning("the lease cannot be renewed", reason=error.message)
             return self._clock.monotonic_s() + RENEW_S < self._until_s
         self._until_s = asked_s + LEASE_S if is_ours else 0.0
-        return is_ours
+        # A lease that was long in coming may be over.
+        return self._clock.monotonic_s() + RENEW_S < self._until_s
 
     async def _give_back(self) -> None:
-        if self._until_s:
+        if self._left_s:
             self._until_s = 0.0
             try:
                 await self._store.write(lambda writer: writer.give_back_lease(LEASE, self._holder))

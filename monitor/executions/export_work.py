@@ -74,6 +74,8 @@ class ExportWork:
 
     async def run(self) -> None:
         """Work until cancelled, which loses nothing."""
+        # Since it ran last, another process may have gone on with the jobs.
+        self._once.clear()
         while True:
             self._woken.clear()
             try:

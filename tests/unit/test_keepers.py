@@ -9,7 +9,7 @@ import pytest
 
 from monitor.errors import StoreUnavailable
 from monitor.keepers import LEASE, LEASE_S, RENEW_S, Keepers
-from monitor.store import MemoryStore, Store
+from monitor.store import MemoryStore, Store, Writer
 from tests.support.clocks import ManualClock, settle
 from tests.support.delivering import FailingStore
 
@@ -103,6 +103,30 @@ async def test_one_that_is_cut_off_stops_before_another_begins(house: House) -> 
         assert house.working == ["b"]
         line.fails = False
         await house.clock.advance(10 * LEASE_S)
+        assert house.working == ["b"]
+
+
+async def test_one_whose_store_hangs_stops_before_another_begins(house: House) -> None:
+    """A renewal may wait for locks, or for a server that is frozen, longer than the lease holds."""
+
+    class Hanging(FailingStore):
+        async def write(self, work: Callable[[Writer], Any], *, durable: bool = False, shared: bool = False) -> Any:
+            if self.fails:
+                await asyncio.Event().wait()
+            return await super().write(work, durable=durable, shared=shared)
+
+    line: Any = Hanging(house.store)
+    async with running(house.keepers("a", line)) as first, running(house.keepers("b")):
+        assert house.working == ["a"]
+        line.fails = True
+        seen: list[list[str]] = []
+        for _ in range(round(2 * LEASE_S)):
+            await house.clock.advance(1)
+            seen.append(list(house.working))
+        assert [len(names) for names in seen if len(names) > 1] == []
+        assert house.working == ["b"]
+        first.cancel()  # it still waits for the store
+        await asyncio.gather(first, return_exceptions=True)
         assert house.working == ["b"]
 
 
