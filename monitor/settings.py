@@ -33,6 +33,8 @@ _UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": _DAY_S}
 
 _STORE_URL: Final = re.compile(r"postgres(ql)?://[^\s/]+/[^\s/?]+(\?\S*)?")
 
+_BARE_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
 _KEY_BYTES: Final = 32
 """What `access.sealing` takes."""
 
@@ -281,6 +283,9 @@ class Settings(BaseModel):
         url = said.get_secret_value()
         if url and not _STORE_URL.fullmatch(url):
             raise ValueError("is no address such as postgresql://user:password@host:5432/database")
+        # Or the driver would take a part of the password for the host, and say so in its errors.
+        if url.partition("://")[2].partition("/")[0].count("@") > 1 or _BARE_PERCENT.search(url):
+            raise ValueError("holds a character that is one of the address's own: write @ as %40, / as %2F, % as %25")
         return said
 
     @model_validator(mode="after")

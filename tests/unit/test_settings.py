@@ -51,6 +51,8 @@ def test_settings_of_test_runs_are_left_alone() -> None:
         ("MONITOR_JOURNAL", "redis://x"),
         ("MONITOR_JOURNAL", "kafka://host-without-topic"),
         ("MONITOR_STORE", "mysql://x"),
+        ("MONITOR_STORE", "postgresql://user:pass@word@host/x"),
+        ("MONITOR_STORE", "postgresql://user:pass%word@host/x"),
         ("MONITOR_JOURNAL_KEEP", "a week"),
         ("MONITOR_WEBHOOK_ALLOW", "10.0.0.0/40"),
         ("MONITOR_WEBHOOK_KEEP", "59s"),
