@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from monitor.app.ground import Ground, filled_hub, open_engines, open_ground, open_poster
 from monitor.app.parts import Parts
 from monitor.clock import Clock, SystemClock
-from monitor.deliverer import Deliverer
+from monitor.deliverer import LONGEST_REST_S, MOST_IN_FLIGHT, SHARED_PORTION, SHARED_REST_S, Deliverer
 from monitor.engines.router import Router
 from monitor.eraser import Eraser
 from monitor.executions.audit import Audit
@@ -260,8 +260,11 @@ def _janitor(ground: Ground, deliverer: Deliverer) -> Janitor:
 def _deliverer(ground: Ground, poster: Poster, name: str) -> Deliverer:
     # Who has the folder for itself takes back at once what it held before; of many none knows which it was.
     alone = f"{socket.gethostname()}-{ground.settings.data.resolve()}"
+    is_shared = ground.settings.shares_store
     return Deliverer(
-        name=name if ground.settings.shares_store else alone,
+        name=name if is_shared else alone,
+        portion=SHARED_PORTION if is_shared else MOST_IN_FLIGHT,
+        longest_rest_s=SHARED_REST_S if is_shared else LONGEST_REST_S,
         store=ground.store,
         poster=poster,
         clock=ground.clock,
