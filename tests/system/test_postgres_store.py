@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -21,16 +21,22 @@ from sqlalchemy import bindparam, event, insert, update
 from sqlalchemy.exc import DisconnectionError
 
 from monitor.errors import Fenced, MonitorError, StartupError, StoreUnavailable
+from monitor.events.model import Event, Poison
 from monitor.projections.execution import Execution
 from monitor.projections.fold import fold
-from monitor.store import Commit, Moved, Reader, Store, Writer, open_postgres_store
+from monitor.store import Commit, MemoryStore, Moved, Reader, Store, Writer, open_postgres_store
 from monitor.store.hints import Hint
 from monitor.store.lease_tables import leases
 from monitor.store.postgres import PostgresStore
+from monitor.store.postgres_merges import Merge
+from monitor.store.postgres_session import PostgresSession
+from tests.contracts.store_contract import load_all, read_event
+from tests.support.folders import mingled
 from tests.support.numbered import append, contents, expected, id_of, numbered
 from tests.support.postgres import Server
 from tests.support.processes import dying_with_us
 
+DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
 RENEW = update(leases).where(leases.c.name == bindparam("of")).values(until_us=bindparam("to"))
 
 TOP = Path(__file__).parents[2]
@@ -183,28 +189,63 @@ async def test_zombie_is_fenced(store: Store, other: Store) -> None:
     assert await store.read(contents) == expected(110)
 
 
-async def test_projectors_never_deadlock_and_count_exactly(store: Store, other: Store) -> None:
+async def test_projectors_never_deadlock_and_count_exactly(
+    store: Store, other: Store, postgres_store_url: str, long_form: bool
+) -> None:
     """Random batches of two processes add to the same sums: none is lost, none waits in a circle."""
-    refused: list[StoreUnavailable] = []
+    told = [mingled(seed, 400 if long_form else 80) for seed in (1, 2)]
+    alone = MemoryStore()
+    await alone.write(lambda writer: writer.bind("aabbccddeeff", [0, 0]))
+    await alone.write(lambda writer: append(writer, 100))
 
     async def project(own: Store, partition: int) -> None:
-        chance = random.Random(partition)
-        for _ in range(40):
-            try:
-                count = chance.randint(1, 30)
-                await own.write(partial(append, count=count, partition=partition), shared=True)
-            except StoreUnavailable as error:
-                refused.append(error)
+        chance, offset = random.Random(partition), 0 if partition else 100
+        left = [read_event(it, partition, offset + at) for at, it in enumerate(told[partition])]
+        while left:
+            some, left = left[: (count := chance.randint(1, 60))], left[count:]
+            await own.write(partial(fold_into, events=some), shared=True)
 
+    # Each of them is alone in the other store.
     await asyncio.gather(project(store, 0), project(other, 1))
-    assert refused == []
-    offsets = [(await store.read(partial(contents, partition=at)))[0] for at in (0, 1)]
-    for partition, offset in enumerate(offsets):
-        assert await store.read(partial(contents, partition=partition)) == expected(offset, partition)
-    runs = await store.read(lambda reader: reader.run_statistics("default"))
-    assert sum(count for count, _ in runs.values()) == sum(offsets)
-    lists = await store.read(lambda reader: reader.lists())
-    assert sum(lists.values()) == 14
+    await project(alone, 0)
+    await project(alone, 1)
+
+    def sums(reader: Reader) -> list[Any]:
+        team = "default"
+        return [reader.statistics(team), reader.run_statistics(team), reader.lists(), reader.position()]
+
+    assert await store.read(sums) == await alone.read(sums)
+    found = await asyncio.to_thread(admin, postgres_store_url, DEADLOCKS)
+    assert found == [(0,)]
+
+
+async def test_sums_are_taken_in_one_order(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By every batch, table by table and key by key: that is why none waits in a circle, however they meet."""
+    taken: list[tuple[bytes, Sequence[Any]]] = []
+    merge = PostgresSession._merge
+
+    def note(session: PostgresSession, statement: Merge, rows: Sequence[Any]) -> int:
+        taken.append((statement.statement, rows))
+        return merge(session, statement, rows)
+
+    monkeypatch.setattr(PostgresSession, "_merge", note)
+    events = [read_event(it, 1, at) for at, it in enumerate(mingled(3, 60))]
+    await store.write(partial(fold_into, events=events), shared=True)
+    shared = [
+        (statement, rows) for statement, rows in taken if b"ON CONFLICT" in statement and b"+ excluded" in statement
+    ]
+    tables = [statement.split()[2].decode() for statement, _ in shared]
+    assert tables == ["totals", "statistics", "rollups", "run_statistics"]
+    for _, rows in shared:
+        assert len(rows) > 3
+        assert list(rows) == sorted(rows)
+
+
+def fold_into(writer: Writer, events: Sequence[Event | Poison]) -> None:
+    """Commit the next events of a partition as one batch."""
+    changes, first, last = fold(events, load_all(writer, events)), events[0], events[-1]
+    start, end = ((it.record.partition, it.record.offset) for it in (first, last))
+    writer.commit(Commit(changes, {start[0]: Moved(start[1], end[1] + 1, b"anchor")}, []))
 
 
 # Trouble
