@@ -109,6 +109,8 @@ async def test_one_of_each_serves(docker: tuple[Engine, Mapping[str, str]]) -> N
         held = [line.partition("=")[2] for line in inspected["Config"]["Env"]]
         assert not any("postgresql://" in value for value in held)
         compose("stop", "monitor")
+        # As a new version is begun with.
+        assert "there is nothing to do" in compose("run", "--rm", "init", "migrate")
         assert json.loads(compose.engine.docker("inspect", monitor))[0]["State"]["ExitCode"] == 0
 
 
