@@ -118,7 +118,11 @@ class Settings(BaseModel):
     )
     log: Literal["console", "json"] = Field("console", description="Form of the program's log lines.")
     create_topics: bool = Field(True, description="Create a missing Kafka topic; off refuses to start instead.")
-    demo: bool = Field(True, description="Have the built-in workflows demo-flaky, demo-loop and demo-wait to execute.")
+    demo: bool = Field(
+        True,
+        description="Have the built-in workflows demo-flaky, demo-loop and demo-wait to execute; never where processes "
+        "share a store, for each knows its own runs only.",
+    )
     trust_team: bool = Field(False, description="Believe the teamId in the body of events read from Kafka.")
     journal_keep_s: int = Field(
         7 * _DAY_S,

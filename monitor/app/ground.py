@@ -109,7 +109,7 @@ async def open_engines(settings: Settings, intake: Intake, clock: Clock, opened:
     async def tell(events: Sequence[Mapping[str, Any]], team: str) -> None:
         await intake.publish([{**event, "teamId": team} for event in events], team=team)
 
-    plays = settings.demo and settings.role == "all"
+    plays = settings.demo and not settings.shares_store
     engines: list[Engine] = [DemoEngine(tell, clock, random.Random())] if plays else []  # noqa: S311 - a play
     if settings.commands and settings.serves_clients:
         # The last one: it takes what no other does.

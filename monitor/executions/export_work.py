@@ -189,11 +189,17 @@ class ExportWork:
             await asyncio.to_thread(self._files.remove, moved.id)
         is_wanted = await self._store.write(lambda writer: writer.put_export_job(moved), durable=not moved.is_open)
         if not is_wanted:
-            await asyncio.to_thread(self._files.remove, moved.id)
+            if not await self._is_complete(moved):
+                await asyncio.to_thread(self._files.remove, moved.id)
         elif not moved.is_open:
             await asyncio.to_thread(self._files.finish, moved.id)
             self._log.info("an export has ended", job=moved.id, state=moved.state, rows=moved.rows, bytes=moved.bytes)
         return is_wanted and moved.is_open
+
+    async def _is_complete(self, job: ExportJob) -> bool:
+        """Whether somebody else has completed it meanwhile: the file is then his."""
+        found = await self._store.read(lambda reader: reader.export_job(job.team, job.id))
+        return found is not None and found.state == "completed"
 
 
 def _query(job: ExportJob) -> ListQuery:

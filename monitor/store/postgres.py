@@ -9,8 +9,10 @@ or Fenced, all undone. Nobody writes beside an ordinary `write`: it holds the st
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from threading import Event, Thread
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Engine, QueuePool, create_engine, event, insert
@@ -31,6 +33,11 @@ from monitor.store.searching import NodeNames
 from monitor.store.tables import SCHEMA_VERSION, meta
 
 T = TypeVar("T")
+
+_PATIENCE_S: Final = 3.0
+"""What a close leaves to statements that run; most take milliseconds."""
+
+_AGAIN_S: Final = 0.5
 
 # Lists and exports side by side; more would only contend for the interpreter lock.
 _READERS: Final = 4
@@ -54,7 +61,9 @@ class PostgresStore:
         self._read_threads = ThreadPoolExecutor(_READERS, "store-read")
         # Names that are known to be stored; each serves one transaction at a time.
         self._names = list[NodeNames]()
-        self._closed = False
+        # Connections of transactions that run now.
+        self._busy = set[Any]()
+        self._closed = self._is_over = False
 
     @property
     def hints(self) -> Hints:
@@ -94,7 +103,7 @@ class PostgresStore:
 
     def _write(self, work: Callable[[Writer], T], shared: bool) -> tuple[T, Collection[Hint]]:
         names = self._spare_names()
-        with translated(), begun(self._writers) as connection:
+        with self._transaction(self._writers) as connection:
             connection.exec_driver_sql(_TOGETHER if shared else ALONE)
             writer = PostgresWriter(connection, names, shared=shared)
             answer = work(writer)
@@ -110,21 +119,46 @@ class PostgresStore:
             return NodeNames()
 
     def _read(self, work: Callable[[Reader], T]) -> T:
-        with translated(), begun(self._readers) as connection:
+        with self._transaction(self._readers) as connection:
             return work(Queries(connection))
 
     def _time(self, monotonic_s: Callable[[], float]) -> tuple[int, float]:
-        with translated(), begun(self._readers) as connection:
+        with self._transaction(self._readers) as connection:
             connection.exec_driver_sql("SELECT 1")  # so that the transaction has begun
             asked_s = monotonic_s()
             now_us = int(connection.exec_driver_sql(_NOW).scalar_one())
             return now_us, (asked_s + monotonic_s()) / 2
 
+    @contextmanager
+    def _transaction(self, engine: Engine) -> Iterator[Connection]:
+        if self._is_over:
+            raise StoreUnavailable("The store is closed.")
+        with translated(), begun(engine) as connection:
+            driver = connection.connection.driver_connection
+            self._busy.add(driver)
+            try:
+                yield connection
+            finally:
+                self._busy.discard(driver)
+
     def _release(self) -> None:
+        ended = Event()
+        Thread(target=self._hurry, args=(ended,), name="store-close", daemon=True).start()
         for threads in (self._alone_thread, self._shared_threads, self._read_threads):
             threads.shutdown()
+        ended.set()
         self._readers.dispose()
         self._writers.dispose()
+
+    def _hurry(self, ended: Event) -> None:
+        """Break off what takes longer than a process has that is to end: nobody waits for its answer any more."""
+        if ended.wait(_PATIENCE_S):
+            return
+        self._is_over = True
+        while not ended.wait(_AGAIN_S):
+            for driver in tuple(self._busy):
+                with suppress(Exception):  # it may end by itself meanwhile, or its server be gone
+                    driver.cancel_safe(timeout=_AGAIN_S)
 
 
 async def open_postgres_store(url: str, *, clock: Clock | None = None) -> PostgresStore:

@@ -500,6 +500,24 @@ async def test_long_reader_sees_its_snapshot(store: Store) -> None:
     assert await reading == [100, 100]
 
 
+async def test_a_close_waits_for_no_long_statement(postgres_store_url: str) -> None:
+    """What runs for a minute, and what stands in line behind it, is broken off: the process is to end."""
+    store = await open_postgres_store(postgres_store_url)
+    begun = threading.Event()
+
+    def long(session: Any) -> None:
+        begun.set()
+        session._connection.exec_driver_sql("SELECT pg_sleep(59)")
+
+    asked = [asyncio.create_task(store.write(long)), *(asyncio.create_task(store.read(long)) for _ in range(9))]
+    await asyncio.to_thread(begun.wait, LIMIT_S)
+    began_s = time.monotonic()
+    await store.close()
+    assert time.monotonic() - began_s < 30
+    told = await asyncio.gather(*asked, return_exceptions=True)
+    assert {type(it) for it in told} == {StoreUnavailable}
+
+
 async def test_session_is_void_afterwards(store: Store) -> None:
     """What was handed to the work cannot be used once the transaction is over."""
     for call in (store.read, store.write):
