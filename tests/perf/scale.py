@@ -17,6 +17,7 @@ from monitor.telemetry.logs import configure_logs
 from tests.perf._projection import chunks, endless
 from tests.perf._report import Report
 from tests.perf._scale_load import Cost, Watcher, cpu_s, entry, share, tell_steadily, telling, watching
+from tests.perf._scale_store import SAFE, report_merge_costs
 from tests.support.deployment import Deployment, deployed
 from tests.support.kafka import Broker, prepare
 from tests.support.postgres import Server
@@ -25,8 +26,6 @@ from tests.support.service import Service, eventually
 
 PARTITIONS: Final = 12
 WITHIN_S: Final = 600.0
-
-_SAFE: Final = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 
 Fault = Callable[[Deployment], Awaitable[None]]
 
@@ -63,7 +62,7 @@ async def main(report: Report, scale: Scale) -> None:
         broker = Broker(prepare())
         broker.start()
         stack.callback(broker.close)
-        ground = Ground(broker, stack.enter_context(Server(_SAFE)), folder)
+        ground = Ground(broker, stack.enter_context(Server(SAFE)), folder)
         fastest = 0.0
         for projectors in (1, 2):
             fastest = max(fastest, await _measure_folding(report, scale, ground, projectors))
@@ -239,4 +238,5 @@ if __name__ == "__main__":
     parser.add_argument("--quick", action="store_true", help="a small run of about four minutes")
     configure_logs("console")
     is_quick = parser.parse_args().quick
-    asyncio.run(main(Report("scale", is_quick), QUICK if is_quick else FULL))
+    asyncio.run(main(Report("scale", is_quick), scale := QUICK if is_quick else FULL))
+    report_merge_costs(Report("scale", is_quick), events=scale.events // 2)
