@@ -13,6 +13,9 @@ from tests.support.debian import Unavailable
 from tests.support.service import LATE_S, Service, eventually
 from tests.support.wrong_clocks import WrongClock
 
+# Seven processes, of which some are started twice.
+pytestmark = pytest.mark.timeout(900)
+
 MINUTES_S = 600
 
 
