@@ -6,6 +6,7 @@ Afterwards everything must settle by itself, and the final count is made and pri
 
 import asyncio
 import base64
+import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -42,6 +43,11 @@ STALLED: Final = 10
 """One of so many subscribers does not read for a while."""
 
 ENDS: Final = ("execution.completed", "execution.failed", "execution.cancelled")
+
+LOOKED_WITHIN_S: Final = 1.5
+"""A gateway that heard no hint looks for news once a second."""
+
+_FOLLOWER_LAG: Final = "monitor_follower_lag_records{"
 
 _KEY: Final = bytes(range(32))
 
@@ -146,6 +152,24 @@ class House:
         """Return when everything in the journal is folded."""
         await self.projectors[0].caught_up(SETTLED_WITHIN_S)
 
+    async def followed(self) -> None:
+        """Return when every gateway has told what is folded: for longer than one may not have looked for news."""
+        quiet_since_s: float | None = None
+
+        async def is_followed() -> bool:
+            nonlocal quiet_since_s
+            now_s = time.monotonic()
+            for gateway in self.gateways:
+                async with gateway.client() as client:
+                    told = (await client.get("/metrics")).text.splitlines()
+                if any(float(line.split()[-1]) for line in told if line.startswith(_FOLLOWER_LAG)):
+                    quiet_since_s = None
+                    return False
+            quiet_since_s = quiet_since_s or now_s
+            return now_s - quiet_since_s > LOOKED_WITHIN_S
+
+        await eventually(is_followed, within_s=SETTLED_WITHIN_S)
+
     async def everybody_is_back(self) -> None:
         """Return when each client was seen connected."""
         await self._all(lambda client: client.is_settled, "connected")
@@ -212,6 +236,8 @@ class House:
         for service in self.services.values():
             await service.ready()
         await self.caught_up()
+        if len(self.services) > 1:
+            await self.followed()
         await self.everybody_is_back()
         self._settled = self.load.told.count
         await self.load.close()
