@@ -213,6 +213,16 @@ class Settings(BaseModel):
         return self.role in ("all", "gateway")
 
     @property
+    def folds(self) -> bool:
+        """Whether this process brings events into the store."""
+        return self.role in ("all", "projector")
+
+    @property
+    def delivers(self) -> bool:
+        """Whether this process sends notices to webhook endpoints."""
+        return self.role in ("all", "deliverer")
+
+    @property
     def key_bytes(self) -> bytes | None:
         """The key; None where the data folder holds it."""
         return base64.b64decode(self.key.get_secret_value()) or None

@@ -95,12 +95,12 @@ class Parts:
     @property
     def loops(self) -> Mapping[str, Loop]:
         """What runs beside the server, by name: what the process's role asks for."""
-        role, loops = self.settings.role, dict[str, Loop]()
+        loops = dict[str, Loop]()
         if self.settings.serves_clients:
             loops |= self._serving | ({"keepers": self._keepers.run} if self.follower else self._keeping)
-        if role in ("all", "projector"):
+        if self.settings.folds:
             loops["pipeline"] = self.pipeline.run
-        if role in ("all", "deliverer"):
+        if self.settings.delivers:
             loops["deliverer"] = self.deliverer.run
         if self.steering is not None:
             loops |= {"clock": self.steering.run, "hints": self._remind}
@@ -141,7 +141,7 @@ class Parts:
     async def observe(self) -> None:
         """Bring those metrics up to date that are measured by looking. Raises Unavailable."""
         self.metrics.ready.set(self.health().ready)
-        if "pipeline" in self.loops:
+        if self.settings.folds:
             observe_pipeline(self.pipeline, self.metrics)
         if self.follower and self.settings.serves_clients:
             self.follower.observe()
@@ -158,8 +158,7 @@ class Parts:
 
     def health(self) -> Health:
         """Whether work may be sent here."""
-        runs = self.loops
-        told = (self.pipeline.trouble if "pipeline" in runs else None, self._follower_trouble)
+        told = (self.pipeline.trouble if self.settings.folds else None, self._follower_trouble)
         standing = [Concern("halted", in_words(at, halt)) for at, halt in sorted(self.pipeline.halts.items())]
         return Health((*filter(None, told), *standing))
 
