@@ -29,6 +29,9 @@ EventKey = tuple[str, str, bytes]
 RECENT_EVENTS: Final = 32_768
 """Accepted events remembered for the verdict `duplicate`: a few requests of the largest size, about 8 MB."""
 
+LATE_S: Final = 2.0
+"""What an append may take: a cluster that does not answer is given up much later."""
+
 _ITEMS_PER_SLICE: Final = 256
 """Decoded in one go, about 2 ms; then other tasks of the loop have their turn."""
 
@@ -74,16 +77,23 @@ class Intake:
     """
 
     def __init__(
-        self, journal: Journal, metrics: Metrics, *, trust_team: bool = False, masking: Masking | None = None
+        self,
+        journal: Journal,
+        metrics: Metrics,
+        *,
+        trust_team: bool = False,
+        masking: Masking | None = None,
+        late_s: float = LATE_S,
     ) -> None:
         """`trust_team`: whoever reads a shared journal believes the `teamId` of bodies.
 
-        With `masking` what it hides is never appended; ids and verdicts stay those of what was sent.
+        With `masking` what it hides is never appended; ids and verdicts stay those of what was sent. `late_s`: an
+        append that takes longer counts as a failure, for it may come to nothing.
         """
         self._journal = journal
         self._team_of = _checked(team_rule(exclusive=journal.exclusive, trust_body=trust_team))
-        self._metrics, self._masking = metrics, masking
-        # Requests that the journal did not take: so often somebody may not have been heard.
+        self._metrics, self._masking, self._late_s = metrics, masking, late_s
+        # Requests that the journal did not take, or not in time: so often somebody may not have been heard.
         self.failures = 0
         # Checksum and place by event, oldest first.
         self._recent: OrderedDict[EventKey, tuple[int, Place]] = OrderedDict()
@@ -119,11 +129,19 @@ class Intake:
         return Receipt(self._position([*places, *request.repeated]), request.results)
 
     async def _append(self, entries: list[Entry]) -> list[Place]:
+        if not entries:
+            return []
+        late = asyncio.get_running_loop().call_later(self._late_s, self._fail)
         try:
-            return await self._journal.append(entries) if entries else []
+            return await self._journal.append(entries)
         except JournalUnavailable:
-            self.failures += 1
+            self._fail()
             raise
+        finally:
+            late.cancel()
+
+    def _fail(self) -> None:
+        self.failures += 1
 
     def _remember(self, fresh: Mapping[EventKey, int], places: Sequence[Place]) -> None:
         for (key, checksum), place in zip(fresh.items(), places, strict=True):

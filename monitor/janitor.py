@@ -112,6 +112,8 @@ class Janitor:
         for forget, keep_s in ((_forget_keys, KEY_KEEP_S), (_forget_jobs, JOB_KEEP_S)):
             while await self._store.write(partial(forget, now_us - keep_s * 1_000_000)):
                 await self._clock.sleep(REST_S)
+        # Of processes that died; as long as keys are kept is long enough for everybody to see that they ended.
+        await self._store.write(lambda writer: writer.forget_leases(now_us - KEY_KEEP_S * 1_000_000))
 
     async def _relieve_lanes(self) -> None:
         """Set aside what is too much for lanes, portion by portion."""

@@ -51,16 +51,16 @@ class Judge:
         bounds: Callable[[], Awaitable[Mapping[int, Bounds]]],
         unfolded: Callable[[Mapping[int, Bounds]], Awaitable[Mapping[int, int]]],
         is_ready: Callable[[], bool],
-        failures: Callable[[], int],
+        mishaps: Callable[[], Awaitable[bool]],
         clock: Clock,
         metrics: Metrics,
     ) -> None:
         """`bounds` of the journal; `unfolded` counts the records inside them that are not folded, by partition;
-        `is_ready`: whether the pipeline runs as it should; `failures` counts the events that were not taken.
+        `is_ready`: whether the pipeline runs as it should; `mishaps`: whether anywhere events were not taken, since
+        it was asked last.
         """
         self._store, self._publish, self._clock, self._metrics = store, publish, clock, metrics
-        self._bounds, self._unfolded, self._is_ready, self._failures = bounds, unfolded, is_ready, failures
-        self._known_failures = failures()
+        self._bounds, self._unfolded, self._is_ready, self._mishaps = bounds, unfolded, is_ready, mishaps
         self._ends: Mapping[int, Bounds] | None = None
         # Commands, a portion at a look: behind which one to go on, which ones were found in this sweep, and which ones
         # were given up in the last one and may not be folded.
@@ -90,8 +90,7 @@ class Judge:
 
     async def _listens(self) -> bool:
         """Whether everything is folded that was in the journal at the last look."""
-        failures, self._known_failures = self._known_failures, self._failures()
-        if failures != self._known_failures:
+        if await self._mishaps():
             # Nobody knows for how long it was so, nor who gave up: everybody is to be heard anew.
             self._attention.forget()
             return False

@@ -35,6 +35,7 @@ from monitor.janitor import Janitor
 from monitor.journal.base import Journal
 from monitor.judge import Judge
 from monitor.keepers import Keepers, Loop
+from monitor.mishaps import Mishaps
 from monitor.observing import observe_lag, observe_pipeline, observe_streams, observe_webhooks
 from monitor.pipeline import Pipeline
 from monitor.projections.bursts import in_words
@@ -73,6 +74,7 @@ class Parts:
     expiry: Expiry
     eraser: Eraser
     judge: Judge
+    mishaps: Mishaps
     webhooks: Webhooks
     webhook_secrets: WebhookSecrets
     deliveries: Deliveries
@@ -110,7 +112,9 @@ class Parts:
     def _serving(self) -> dict[str, Loop]:
         """For the clients of this process."""
         lag = (self.follower or self.pipeline).lag
-        following: dict[str, Loop] = {"follower": self.follower.run} if self.follower else {}
+        following: dict[str, Loop] = {}
+        if self.follower:
+            following = {"follower": self.follower.run, "mishaps": self.mishaps.run}
         return following | {
             "hub": self.hub.run,
             "standstill": Standstill(self.hub, lag, self.clock).run,

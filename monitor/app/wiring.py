@@ -44,6 +44,7 @@ from monitor.follower import Follower
 from monitor.intake import Intake
 from monitor.janitor import Janitor
 from monitor.judge import Judge
+from monitor.mishaps import Mishaps
 from monitor.opening import claim_folder, open_store
 from monitor.pipeline import Outlet, Pipeline, Unheard
 from monitor.projections.bursts import BurstLimits
@@ -90,6 +91,7 @@ def _parts(ground: Ground, poster: Poster, hub: Hub, intake: Intake, engines: Ro
     credentials.on_revoked(hub.expel)
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     deliverer = _deliverer(ground, poster, name)
+    mishaps = Mishaps(store=store, intake=intake, clock=clock, holder=name)
     replayer = Replayer(store=store, clock=clock, on_due=deliverer.wake)
     follower = _follower(ground, hub) if ground.settings.shares_store else None
     pipeline = _pipeline(ground, Unheard() if follower else hub, deliverer)
@@ -115,7 +117,8 @@ def _parts(ground: Ground, poster: Poster, hub: Hub, intake: Intake, engines: Ro
         janitor=_janitor(ground, deliverer),
         expiry=_expiry(ground, hub, intake),
         eraser=_eraser(ground),
-        judge=_judge(ground, intake, pipeline, follower),
+        judge=_judge(ground, intake, mishaps, pipeline, follower),
+        mishaps=mishaps,
         webhooks=_webhooks(ground, deliverer),
         webhook_secrets=_webhook_secrets(ground),
         deliveries=Deliveries(store=store, audit=audit, clock=clock, on_due=deliverer.wake),
@@ -131,7 +134,7 @@ def _parts(ground: Ground, poster: Poster, hub: Hub, intake: Intake, engines: Ro
         bulk=_bulk(ground, commands, changes),
         export_jobs=jobs,
         export_work=work,
-        idempotency=Idempotency(store, clock),
+        idempotency=Idempotency(store, clock, shared_as=name if ground.settings.shares_store else None),
         halts=_halts(ground, pipeline),
         quarantine=_quarantine(ground, intake),
     )
@@ -188,14 +191,14 @@ def _follower(ground: Ground, hub: Hub) -> Follower:
     )
 
 
-def _judge(ground: Ground, intake: Intake, pipeline: Pipeline, follower: Follower | None) -> Judge:
+def _judge(ground: Ground, intake: Intake, mishaps: Mishaps, pipeline: Pipeline, follower: Follower | None) -> Judge:
     return Judge(
         store=ground.store,
         publish=intake.publish,
         bounds=ground.journal.bounds,
         unfolded=follower.untold if follower else pipeline.unfolded,
         is_ready=lambda: (follower or pipeline).trouble is None,
-        failures=lambda: intake.failures,
+        mishaps=mishaps.any_since,
         clock=ground.clock,
         metrics=ground.metrics,
     )

@@ -31,3 +31,7 @@ class LeaseWriter(LeaseReader, Protocol):
     def give_back_lease(self, name: str, holder: str) -> None:
         """Let others have it at once. Whoever does not hold it changes nothing."""
         ...
+
+    def forget_leases(self, before_us: int) -> int:
+        """Remove those that ended before `before_us`, and nobody renewed; returns how many."""
+        ...

@@ -30,3 +30,6 @@ class LeaseWrites(LeaseReads):
 
     def give_back_lease(self, name: str, holder: str) -> None:
         self._connection.execute(delete(leases).where(leases.c.name == name, leases.c.holder == holder))
+
+    def forget_leases(self, before_us: int) -> int:
+        return self._connection.execute(delete(leases).where(leases.c.until_us < before_us)).rowcount

@@ -21,3 +21,9 @@ class MemoryLeases:
     def give_back_lease(self, name: str, holder: str) -> None:
         if name in self._leases and self._leases[name].holder == holder:
             del self._leases[name]
+
+    def forget_leases(self, before_us: int) -> int:
+        ended = [name for name, lease in self._leases.items() if lease.until_us < before_us]
+        for name in ended:
+            del self._leases[name]
+        return len(ended)

@@ -18,7 +18,7 @@ CHAIN = (
     ("engines", "sources", "fanout"),
     (
         *("executions", "pipeline", "follower", "deliverer", "replayer"),
-        *("janitor", "expiry", "eraser", "judge", "keepers", "steering"),
+        *("janitor", "expiry", "eraser", "judge", "mishaps", "keepers", "steering"),
     ),
     ("opening", "observing"),
     ("web",),

@@ -46,6 +46,15 @@ class LeaseContract:
         await store.write(lambda writer: writer.give_back_lease("keepers", "a"))
         assert await take(store, "b")
 
+    async def test_leases_that_ended_long_ago_are_forgotten(self, store: Store) -> None:
+        """Of those who died; what ended at that moment or later stays."""
+        assert await take(store, "dead", name="old")
+        assert await take(store, "a", at_s=1)
+        before_us = NOW_US + 11 * SECOND_US
+        assert await store.write(lambda writer: writer.forget_leases(before_us)) == 1
+        assert await store.read(lambda reader: reader.lease("old")) is None
+        assert await store.read(lambda reader: reader.lease("keepers")) == Lease("a", before_us)
+
     async def test_who_listens_hears_of_a_batch(self, store: Store) -> None:
         """After its commit: what is read then contains it."""
         heard = listen(store, "batch")

@@ -1,5 +1,7 @@
 """Intake gives each item its verdict, keeps the good ones and appends nothing twice."""
 
+import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -8,12 +10,12 @@ import pytest
 from monitor.access.teams import team_rule
 from monitor.errors import InvalidEvent, JournalUnavailable
 from monitor.events.codec import decode
-from monitor.events.model import MAX_EVENT_BYTES, Event
+from monitor.events.model import MAX_EVENT_BYTES, Entry, Event, Place
 from monitor.events.position import Position
 from monitor.intake import RECENT_EVENTS, Intake, Receipt
 from monitor.journal.memory import MemoryJournal
 from monitor.telemetry.metrics import Metrics
-from tests.support.clocks import ManualClock
+from tests.support.clocks import ManualClock, settle
 
 TEAM_OF = team_rule(exclusive=True, trust_body=False)
 
@@ -153,6 +155,27 @@ async def test_an_unconfirmed_append_is_no_repeat_when_it_is_sent_again() -> Non
     door.intake._journal = journal = MemoryJournal(clock=ManualClock())
     assert verdicts(await door.accept(item(id="a"))) == ["accepted"]
     assert (await journal.bounds())[0].end == 1
+
+
+async def test_an_append_that_hangs_counts_as_a_failure() -> None:
+    """Long before it is given up, and once; one that is in time does not."""
+    door = Door()
+    await door.accept(item())
+    assert door.intake.failures == 0
+    append, held = door.journal.append, asyncio.Event()
+
+    async def hanging(entries: Sequence[Entry]) -> list[Place]:
+        await held.wait()
+        return await append(entries)
+
+    door.journal.append = hanging  # type: ignore[method-assign]
+    intake = Intake(door.journal, Metrics(), late_s=0)
+    request = asyncio.create_task(intake.accept([item(id="late")], team="acme"))
+    await settle()
+    assert intake.failures == 1
+    held.set()
+    assert verdicts(await request) == ["accepted"]
+    assert intake.failures == 1
 
 
 async def test_memory_of_repeats_is_bounded() -> None:

@@ -13,6 +13,7 @@ from monitor.intake import Intake
 from monitor.journal.base import Bounds
 from monitor.journal.memory import MemoryJournal
 from monitor.judge import PORTION, Judge
+from monitor.mishaps import Mishaps
 from monitor.pipeline import Pipeline
 from monitor.projections.fold import Release
 from monitor.projections.view import Summary
@@ -22,6 +23,7 @@ from monitor.store.sqlite import open_sqlite_store
 from monitor.telemetry.metrics import Metrics
 from tests.support.clocks import ManualClock
 from tests.support.decoding import usual
+from tests.support.delivering import FailingStore
 from tests.support.webhooks import BODIES, make_endpoint
 
 TEAM_OF = team_rule(exclusive=True, trust_body=False)
@@ -48,7 +50,7 @@ class House:
         )
         self.judge = self.another_judge()
 
-    def another_judge(self) -> Judge:
+    def another_judge(self, holder: str = "judge") -> Judge:
         """As a process that starts now has it."""
         return Judge(
             store=self.store,
@@ -56,7 +58,7 @@ class House:
             bounds=self.bounds,
             unfolded=self.pipeline.unfolded,
             is_ready=lambda: self.is_ready,
-            failures=lambda: self.intake.failures,
+            mishaps=Mishaps(store=self.store, intake=self.intake, clock=self.clock, holder=holder).any_since,
             clock=self.clock,
             metrics=self.metrics,
         )
@@ -202,6 +204,49 @@ async def test_nobody_is_judged_whose_words_were_not_taken(house: House) -> None
     assert house.told == []
     await house.pass_(8)
     assert house.told == ["e execution.stalled"]
+
+
+async def test_nobody_is_judged_whose_words_another_gateway_did_not_take(house: House) -> None:
+    """Which tells of it as soon as the store answers, however late that is."""
+    elsewhere = Intake(house.journal, house.metrics)
+    line: Any = FailingStore(house.store)
+    mishaps = Mishaps(store=line, intake=elsewhere, clock=house.clock, holder="elsewhere")
+    await house.say("execution.started", data=PROMISE)
+    for number in range(4):
+        await house.pass_(9)
+        elsewhere.failures += 1
+        line.fails = number == 2
+        await mishaps.tell()
+    await house.pass_(1)
+    line.fails = False
+    await mishaps.tell()
+    await house.pass_(18)
+    assert house.told == []
+    await house.pass_(8)
+    assert house.told == ["e execution.stalled"]
+
+
+async def test_a_mishap_is_told_also_by_a_clock_that_is_behind(house: House) -> None:
+    """Of two that had one, the other one's is told in a moment: neither is lost in the other."""
+    told: list[Mishaps] = []
+    for name in ("ahead", "behind"):
+        intake = Intake(house.journal, house.metrics)
+        intake.failures += 1
+        told.append(Mishaps(store=house.store, intake=intake, clock=house.clock, holder=name))
+    judged = Mishaps(store=house.store, intake=house.intake, clock=house.clock, holder="judge")
+    now_us = house.clock.now_us()
+    await house.store.write(lambda writer: writer.take_lease("mishap", "x", now_us=now_us, until_us=now_us + 1_000))
+    assert [await judged.any_since(), await judged.any_since()] == [True, False]
+    await told[1].tell()
+    assert not await judged.any_since()
+    await house.clock.advance(1)
+    for mishaps in told:
+        await mishaps.tell()
+        assert [await judged.any_since(), await judged.any_since()] == [True, False]
+        await house.clock.advance(1)
+    for mishaps in told:
+        await mishaps.tell()
+    assert not await judged.any_since()
 
 
 async def test_a_restarted_service_counts_anew(house: House) -> None:

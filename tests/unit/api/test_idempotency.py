@@ -10,11 +10,11 @@ import pytest
 
 from monitor.engines.base import Accepted, Refused
 from monitor.errors import JournalUnavailable, TooManyIdempotencyKeys
-from monitor.executions.idempotency import Idempotency
+from monitor.executions.idempotency import LEASE_S, Answered, Idempotency
 from monitor.store import open_sqlite_store
 from monitor.store.order_port import KEY_KEEP_S
 from monitor.web.idempotent import REPLAYED_HEADER
-from tests.support.clocks import NOON_US, ManualClock
+from tests.support.clocks import NOON_US, ManualClock, settle
 from tests.support.commanding import CommandHouse, Scripted, commanding, principal
 
 PATH = "/v1/workflows/demo-wait/execute"
@@ -152,6 +152,135 @@ async def test_who_goes_away_does_not_undo_the_work(house: CommandHouse) -> None
     done.set()
     answered = await second
     assert (answered.is_repeated, answered.answer.startswith(b"key\n")) == (True, True)
+
+
+class Work:
+    """Carried out in processes that share a store, each with a clock of its own."""
+
+    def __init__(self, house: CommandHouse) -> None:
+        self.store, self.clocks = house.house.store, {name: ManualClock(NOON_US) for name in "ab"}
+        self.processes = {name: Idempotency(self.store, clock, shared_as=name) for name, clock in self.clocks.items()}
+        # Who carried it out, with which seed, in this order; and what each of them waits for.
+        self.begun: list[tuple[str, str]] = []
+        self.ended = {name: asyncio.Event() for name in "ab"}
+        self.fails = False
+
+    async def ask(self, name: str) -> asyncio.Task[Answered]:
+        """A request to one of them; returns when nobody has anything to do but wait."""
+        who = await principal({"headers": []})
+
+        async def work(seed: str) -> bytes:
+            self.begun.append((name, seed))
+            await self.ended[name].wait()
+            if self.fails:
+                raise JournalUnavailable("away")
+            return f"of {name}".encode()
+
+        task = asyncio.create_task(self.processes[name].once(who, "key", b"asked", work))
+        await self.pass_time(0)
+        return task
+
+    async def pass_time(self, seconds: float, *names: str) -> None:
+        """For all of them, or for some while the others are frozen."""
+        for _ in range(max(1, round(seconds))):
+            for name in names or self.clocks:
+                await self.clocks[name].advance(min(1, seconds))
+            await self.store.read(lambda reader: reader.lease("none"))
+            await settle()
+
+    async def holder(self) -> str | None:
+        """Whose the request is."""
+        who = await principal({"headers": []})
+        name = f"idempotent\n{who.team}\n{who.token_id or who.name}\nkey"
+        lease = await self.store.read(lambda reader: reader.lease(name))
+        return lease and lease.holder
+
+    async def forget(self) -> None:
+        """Begin anew."""
+        await self.store.write(lambda writer: writer.forget_idempotent_requests(1 << 62, 1))
+        for ended in self.ended.values():
+            ended.clear()
+
+
+@pytest.fixture
+def work(house: CommandHouse) -> Work:
+    """Nothing asked yet."""
+    return Work(house)
+
+
+async def test_another_process_waits_for_the_answer(work: Work) -> None:
+    """However long the work takes; it is carried out once."""
+    first, second = await work.ask("a"), await work.ask("b")
+    await work.pass_time(3 * LEASE_S)
+    assert ([name for name, _ in work.begun], second.done()) == (["a"], False)
+    assert await work.holder() == "a"
+    work.ended["a"].set()
+    assert await first == Answered(b"of a", is_repeated=False)
+    await work.pass_time(1)
+    assert await second == Answered(b"of a", is_repeated=True)
+    assert await work.store.read(lambda reader: reader.lease("idempotent\ndefault\nadmin\nkey")) is None
+
+
+async def test_another_process_follows_one_that_died(work: Work) -> None:
+    """When the lease has ended, and not before, under the same seed."""
+    await work.ask("a")
+    second = await work.ask("b")
+    await work.pass_time(LEASE_S - 1, "b")
+    assert len(work.begun) == 1
+    await work.pass_time(2, "b")
+    work.ended["b"].set()
+    assert await second == Answered(b"of b", is_repeated=False)
+    assert [name for name, _ in work.begun] == ["a", "b"]
+    assert len({seed for _, seed in work.begun}) == 1
+
+
+async def test_one_that_was_frozen_gets_the_answer_of_its_successor(work: Work) -> None:
+    """And changes nothing, whether it fails or has an answer of its own."""
+    for fails in (False, True):
+        work.fails = False
+        first, second = await work.ask("a"), await work.ask("b")
+        await work.pass_time(LEASE_S + 1, "b")
+        work.ended["b"].set()
+        assert (await second).answer == b"of b"
+        work.fails = fails
+        work.ended["a"].set()
+        if fails:
+            with pytest.raises(JournalUnavailable):
+                await first
+        else:
+            assert await first == Answered(b"of b", is_repeated=True)
+        third = await work.ask("a")
+        assert await third == Answered(b"of b", is_repeated=True)
+        await work.forget()
+
+
+async def test_one_that_was_frozen_and_fails_frees_nothing(work: Work) -> None:
+    """Its successor is still at it: another request under the key is refused."""
+    first, second = await work.ask("a"), await work.ask("b")
+    await work.pass_time(LEASE_S + 1, "b")
+    work.fails = True
+    work.ended["a"].set()
+    with pytest.raises(JournalUnavailable):
+        await first
+    work.fails = False
+    who = await principal({"headers": []})
+    held = await work.store.read(lambda reader: reader.idempotent_request(who.team, who.name, "key"))
+    assert (held and held.fingerprint, await work.holder()) == (b"asked", "b")
+    work.ended["b"].set()
+    assert await second == Answered(b"of b", is_repeated=False)
+
+
+async def test_a_failure_lets_the_next_process_try(work: Work) -> None:
+    """At once: nobody waits for a lease."""
+    first, second = await work.ask("a"), await work.ask("b")
+    work.fails = True
+    work.ended["a"].set()
+    with pytest.raises(JournalUnavailable):
+        await first
+    work.fails = False
+    work.ended["b"].set()
+    await work.pass_time(1)
+    assert await second == Answered(b"of b", is_repeated=False)
 
 
 async def test_a_key_is_kept_for_a_day(house: CommandHouse) -> None:
