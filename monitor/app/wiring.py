@@ -371,7 +371,9 @@ def _exports(ground: Ground) -> tuple[ExportJobs, ExportWork]:
     settings, store, clock = ground.settings, ground.store, ground.clock
     files = ExportFiles(settings.data / "exports")
     bounds = Bounds(settings.export_jobs, settings.export_bytes, settings.export_keep_s)
-    work = ExportWork(store=store, files=files, clock=clock, bounds=bounds, form_of=form_of)
+    work = ExportWork(
+        store=store, files=files, clock=clock, bounds=bounds, form_of=form_of, random_bytes=secrets.token_bytes
+    )
     jobs = ExportJobs(
         store=store,
         files=files,

@@ -1,11 +1,14 @@
 """The files of export jobs, in a folder of their own: each grows behind what is recorded of it, and is read by nobody
 else on the machine.
 
-What a dead process wrote beyond the record is cut off before the file goes on. Beside a file that grows stand the keys
-of its rows, eight bytes each, so that none is written twice. Everything here waits for the disk: call it in a thread.
+What a dead process wrote beyond the record is cut off before the file goes on. Whoever goes on with the work of another
+process does so in a file of its own: that one may live, and a disk that hangs may carry out later what it asked for.
+Beside a file that grows stand the keys of its rows, eight bytes each, so that none is written twice. Everything here
+waits for the disk: call it in a thread.
 """
 
 import os
+import shutil
 from array import array
 from collections.abc import Collection, Iterable
 from contextlib import suppress
@@ -21,11 +24,20 @@ class FileCut(Exception):
 
 
 class ExportFiles:
-    """One writes, alone; others read what is complete."""
+    """A file has one writer; others read what is complete."""
 
     def __init__(self, folder: Path) -> None:
         """The folder is made when it is needed."""
         self._folder = folder
+
+    def branch(self, name: str, of: str, at_bytes: int, at_rows: int) -> None:
+        """Begin a file with the first `at_bytes`, and the keys of the first `at_rows`, of another one, which stays.
+
+        Raises FileCut and OSError.
+        """
+        if at_bytes:
+            _copy(self._folder / of, self._folder / name, at_bytes)
+            _copy(self._folder / f"{of}{_KEYS}", self._folder / f"{name}{_KEYS}", at_rows * _KEY_BYTES)
 
     def append(self, name: str, at_bytes: int, content: bytes, at_rows: int, keys: Iterable[int]) -> None:
         """Let `content` follow the first `at_bytes` of a file, and its rows' keys those of the first `at_rows`; on the
@@ -70,15 +82,31 @@ class ExportFiles:
             with suppress(OSError):  # the next sweep tries again
                 path.unlink(missing_ok=True)
 
-    def sweep(self, growing: Collection[str], complete: Collection[str]) -> int:
-        """Remove what belongs to no export; returns how many files that were."""
-        known = {*growing, *complete, *(f"{name}{_KEYS}" for name in growing)}
-        found = list(self._folder.iterdir()) if self._folder.is_dir() else []
-        strays = [path for path in found if path.name not in known]
-        for path in strays:
+    def names(self) -> frozenset[str]:
+        """Of everything that is there."""
+        return frozenset(path.name for path in self._folder.iterdir()) if self._folder.is_dir() else frozenset()
+
+    def sweep(self, names: Collection[str], growing: Collection[str], complete: Collection[str]) -> int:
+        """Remove those of `names` that belong to no export; returns how many.
+
+        List them before asking which exports there are: another process may begin one meanwhile.
+        """
+        strays = set(names) - {*growing, *complete, *(f"{name}{_KEYS}" for name in growing)}
+        for name in strays:
             with suppress(OSError):
-                path.unlink()
+                (self._folder / name).unlink()
         return len(strays)
+
+
+def _copy(path: Path, to: Path, size: int) -> None:
+    try:
+        with path.open("rb") as source, open(to, "wb", opener=_private) as target:
+            shutil.copyfileobj(source, target)
+            if target.tell() < size:
+                raise FileCut
+            target.truncate(size)
+    except FileNotFoundError:
+        raise FileCut from None
 
 
 def _put(path: Path, at_bytes: int, content: bytes) -> None:

@@ -82,7 +82,7 @@ class ExportJobs:
             why = "is still being written" if job.is_open else f"has {job.state}"
             raise ExportNotReady(f"the export {why}: there is no file to fetch", exportId=job.id, status=job.state)
         try:
-            return await asyncio.to_thread(self._files.open, job.id)
+            return await asyncio.to_thread(self._files.open, job.file_name)
         except OSError:
             raise ExportGone(self._elsewhere, exportId=job.id) from None
 
@@ -99,14 +99,14 @@ class ExportJobs:
         """A job that was called off; what was written is removed. Raises ExportNotFound and CannotCancelExport."""
         await self.single(who, job_id)
         cancelled = await self._store.write(lambda writer: self._cancel(writer, who, job_id), durable=True)
-        await asyncio.to_thread(self._files.remove, cancelled.id)
+        await asyncio.to_thread(self._files.remove, cancelled.file_name)
         return cancelled
 
     async def remove(self, who: Principal, job_id: str) -> None:
         """Forget a job, whatever its state, and remove its file. Raises ExportNotFound."""
         job = await self.single(who, job_id)
         await self._store.write(lambda writer: writer.drop_export_job(job), durable=True)
-        await asyncio.to_thread(self._files.remove, job.id)
+        await asyncio.to_thread(self._files.remove, job.file_name)
 
     def _cancel(self, writer: Writer, who: Principal, job_id: str) -> ExportJob:
         # Read again: it may have moved or ended since.

@@ -1,7 +1,8 @@
 """The loop that writes the files of export jobs, a portion at a time, and removes them when their time has come.
 
 Promises: a job survives every crash, for how far it is changes in one transaction, after the bytes are on the disk; a
-file has each execution once at most. One portion of each team follows the other, the oldest job of each, and between
+file has each execution once at most; of two processes that work on one job, as after a pause of the first, one alone
+gets on. One portion of each team follows the other, the oldest job of each, and between
 two of them there is as much rest as the portion took: whoever sends events or asks hardly notices.
 """
 
@@ -20,7 +21,7 @@ from monitor.executions.export_jobs import Bounds, ended
 from monitor.executions.exports import PAGE_ROWS, Once, RowForm
 from monitor.executions.pages import list_page, more_of
 from monitor.projections.filter import parse_json
-from monitor.store.base import Reader, Store
+from monitor.store.base import Reader, Store, Writer
 from monitor.store.execution_port import ListQuery
 from monitor.store.export_port import ExportAsked, ExportJob
 
@@ -47,6 +48,13 @@ class _Portion(NamedTuple):
     keys: list[int]
 
 
+class _Own(NamedTuple):
+    """The file of a job in which this process writes, and what it was branched from: a file at so many rows."""
+
+    name: str
+    of: tuple[str, int]
+
+
 class ExportWork:
     """Works on every open job of the store."""
 
@@ -58,12 +66,14 @@ class ExportWork:
         clock: Clock,
         bounds: Bounds,
         form_of: Callable[[ExportAsked], RowForm],
+        random_bytes: Callable[[int], bytes],
     ) -> None:
         """`form_of` writes rows as they were asked for."""
         self._store, self._files, self._clock = store, files, clock
-        self._bounds, self._form_of = bounds, form_of
+        self._bounds, self._form_of, self._random_bytes = bounds, form_of, random_bytes
         self._woken = asyncio.Event()
-        # What the files of this process's jobs hold, by key.
+        # The files of this process, by the key of their job, and what they hold.
+        self._own: dict[int, _Own] = {}
         self._once: dict[int, Once] = {}
         self._tidied_s: float | None = None
         self._log = structlog.get_logger("exports")
@@ -76,6 +86,7 @@ class ExportWork:
         """Work until cancelled, which loses nothing."""
         # Since it ran last, another process may have gone on with the jobs.
         self._once.clear()
+        self._own.clear()
         while True:
             self._woken.clear()
             try:
@@ -91,10 +102,12 @@ class ExportWork:
     async def tidy(self) -> None:
         """Forget jobs whose time has come, and remove every file that belongs to none."""
         now_us = self._clock.now_us()
+        names = await asyncio.to_thread(self._files.names)
         expired = await self._store.write(lambda writer: writer.drop_expired_exports(now_us))
         kept = await self._store.read(lambda reader: reader.kept_exports())
-        growing = {job.id for job in kept if job.is_open}
-        strays = await asyncio.to_thread(self._files.sweep, growing, {job.id for job in kept} - growing)
+        growing = {job.file_name for job in kept if job.is_open} | {own.name for own in self._own.values()}
+        complete = {job.file_name for job in kept} - growing
+        strays = await asyncio.to_thread(self._files.sweep, names, growing, complete)
         if expired or strays:
             self._log.info("removed exports", expired=len(expired), files=strays)
 
@@ -109,6 +122,7 @@ class ExportWork:
         open_jobs = await self._store.read(lambda reader: reader.open_export_jobs())
         first = {job.team: job for job in reversed(open_jobs)}
         self._once = {job.key: self._once[job.key] for job in first.values() if job.key in self._once}
+        self._own = {job.key: self._own[job.key] for job in first.values() if job.key in self._own}
         for job in first.values():
             began_s = self._clock.monotonic_s()
             await self._go_on(job)
@@ -120,37 +134,48 @@ class ExportWork:
         """One portion: read it, have it on the disk, record it."""
         began_s = self._clock.monotonic_s()
         # Until the portion is recorded nobody knows what the file holds.
-        once = self._once.pop(job.key, None)
+        once, moved = self._once.pop(job.key, None), job
         try:
-            once = once or await self._once_of(job)
-            moved = await self._written(job, once)
+            moved = await self._taken_over(job)
+            once = once or await self._once_of(moved)
+            moved = await self._written(moved, once)
         except FileCut:
             self._log.warning("the file of an export is not as recorded; it begins anew", job=job.id)
-            moved, once = replace(job, rows=0, bytes=0, after=None), None
+            self._own.pop(job.key, None)
+            moved, once = replace(moved, rows=0, bytes=0, after=None), None
         except OSError as error:
-            moved = _failed(job, *_reason(error))
+            moved = _failed(moved, *_reason(error))
         except Unavailable:
             raise
         except Exception:  # noqa: BLE001 - an export that cannot be written must not end the service at each start
             self._log.exception("an export failed", job=job.id)
-            moved = _failed(job, "INTERNAL_ERROR", "the rows cannot be written; the log of the service tells why")
+            moved = _failed(moved, "INTERNAL_ERROR", "the rows cannot be written; the log of the service tells why")
         worked_us = round((self._clock.monotonic_s() - began_s) * 1_000_000)
-        if await self._record(replace(moved, worked_us=job.worked_us + worked_us)) and once:
+        if await self._record(job, replace(moved, worked_us=job.worked_us + worked_us)) and once:
             self._once[job.key] = once
+
+    async def _taken_over(self, job: ExportJob) -> ExportJob:
+        """The job with a file that no other process writes. Raises FileCut and OSError."""
+        own, stands = self._own.get(job.key), (job.file_name, job.rows)
+        if own is None or (job.file_name != own.name and stands != own.of):
+            own = _Own(f"{job.id}.{self._random_bytes(4).hex()}", stands)
+            await asyncio.to_thread(self._files.branch, own.name, job.file_name, job.bytes, job.rows)
+            self._own[job.key] = own
+        return replace(job, file=own.name)
 
     async def _written(self, job: ExportJob, once: Once) -> ExportJob:
         """The job as it stands with one portion more, which is on the disk. Raises FileCut and OSError."""
         portion = await self._store.read(lambda reader: self._portion(reader, job, once))
         moved = portion.job
         if moved.state != "failed":
-            await asyncio.to_thread(self._files.append, job.id, job.bytes, portion.content, job.rows, portion.keys)
+            await asyncio.to_thread(self._files.append, job.file, job.bytes, portion.content, job.rows, portion.keys)
         if moved.state == "completed":
             await asyncio.to_thread(self._files.settle)
         return moved
 
     async def _once_of(self, job: ExportJob) -> Once:
         # A million keys take a fifth of a second: not on the event loop.
-        return await asyncio.to_thread(lambda: Once(self._files.keys(job.id, job.rows)))
+        return await asyncio.to_thread(lambda: Once(self._files.keys(job.file, job.rows)))
 
     def _portion(self, reader: Reader, job: ExportJob, once: Once) -> _Portion:
         form = self._form_of(job.asked)
@@ -177,8 +202,10 @@ class ExportWork:
             moved = _failed(job, "EXPORT_TOO_LARGE", message)
         return _Portion(moved, content, keys)
 
-    async def _record(self, moved: ExportJob) -> bool:
-        """Let the job stand as it does now. Returns whether it goes on; what nobody fetches any more is removed."""
+    async def _record(self, job: ExportJob, moved: ExportJob) -> bool:
+        """Let a job stand as it does now, if it still stood as it did. Returns whether it goes on; what nobody fetches
+        any more is removed.
+        """
         if moved.state == "completed":
             # What was counted at the beginning may have gone, or have got company.
             moved = replace(moved, total=moved.rows, total_is_lower_bound=False)
@@ -186,20 +213,26 @@ class ExportWork:
             moved = ended(moved, self._clock.now_us(), self._bounds.keep_s)
         if moved.state == "failed":
             # First of all: where the disk is full, the record needs the room.
-            await asyncio.to_thread(self._files.remove, moved.id)
-        is_wanted = await self._store.write(lambda writer: writer.put_export_job(moved), durable=not moved.is_open)
+            await asyncio.to_thread(self._files.remove, moved.file_name)
+        is_wanted = await self._store.write(lambda writer: _put(writer, job, moved), durable=not moved.is_open)
         if not is_wanted:
-            if not await self._is_complete(moved):
-                await asyncio.to_thread(self._files.remove, moved.id)
-        elif not moved.is_open:
-            await asyncio.to_thread(self._files.finish, moved.id)
+            await asyncio.to_thread(self._files.remove, moved.file_name)
+            return False
+        if job.file_name != moved.file_name:
+            # Who wrote it before may be at it still: what follows has no name.
+            await asyncio.to_thread(self._files.remove, job.file_name)
+        if not moved.is_open:
+            await asyncio.to_thread(self._files.finish, moved.file_name)
             self._log.info("an export has ended", job=moved.id, state=moved.state, rows=moved.rows, bytes=moved.bytes)
-        return is_wanted and moved.is_open
+        return moved.is_open
 
-    async def _is_complete(self, job: ExportJob) -> bool:
-        """Whether somebody else has completed it meanwhile: the file is then his."""
-        found = await self._store.read(lambda reader: reader.export_job(job.team, job.id))
-        return found is not None and found.state == "completed"
+
+def _put(writer: Writer, job: ExportJob, moved: ExportJob) -> bool:
+    """Whether the job was as it was found: nobody else has gone on with it, nor called it off."""
+    held = writer.export_job(job.team, job.id)
+    if held is None or (held.file, held.rows) != (job.file, job.rows):
+        return False
+    return writer.put_export_job(moved)
 
 
 def _query(job: ExportJob) -> ListQuery:

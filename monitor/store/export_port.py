@@ -52,6 +52,8 @@ class ExportJob(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int = 0
     # Behind which row of the list it goes on; None = at its beginning.
     after: tuple[int | None, int] | None = None
+    # Where it is written, which changes with who writes it; "" = under its id.
+    file: str = ""
     # How long it was worked on.
     worked_us: int = 0
     # Why it failed.
@@ -62,6 +64,11 @@ class ExportJob(msgspec.Struct, frozen=True, kw_only=True):
     def is_open(self) -> bool:
         """Whether it has not ended."""
         return self.state in OPEN
+
+    @property
+    def file_name(self) -> str:
+        """The name of its file."""
+        return self.file or self.id
 
     @property
     def held_bytes(self) -> int:

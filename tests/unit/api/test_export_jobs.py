@@ -61,8 +61,17 @@ class Exporting:
 
     def restart(self) -> None:
         """Forget everything that a process knows."""
-        self.work = ExportWork(
-            store=self.store, files=self.files, clock=self._clock, bounds=self._bounds, form_of=form_of
+        self.work = self.worker()
+
+    def worker(self) -> ExportWork:
+        """What another process has."""
+        return ExportWork(
+            store=self.store,
+            files=self.files,
+            clock=self._clock,
+            bounds=self._bounds,
+            form_of=form_of,
+            random_bytes=secrets.token_bytes,
         )
 
     @asynccontextmanager
@@ -78,6 +87,11 @@ class Exporting:
     async def round(self) -> None:
         """One portion for each team; the rest after it takes no time."""
         await self.work._round()
+
+    def file(self, at: str) -> Path:
+        """That of an export, which is not empty."""
+        [found] = [path for path in self.folder.glob(f"{at.rpartition('/')[2]}*") if path.suffix != ".keys"]
+        return found
 
     async def streamed(self, **query: str) -> bytes:
         """What the streaming export answers."""
@@ -198,14 +212,14 @@ async def test_progress_is_told(exporting: Exporting, client: httpx.AsyncClient)
     running = await shown(client, at)
     assert (running["status"], running["rows"], running["total"]) == ("running", 4 * PAGE_ROWS, ROWS)
     assert (running["percentage"], running["expiresAt"]) == (80.0, None)
-    assert running["bytes"] == (exporting.folder / made["id"]).stat().st_size
+    assert running["bytes"] == exporting.file(made["id"]).stat().st_size
     assert refusal(await client.get(f"{at}/file")) == (409, "EXPORT_NOT_READY")
     content = await completed(exporting, client, at)
     done = await shown(client, at)
     assert (done["status"], done["rows"], done["percentage"], done["bytes"]) == ("completed", ROWS, 100.0, len(content))
     assert done["finishedAt"] < done["expiresAt"]
     assert [job["id"] for job in (await client.get("/v1/exports")).json()["data"]] == [made["id"]]
-    file = exporting.folder / made["id"]
+    file = exporting.file(made["id"])
     assert (file.stat().st_mode & 0o777, exporting.folder.stat().st_mode & 0o777) == (0o600, 0o700)
 
 
@@ -213,7 +227,7 @@ async def test_file_goes_on_where_it_was_recorded(exporting: Exporting, client: 
     """What a dead process wrote beyond is cut off; each row is there once."""
     at = await ask(client, format="json")
     await exporting.round()
-    file = exporting.folder / at.rpartition("/")[2]
+    file = exporting.file(at)
     for path in (file, file.with_name(f"{file.name}.keys")):
         with path.open("ab") as opened:
             opened.write(b"half a row, of a process that was killed" * 100)
@@ -229,13 +243,44 @@ async def test_file_that_lost_bytes_begins_anew(
     """As when it was restored from a backup, which holds no exports."""
     at = await ask(client)
     await exporting.round()
-    path = exporting.folder / f"{at.rpartition('/')[2]}{suffix}"
+    path = exporting.folder / f"{exporting.file(at).name}{suffix}"
     if is_gone:
         path.unlink()
     else:
         path.write_bytes(path.read_bytes()[:-1])
     exporting.restart()
     assert await completed(exporting, client, at) == await exporting.streamed()
+
+
+@pytest.mark.parametrize("portions", [0, 1])
+async def test_two_processes_at_one_export_do_not_meet(
+    exporting: Exporting, client: httpx.AsyncClient, portions: int
+) -> None:
+    """The first was held up over a portion, in the disk or before it: what it does later changes nothing."""
+    at = await ask(client)
+    for _ in range(portions):
+        await exporting.round()
+    frozen, [then] = exporting.work, await exporting.store.read(lambda reader: reader.open_export_jobs())
+    frozen_file = (await frozen._taken_over(then)).file
+    exporting.restart()
+    await exporting.round()
+    await frozen._go_on(then)
+    exporting.folder.mkdir(exist_ok=True)
+    exporting.files.append(frozen_file, 0, b"what a thread wrote late", 0, [7])
+    assert await completed(exporting, client, at) == await exporting.streamed()
+    await frozen._go_on(then)
+    assert await completed(exporting, client, at) == await exporting.streamed()
+    await exporting.work.tidy()
+    assert [path.name for path in exporting.folder.iterdir()] == [exporting.file(at).name]
+
+
+async def test_file_begun_while_strays_are_looked_for_stays(exporting: Exporting, client: httpx.AsyncClient) -> None:
+    """Who looked may have been held up after asking which exports there are."""
+    names = exporting.files.names()
+    at = await ask(client)
+    content = await completed(exporting, client, at)
+    assert exporting.files.sweep(names, growing=(), complete=()) == 0
+    assert (await client.get(f"{at}/file")).content == content
 
 
 async def test_store_that_fails_in_between_costs_nothing(
@@ -362,13 +407,11 @@ async def test_export_removed_while_a_portion_is_written_stays_removed(
 ) -> None:
     """Whoever writes finds out when it records, and takes its file away."""
     at = await ask(client)
-    append = ExportFiles.append
     real = exporting.store.write
 
     async def removed_before(work: Any, **how: Any) -> Any:
         monkeypatch.setattr(exporting.store, "write", real)
         assert (await client.delete(at)).status_code == 204
-        append(exporting.files, at.rpartition("/")[2], 0, b"late", 0, [])
         return await real(work, **how)
 
     monkeypatch.setattr(exporting.store, "write", removed_before)
@@ -402,7 +445,7 @@ async def test_export_expires_with_its_file(
     await clock.advance(1)
     await exporting.work.tidy()
     assert refusal(await client.get(at)) == (404, "EXPORT_NOT_FOUND")
-    left = running.rpartition("/")[2]
+    left = exporting.file(running).name
     assert {path.name for path in exporting.folder.iterdir()} == {left, f"{left}.keys"}
 
 
@@ -436,7 +479,7 @@ async def test_team_has_so_many_bytes(exporting: Exporting, tmp_path: Path, cloc
         await small.round()
         job = await shown(client, second)
         assert (job["status"], job["error"]["code"]) == ("failed", "EXPORT_TOO_LARGE")
-        assert [path.name for path in small.folder.iterdir()] == [first.rpartition("/")[2]]
+        assert [path.name for path in small.folder.iterdir()] == [small.file(first).name]
     full = Exporting(exporting.house, tmp_path / "full", clock, BOUNDS._replace(bytes=300))
     async with full.client() as client:
         assert refusal(await client.post("/v1/exports", json={})) == (409, "TOO_MANY_EXPORTS")
@@ -448,7 +491,7 @@ async def test_full_disk_fails_the_export_alone(
     """A file that cannot grow: the job says so and takes nothing of the disk any more; the next one is written."""
     at = await ask(client, format="ndjson")
     await exporting.round()
-    size_bytes = (exporting.folder / at.rpartition("/")[2]).stat().st_size
+    size_bytes = exporting.file(at).stat().st_size
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     append = ExportFiles.append
