@@ -8,7 +8,6 @@ server.
 
 import asyncio
 import gc
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -18,7 +17,7 @@ from monitor.access.decoding import Decoding
 from monitor.clock import Clock
 from monitor.errors import Fenced, JournalUnavailable, RetentionCut, StoreUnavailable
 from monitor.events.blanking import anchor_of
-from monitor.events.model import Event, Poison, Record
+from monitor.events.model import Poison, Record
 from monitor.events.position import Position
 from monitor.journal.base import Bounds, Consumer, Journal, Turnover
 from monitor.projections.bursts import WINDOW, BurstLimits, Halt, find_burst, in_words
@@ -30,6 +29,7 @@ from monitor.telemetry.health import Concern
 from monitor.telemetry.metrics import Metrics
 from monitor.webhooks.payload import Bodies
 from monitor.webhooks.planner import Planner
+from monitor.working_set import WorkingSet
 
 MAX_BATCH: Final = 2000
 """Records of a batch under pressure: measured optimum 1000 to 5000; this end keeps the event loop's neighbours
@@ -41,10 +41,6 @@ POLL_WAIT_S: Final = 1.0
 
 RETRY_S: Final = (0.1, 0.5, 1.0, 2.0, 5.0)
 """Backoff after the journal or the store did not answer; the last one repeats."""
-
-CACHED_EXECUTIONS: Final = 10_000
-"""About 40 MB of executions that were touched last; the rest is loaded again when an event names it."""
-
 
 _LAST_WRITE_S: Final = 5.0
 """How long a stop waits for the batch in hand; a store that takes longer refuses one of us later."""
@@ -120,7 +116,7 @@ class Pipeline:
         self._decoding, self._on_deliveries = decoding, on_deliveries
         self._clock, self._metrics, self._bursts, self._max_batch = clock, metrics, bursts, max_batch
         self._log = structlog.get_logger("pipeline")
-        self._working = WorkingSet(CACHED_EXECUTIONS)
+        self._working = WorkingSet()
         # The consumer does not stand where the store does, and folded executions may be ahead of it.
         self._is_astray = False
         # Whether it is known which partitions are folded here, be they none: others may have them all.
@@ -366,39 +362,6 @@ async def _to_its_end(writing: Coroutine[Any, Any, Batch]) -> Batch:
         if task.done() and not task.cancelled():
             task.exception()  # said to be known: there is nobody left whom it concerns
         raise
-
-
-class WorkingSet:
-    """Executions in memory across batches, the least recently touched ones dropped first. Used by one thread at a
-    time.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._kept: OrderedDict[ExecutionId, Execution] = OrderedDict()
-
-    def take(self, writer: Writer, events: Sequence[Event | Poison]) -> dict[ExecutionId, Execution]:
-        """Every execution that `events` name: kept, else stored, else new."""
-        ids = {(event.team, event.execution_id) for event in events if isinstance(event, Event)}
-        missing = [id_ for id_ in ids if id_ not in self._kept]
-        stored = writer.load(missing) if missing else {}
-        taken = {}
-        for id_ in ids:
-            execution = self._kept.get(id_) or stored.get(id_)
-            taken[id_] = execution if execution is not None else Execution(*id_)
-        return taken
-
-    def keep(self, executions: Mapping[ExecutionId, Execution]) -> None:
-        """Remember what was committed."""
-        for id_, execution in executions.items():
-            self._kept[id_] = execution
-            self._kept.move_to_end(id_)
-        while len(self._kept) > self._limit:
-            self._kept.popitem(last=False)
-
-    def clear(self) -> None:
-        """Forget everything: the store knows better."""
-        self._kept.clear()
 
 
 def relax_collector() -> None:

@@ -14,7 +14,7 @@ CHAIN = (
     ("access",),
     ("webhooks",),
     ("journal", "store"),
-    ("intake", "anchors"),
+    ("intake", "anchors", "working_set"),
     ("engines", "sources", "fanout"),
     (
         *("executions", "pipeline", "follower", "deliverer", "replayer"),

@@ -27,7 +27,7 @@ from monitor.fanout.snapshots import Snapshots
 from monitor.journal.base import Journal
 from monitor.journal.kafka import open_kafka_journal
 from monitor.journal.kafka.journal import KafkaJournal
-from monitor.pipeline import MAX_BATCH, Pipeline, WorkingSet
+from monitor.pipeline import MAX_BATCH, Pipeline
 from monitor.projections.filter import Condition, Filter
 from monitor.store.base import Store, Writer
 from monitor.store.sqlite import SQLiteStore, open_sqlite_store
@@ -35,6 +35,7 @@ from monitor.store.sqlite_write import SQLiteWriter
 from monitor.telemetry.metrics import Metrics
 from monitor.webhooks.endpoint import Endpoint, Secret
 from monitor.webhooks.planner import Planner
+from monitor.working_set import WorkingSet
 from tests.support.decoding import usual
 from tests.support.made_up import Mix
 from tests.support.replay import deliveries

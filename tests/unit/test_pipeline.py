@@ -16,11 +16,12 @@ from monitor.events.position import Position
 from monitor.journal import MemoryJournal
 from monitor.journal.base import FindOffsets
 from monitor.journal.embedded import EmbeddedConsumer
-from monitor.pipeline import Pipeline, WorkingSet
+from monitor.pipeline import Pipeline
 from monitor.projections.execution import Execution
 from monitor.projections.fold import Release
 from monitor.store.base import Reader, Store, Writer
 from monitor.store.memory import MemoryStore
+from monitor.working_set import WorkingSet
 from tests.support.clocks import settle
 from tests.support.made_up import VARIED
 from tests.support.quarantine import quarantined
