@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 
 import structlog
@@ -15,17 +16,21 @@ from monitor.telemetry.logs import Form
 
 def run_service(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code. Raises StartupError when it cannot start."""
-    return run_to_exit_code(serve(settings, on_first_token=show_first_token), settings.log)
+    show = partial(show_first_token, alone=not settings.shares_store)
+    return run_to_exit_code(serve(settings, on_first_token=show), settings.log)
 
 
-def show_first_token(token: str) -> None:
-    """Print the administrator's token, on stderr: there is no other time."""
+def show_first_token(token: str, *, alone: bool = True) -> None:
+    """Print the administrator's token, on stderr: there is no other time. `alone`: no other process may have the store
+    that holds it.
+    """
     from rich.console import Console  # noqa: PLC0415 - needed at one start of all
     from rich.panel import Panel  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
     text = f"{token}\n\nThe administrator's token, shown this once. Clients take it from MONITOR_TOKEN, or send\n"
-    text += "Authorization: Bearer TOKEN. Lost it? Stop the service; monitor token create --role admin"
+    text += f"Authorization: Bearer TOKEN. Lost it? {'Stop the service; ' if alone else ''}"
+    text += "monitor token create --role admin"
     console = Console(
         stderr=True, highlight=False, soft_wrap=True, width=max(len(line) for line in text.split("\n")) + 4
     )
