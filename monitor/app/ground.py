@@ -55,13 +55,7 @@ async def open_ground(settings: Settings, clock: Clock, opened: AsyncExitStack) 
     claim_folder(settings, opened)
     journal = await open_journal(settings, clock)
     opened.push_async_callback(journal.close)
-    store = await open_store(settings)
-    opened.push_async_callback(store.close)
-    steering = None
-    if isinstance(store, PostgresStore):
-        clock = SteeredClock(clock)
-        steering = Steering(clock, store.time)
-        await steering.look()
+    store, clock, steering = await open_timed_store(settings, clock, opened)
     sealer = await open_sealer(settings, store)
     await bind(journal, store)
     decoding = decoding_of(settings, exclusive=journal.exclusive)
@@ -79,6 +73,20 @@ async def open_ground(settings: Settings, clock: Clock, opened: AsyncExitStack) 
         bodies=Bodies(settings.public_url),
         targets=Targets(settings.webhook_allow),
     )
+
+
+async def open_timed_store(
+    settings: Settings, clock: Clock, opened: AsyncExitStack
+) -> tuple[Store, Clock, Steering | None]:
+    """The store, and the clock that everybody goes by who works on it: its own where it is shared."""
+    store = await open_store(settings)
+    opened.push_async_callback(store.close)
+    if not isinstance(store, PostgresStore):
+        return store, clock, None
+    steered = SteeredClock(clock)
+    steering = Steering(steered, store.time)
+    await steering.look()
+    return store, steered, steering
 
 
 async def open_poster(ground: Ground, opened: AsyncExitStack) -> Poster:

@@ -7,7 +7,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from monitor.app.ground import Ground, filled_hub, open_engines, open_ground, open_poster
+from monitor.app.ground import Ground, filled_hub, open_engines, open_ground, open_poster, open_timed_store
 from monitor.app.parts import Parts
 from monitor.clock import Clock, SystemClock
 from monitor.deliverer import LONGEST_REST_S, MOST_IN_FLIGHT, SHARED_PORTION, SHARED_REST_S, Deliverer
@@ -45,7 +45,7 @@ from monitor.intake import Intake
 from monitor.janitor import Janitor
 from monitor.judge import Judge
 from monitor.mishaps import Mishaps
-from monitor.opening import claim_folder, open_store
+from monitor.opening import claim_folder
 from monitor.pipeline import Outlet, Pipeline, Unheard
 from monitor.projections.bursts import BurstLimits
 from monitor.replayer import Replayer
@@ -77,11 +77,9 @@ async def open_tokens(settings: Settings, clock: Clock | None = None) -> AsyncIt
 
     Raises StartupError.
     """
-    clock = clock or SystemClock()
     async with AsyncExitStack() as opened:
         claim_folder(settings, opened)
-        store = await open_store(settings)
-        opened.push_async_callback(store.close)
+        store, clock, _ = await open_timed_store(settings, clock or SystemClock(), opened)
         yield _tokens(store, Audit(store, clock), Credentials(store, clock), clock)
 
 

@@ -16,7 +16,6 @@ from monitor.access.principal import LOCAL
 from monitor.api.tokens import TokenRequest, token_document
 from monitor.app import open_tokens
 from monitor.cli.service import Away, Service, open_service
-from monitor.clock import SystemClock
 from monitor.errors import ClientError, DataFolderBusy, InvalidToken, StartupError, Unavailable
 from monitor.executions.tokens import Tokens
 from monitor.settings import Settings
@@ -105,7 +104,7 @@ async def open_desk(url: str | None, token: str | None, settings: Settings) -> A
 
 class _FolderDesk:
     def __init__(self, tokens: Tokens) -> None:
-        self._tokens, self._clock = tokens, SystemClock()
+        self._tokens, self._clock = tokens, tokens.clock
 
     async def create(self, wish: Row) -> Row:
         try:

@@ -69,7 +69,8 @@ class Tokens:
     ) -> None:
         """`random_bytes` gives as many as it is asked for, fit for secrets."""
         self._store, self._audit, self._credentials = store, audit, credentials
-        self._clock, self._random_bytes = clock, random_bytes
+        # By which their times are told.
+        self.clock, self._random_bytes = clock, random_bytes
 
     async def create(self, who: Principal, wish: TokenWish) -> Made:
         """A new token of the team, good from now on.
@@ -136,7 +137,7 @@ class Tokens:
             token = _find(writer, of, token_id)
             if token.revoked_us is not None:
                 return token
-            revoked = replace(token, revoked_us=self._clock.now_us())
+            revoked = replace(token, revoked_us=self.clock.now_us())
             writer.update_token(revoked)
             self._note(writer, who, "token.revoke", revoked)
             return revoked
@@ -154,7 +155,7 @@ class Tokens:
             role=wish.role,
             scopes=granted(who, wish.role, wish.scopes),
             digest=digest_of(secret),
-            created_us=self._clock.now_us(),
+            created_us=self.clock.now_us(),
             created_by=who.name,
             created_by_token=who.token_id,
             expires_us=wish.expires_us,

@@ -17,13 +17,18 @@ from typing import Any, TypeVar
 
 import psycopg
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import bindparam, event, insert, update
 from sqlalchemy.exc import DisconnectionError
 
+from monitor.access.principal import LOCAL
+from monitor.app import open_tokens
 from monitor.errors import Fenced, MonitorError, StartupError, StoreUnavailable
 from monitor.events.model import Event, Poison
+from monitor.executions.tokens import TokenWish
 from monitor.projections.execution import Execution
 from monitor.projections.fold import fold
+from monitor.settings import Settings
 from monitor.store import Commit, MemoryStore, Moved, Reader, Store, Writer, open_postgres_store
 from monitor.store.hints import Hint
 from monitor.store.lease_tables import leases
@@ -31,6 +36,7 @@ from monitor.store.postgres import PostgresStore
 from monitor.store.postgres_merges import Merge
 from monitor.store.postgres_session import PostgresSession
 from tests.contracts.store_contract import load_all, read_event
+from tests.support.clocks import ManualClock
 from tests.support.folders import mingled
 from tests.support.numbered import append, contents, expected, id_of, numbered
 from tests.support.postgres import Server
@@ -619,3 +625,13 @@ async def test_unreachable_database_is_said_with_the_cure(postgres_url: str) -> 
 
 if __name__ == "__main__":
     asyncio.run({"commit": commit_until_killed, "hold": hold}[sys.argv[1]](sys.argv[2]))
+
+
+async def test_tokens_go_by_the_clock_of_the_store(postgres_store_url: str, tmp_path: Path) -> None:
+    """Not by that of the machine on which somebody makes one."""
+    ahead_us = 3600 * 1_000_000
+    journal = "kafka://127.0.0.1:1/none"  # nobody asks it
+    settings = Settings(data=tmp_path, store=SecretStr(postgres_store_url), journal=journal)
+    async with open_tokens(settings, ManualClock(time.time_ns() // 1000 + ahead_us)) as tokens:
+        made = await tokens.create(LOCAL, TokenWish("ada", "viewer"))
+    assert abs(made.token.created_us - time.time_ns() // 1000) < ahead_us // 2
