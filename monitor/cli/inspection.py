@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 from monitor.cli.findings import Finding
 from monitor.cli.journal_checks import Folded, check_clock, compare, journal_finding, store_clock_finding
-from monitor.cli.store_checks import check_key, keepers_finding, store_findings
+from monitor.cli.store_checks import check_key, connections_finding, keepers_finding, store_findings
 from monitor.cli.topic_checks import Use, group_finding, topic_findings
 from monitor.clock import Clock, SystemClock
 from monitor.errors import MonitorError, Unavailable
@@ -27,6 +27,7 @@ from monitor.store.sqlite_look import look_at_sqlite_store
 T = TypeVar("T")
 
 _REBUILD = "fold it anew with `monitor rebuild`, or start the version that folded it"
+_FOLD_ANEW = "start the version that folded it, or name an empty database to fold the journal anew"
 
 
 class Readable(Protocol):
@@ -131,11 +132,13 @@ async def _inspect_store(settings: Settings, store: Readable | None, clock: Cloc
     if store.is_current:
         yield Finding("ok", "store", store.description)
     else:
-        yield Finding("fail", "store", f"{store.description}: those of another version", _REBUILD)
+        cure = _FOLD_ANEW if settings.shares_store else _REBUILD
+        yield Finding("fail", "store", f"{store.description}: those of another version", cure)
     if isinstance(store, PostgresLook):
         before_us = clock.now_us()
         store_us = await store.now_us()
         yield store_clock_finding(store_us, before_us, clock.now_us())
+        yield connections_finding(await store.connections())
         yield await store.read(lambda reader: keepers_finding(reader, store_us))
     for finding in await store.read(lambda reader: store_findings(reader, clock.now_us())):
         yield finding

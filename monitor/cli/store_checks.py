@@ -10,6 +10,7 @@ from monitor.keepers import LEASE as KEEPERS
 from monitor.projections.bursts import in_words
 from monitor.settings import Settings
 from monitor.store.base import Reader
+from monitor.store.postgres_look import Connections
 from monitor.store.quarantine_port import QuarantineQuery
 
 _OLD_DELIVERY_S: Final = 15 * 60
@@ -28,6 +29,15 @@ def keepers_finding(reader: Reader, now_us: int) -> Finding:
         text = "nobody keeps house: no verdicts, no retention, no exports"
         return Finding("warn", "keepers", text, "start a gateway")
     return Finding("ok", "keepers", f"{lease.holder} keeps house")
+
+
+def connections_finding(it: Connections) -> Finding:
+    """Whether the database has room for another process."""
+    text = f"{it.used} of {it.most} are taken, whoever has them"
+    if it.most - it.used < it.each:
+        cure = f"raise max_connections, or run fewer processes: each takes up to {it.each}"
+        return Finding("warn", "connections", f"{text}: no room for another process", cure)
+    return Finding("ok", "connections", text)
 
 
 def check_key(settings: Settings, proof: bytes | None) -> Finding:

@@ -22,7 +22,7 @@ from monitor.errors import MonitorError, StartupError, StoreUnavailable
 from monitor.projections.fold import FOLD_VERSION
 from monitor.store.base import Reader, Writer
 from monitor.store.hints import Hint, Hints
-from monitor.store.postgres_connections import begun, connect, drop_if_gone
+from monitor.store.postgres_connections import READERS, SHARED_WRITERS, begun, connect, drop_if_gone
 from monitor.store.postgres_errors import translated
 from monitor.store.postgres_layout import ALONE, LOCK, check_layout
 from monitor.store.postgres_listening import Listening, told
@@ -39,12 +39,6 @@ _PATIENCE_S: Final = 3.0
 
 _AGAIN_S: Final = 0.5
 
-# Lists and exports side by side; more would only contend for the interpreter lock.
-_READERS: Final = 4
-
-# A process that projects has one batch on its way, one that delivers a claim and what it settles.
-_SHARED_WRITERS: Final = 3
-
 _TOGETHER: Final = f"SELECT pg_advisory_xact_lock_shared({LOCK})"
 _NOW: Final = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 _TELL: Final = "SELECT pg_notify('monitor', %s)"
@@ -57,8 +51,8 @@ class PostgresStore:
         self._writers, self._readers, self._listening = writers, readers, listening
         # One thread keeps those in order that nobody else may write beside.
         self._alone_thread = ThreadPoolExecutor(1, "store-write")
-        self._shared_threads = ThreadPoolExecutor(_SHARED_WRITERS, "store-write-shared")
-        self._read_threads = ThreadPoolExecutor(_READERS, "store-read")
+        self._shared_threads = ThreadPoolExecutor(SHARED_WRITERS, "store-write-shared")
+        self._read_threads = ThreadPoolExecutor(READERS, "store-read")
         # Names that are known to be stored; each serves one transaction at a time.
         self._names = list[NodeNames]()
         # Connections of transactions that run now.
@@ -175,7 +169,7 @@ async def open_postgres_store(url: str, *, clock: Clock | None = None) -> Postgr
 
 
 def _open(url: str) -> tuple[Engine, Engine]:
-    writers = _engine_over(lambda: connect(url), 1 + _SHARED_WRITERS)
+    writers = _engine_over(lambda: connect(url), 1 + SHARED_WRITERS)
     try:
         with translated(), begun(writers) as connection:
             connection.exec_driver_sql(ALONE)
@@ -188,7 +182,7 @@ def _open(url: str) -> tuple[Engine, Engine]:
                 "tables in it, and that address and password are right."
             ) from error
         raise
-    return writers, _engine_over(lambda: connect(url, reads_only=True), _READERS)
+    return writers, _engine_over(lambda: connect(url, reads_only=True), READERS)
 
 
 def _engine_over(creator: Callable[[], Any], size: int) -> Engine:

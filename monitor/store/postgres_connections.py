@@ -17,6 +17,15 @@ from monitor.store import postgres_arrays, postgres_text
 if TYPE_CHECKING:
     import psycopg
 
+READERS: Final = 4
+"""Lists and exports side by side; more would only contend for the interpreter lock."""
+
+SHARED_WRITERS: Final = 3
+"""A process that projects has one batch on its way, one that delivers a claim and what it settles."""
+
+MOST: Final = READERS + SHARED_WRITERS + 2
+"""Of a process: there is also one who writes alone, and one who listens."""
+
 # What a frozen or unreachable process can hold up, in milliseconds. Whoever waits for its locks waits a little longer
 # than they are held.
 _SERVER: Final = {

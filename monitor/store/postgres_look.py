@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from sqlalchemy import Engine, StaticPool, create_engine
 
 from monitor.projections.fold import FOLD_VERSION
 from monitor.store.base import Reader
-from monitor.store.postgres_connections import connect
+from monitor.store.postgres_connections import MOST, connect
 from monitor.store.postgres_errors import translated
 from monitor.store.postgres_layout import check_layout
 from monitor.store.queries import Queries
@@ -21,6 +21,20 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+
+class Connections(NamedTuple):
+    """What the server allows ordinary users, and how many of it are taken, whoever has them."""
+
+    used: int
+    most: int
+    # What one process of ours takes at most.
+    each: int
+
+
+_CONNECTIONS = """
+SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
+    current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+"""
 _NOW_US = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 
 
@@ -49,6 +63,10 @@ class PostgresLook:
         """The time by the database's clock, in microseconds since 1970. Raises StoreUnavailable."""
         return await asyncio.to_thread(self._now_us)
 
+    async def connections(self) -> Connections:
+        """How many there are room for. Raises StoreUnavailable."""
+        return await asyncio.to_thread(self._connections)
+
     async def close(self) -> None:
         """Leave the database. Safe to call twice."""
         self._engine.dispose()
@@ -57,6 +75,11 @@ class PostgresLook:
     def _read(self, work: Callable[[Reader], T]) -> T:
         with translated(), self._engine.begin() as connection:
             return work(Queries(connection))
+
+    def _connections(self) -> Connections:
+        with translated(), self._engine.begin() as connection:
+            used, most = connection.exec_driver_sql(_CONNECTIONS).one()
+        return Connections(used, most, MOST)
 
     def _now_us(self) -> int:
         with translated(), self._engine.begin() as connection:

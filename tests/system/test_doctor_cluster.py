@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Collection, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import psycopg
@@ -14,6 +15,7 @@ from monitor.store.postgres import open_postgres_store
 from tests.support.command_line import Answer, monitor
 from tests.support.kafka import Kafka
 from tests.support.kafka_topics import opened
+from tests.support.postgres import Postgres
 from tests.support.service import eventually
 
 
@@ -82,6 +84,23 @@ async def test_members_of_the_group_are_told_with_their_shares(kafka: Kafka, top
         found = await group_of(address, group)
         assert (found.state, {member.host for member in found.members}) == ("Stable", {"127.0.0.1"})
     await eventually(is_left)
+
+
+async def test_database_without_room_for_another_process_is_told(
+    kafka: Kafka, topic: str, postgres: Postgres, postgres_url: str, tmp_path: Path
+) -> None:
+    """Before a process that is to be added finds out."""
+    await (await open_postgres_store(postgres_url)).close()
+    found = findings(examined(kafka, topic, postgres_url, tmp_path))["connections"]
+    assert (found[0], found[1].partition(" of ")[2]) == ("ok", "97 are taken, whoever has them")
+    with ExitStack() as taken:
+        for _ in range(97 - 10 - int(found[1].partition(" ")[0])):
+            taken.enter_context(psycopg.connect(postgres_url))
+        assert findings(examined(kafka, topic, postgres_url, tmp_path))["connections"][0] == "ok"
+        for _ in range(2):
+            taken.enter_context(psycopg.connect(postgres_url))
+        found = findings(examined(kafka, topic, postgres_url, tmp_path))["connections"]
+        assert (found[0], "no room for another process" in found[1]) == ("warn", True)
 
 
 async def test_kafka_out_of_reach_is_a_failure_and_holds_nothing_up(postgres_url: str, tmp_path: Path) -> None:
