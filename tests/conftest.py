@@ -21,6 +21,9 @@ from tests.support.postgres import prepare as prepare_postgres
 
 CHAOS: Final = Path(__file__).parent / "chaos"
 
+_KAFKA: Final = {"kafka", "own_kafka", "cluster"}
+_SERVERS: Final = {*_KAFKA, "postgres", "own_postgres", "server", "docker"}
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Offer the options that scripts/test and .github/CONTRIBUTING.md document."""
@@ -47,10 +50,13 @@ def pytest_configure(config: pytest.Config) -> None:
 # First, so that `-m` and `-k` choose among the marks that are given here.
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what needs Kafka, and leave out what is only for the long form: nobody expected it to run."""
+    """Mark what needs servers, and leave out what is only for the long form: nobody expected it to run."""
     for item in items:
-        if {"kafka", "own_kafka", "cluster"} & set(getattr(item, "fixturenames", ())):
+        asked = set(getattr(item, "fixturenames", ()))
+        if asked & _KAFKA:
             item.add_marker(pytest.mark.kafka)
+        if asked & _SERVERS or CHAOS in item.path.parents or item.get_closest_marker("kafka"):
+            item.add_marker(pytest.mark.servers)
     left_out = set[pytest.Item]()
     if config.getoption("--chaos"):
         left_out = {item for item in items if CHAOS not in item.path.parents}
