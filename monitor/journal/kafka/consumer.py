@@ -17,6 +17,7 @@ from monitor.clock import Clock
 from monitor.errors import JournalError, JournalUnavailable, RetentionCut
 from monitor.events.model import Record
 from monitor.journal.base import FindOffsets, Turnover
+from monitor.journal.kafka import lifetime
 from monitor.journal.kafka.membership import REBALANCE_LIMIT_S, SILENCE_LIMIT_S, Membership
 from monitor.journal.kafka.reader import KafkaReader, to_records
 from monitor.journal.kafka.reading import Reading, Trust
@@ -93,6 +94,7 @@ class KafkaConsumer:
             self._progress_s = now_s  # whoever did not ask has not starved
         deadline_s = now_s + wait_s
         while not self._closed:
+            lifetime.heed_cancellation()
             if self._attendant.done():
                 self._attendant.result()  # raises what it ended with: the topic is another one
             self._polled_s = self._clock.monotonic_s()
@@ -131,6 +133,7 @@ class KafkaConsumer:
         except KafkaError as error:
             self._fail(error)
             return []
+        lifetime.heed_cancellation()
         return self._accept(fetched)
 
     def _accept(self, fetched: Mapping[Any, Sequence[Any]]) -> list[Record]:
@@ -260,7 +263,7 @@ class KafkaConsumer:
         """Keep a client in the group, look after it, and let the group know how far we are."""
         from aiokafka.errors import KafkaError  # noqa: PLC0415
 
-        while True:
+        while not self._closed:
             try:
                 if self._membership.client is None:
                     await self._membership.join()

@@ -124,6 +124,7 @@ class KafkaReader:
                 await lifetime.stop(client)
             else:
                 self._idle.append(client)
+        lifetime.heed_cancellation()
 
     async def _new_client(self) -> Any:
         from aiokafka import AIOKafkaConsumer  # noqa: PLC0415
