@@ -1,6 +1,7 @@
 """What every test may ask for: a real Kafka, a real browser, the long form; and the options of a run."""
 
 import asyncio
+import logging
 import signal
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -8,7 +9,9 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+import structlog
 from hypothesis import settings
+from structlog.stdlib import ProcessorFormatter
 
 from monitor.store import open_postgres_store
 from tests.support.browser import Browser, BrowserUnavailable, prepare_browser, running_browser
@@ -87,6 +90,17 @@ def skipped_reports(config: pytest.Config) -> list[pytest.TestReport | pytest.Co
     """The reports of all tests, and of modules as a whole, that were skipped so far."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     return list(reporter.stats.get("skipped", [])) if reporter else []
+
+
+@pytest.fixture(autouse=True)
+def logs_of_its_own() -> Iterator[None]:
+    """What a command sets up for the log lines of its process ends with the test that ran it."""
+    yield
+    if structlog.is_configured():
+        structlog.reset_defaults()
+        root = logging.getLogger()
+        root.handlers[:] = [it for it in root.handlers if not isinstance(it.formatter, ProcessorFormatter)]
+        root.setLevel(logging.WARNING)
 
 
 @pytest.fixture(scope="session")
