@@ -70,7 +70,7 @@ class TestKafkaJournal(DurableJournalContract):
 
     @pytest.fixture
     async def journal(self, url: str, partitions: int) -> AsyncIterator[Journal]:
-        journal = await open_kafka_journal(url, clock=SystemClock(), group="test", partitions=partitions)
+        journal = await open_kafka_journal(url, clock=SystemClock(), group=url.rpartition("/")[2], partitions=partitions)
         yield journal
         await journal.close()
 
@@ -88,7 +88,7 @@ class TestKafkaJournal(DurableJournalContract):
         reopened: list[Journal] = []
 
         async def reopen() -> Journal:
-            reopened.append(await open_kafka_journal(url, clock=SystemClock(), group="test", create=False))
+            reopened.append(await open_kafka_journal(url, clock=SystemClock(), group=url.rpartition("/")[2], create=False))
             return reopened[-1]
 
         yield reopen

@@ -24,11 +24,11 @@ DEADLINE_S = 120.0
 
 @asynccontextmanager
 async def opened(
-    kafka: Kafka, topic: str, *, group: str = "test", patience: Patience = QUICK
+    kafka: Kafka, topic: str, *, group: str | None = None, patience: Patience = QUICK
 ) -> AsyncIterator[KafkaJournal]:
-    """The journal in `topic`, for as long as the block runs."""
+    """The journal in `topic`, for as long as the block runs; its group is called like it unless it is said."""
     url = f"kafka://{kafka.bootstrap}/{topic}"
-    journal = await open_kafka_journal(url, clock=SystemClock(), group=group, create=False, patience=patience)
+    journal = await open_kafka_journal(url, clock=SystemClock(), group=group or topic, create=False, patience=patience)
     try:
         yield journal
     finally:

@@ -64,7 +64,7 @@ async def test_broker_killed_under_load(own_kafka: Broker, tmp_path: Path) -> No
 async def test_seek_race(kafka: Kafka, tmp_path: Path) -> None:
     """The store is slow to say where to go on, the group's own offset is elsewhere, and partitions come and go."""
     topic = await kafka.create_topic(partitions=3)
-    await commit_offset(kafka, topic, group="test", offset=40)
+    await commit_offset(kafka, topic, group=topic, offset=40)
     heard = Heard()
     async with (
         opened(kafka, topic) as journal,

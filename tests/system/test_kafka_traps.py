@@ -56,7 +56,7 @@ async def test_seek_race(kafka: Kafka) -> None:
     topic = await kafka.create_topic()
     async with opened(kafka, topic) as journal:
         await journal.append(numbered(200, key=b"exec_1"))
-        await commit_offset(kafka, topic, group="test", offset=10)
+        await commit_offset(kafka, topic, group=topic, offset=10)
 
         async def slowly(partitions: Collection[int]) -> Mapping[int, int]:
             await asyncio.sleep(0.3)  # the store is busy: the client would have fetched from 10 by now
@@ -124,7 +124,7 @@ async def test_auto_commit_is_off(kafka: Kafka) -> None:
         consumer._commit_group_offsets()
         if consumer._commit:
             await consumer._commit
-        assert await committed_offset(kafka, topic, group="test") in {None, 0}
+        assert await committed_offset(kafka, topic, group=topic) in {None, 0}
 
 
 async def test_group_offsets_follow_for_lag_dashboards(kafka: Kafka) -> None:
@@ -135,7 +135,7 @@ async def test_group_offsets_follow_for_lag_dashboards(kafka: Kafka) -> None:
         consumer = await journal.consumer(from_the_start)
         await poll_until(consumer, 10)
         deadline_s = time.monotonic() + DEADLINE_S
-        while await committed_offset(kafka, topic, group="test") != 10:
+        while await committed_offset(kafka, topic, group=topic) != 10:
             assert time.monotonic() < deadline_s
             await consumer.poll(10, 0.1)
 
