@@ -69,8 +69,13 @@ class TestKafkaJournal(DurableJournalContract):
         return f"kafka://{kafka.bootstrap}/test-{uuid.uuid4().hex}"
 
     @pytest.fixture
-    async def journal(self, url: str, partitions: int) -> AsyncIterator[Journal]:
-        journal = await open_kafka_journal(url, clock=SystemClock(), group=url.rpartition("/")[2], partitions=partitions)
+    def group(self, url: str) -> str:
+        """As nobody else's."""
+        return url.rpartition("/")[2]
+
+    @pytest.fixture
+    async def journal(self, url: str, group: str, partitions: int) -> AsyncIterator[Journal]:
+        journal = await open_kafka_journal(url, clock=SystemClock(), group=group, partitions=partitions)
         yield journal
         await journal.close()
 
@@ -84,11 +89,11 @@ class TestKafkaJournal(DurableJournalContract):
         return forget
 
     @pytest.fixture
-    async def reopen(self, url: str) -> AsyncIterator[Reopen]:
+    async def reopen(self, url: str, group: str) -> AsyncIterator[Reopen]:
         reopened: list[Journal] = []
 
         async def reopen() -> Journal:
-            reopened.append(await open_kafka_journal(url, clock=SystemClock(), group=url.rpartition("/")[2], create=False))
+            reopened.append(await open_kafka_journal(url, clock=SystemClock(), group=group, create=False))
             return reopened[-1]
 
         yield reopen
