@@ -1,7 +1,6 @@
 """Makes every part from the settings: what is opened first, then by duty what stands on it."""
 
 import os
-import random
 import secrets
 import socket
 from collections.abc import AsyncIterator
@@ -9,8 +8,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from monitor.app.ground import Ground, filled_hub, open_engines, open_ground, open_poster, open_timed_store
 from monitor.app.parts import Parts
+from monitor.app.sending import deliverer_of, pings_of, replays_of, webhook_secrets_of, webhooks_of
 from monitor.clock import Clock, SystemClock
-from monitor.deliverer import LONGEST_REST_S, MOST_IN_FLIGHT, SHARED_PORTION, SHARED_REST_S, Deliverer
+from monitor.deliverer import Deliverer
 from monitor.engines.router import Router
 from monitor.eraser import Eraser
 from monitor.executions.audit import Audit
@@ -26,18 +26,12 @@ from monitor.executions.halts import Halts
 from monitor.executions.history import History
 from monitor.executions.idempotency import Idempotency
 from monitor.executions.originals import Originals
-from monitor.executions.pings import Pings
 from monitor.executions.quarantine import Quarantine
 from monitor.executions.reads import Reads
-from monitor.executions.rehearsal import Rehearsal
-from monitor.executions.replays import Replays
 from monitor.executions.sessions import Sessions
 from monitor.executions.telling import Telling
 from monitor.executions.tokens import Tokens
 from monitor.executions.waiting import Waiting
-from monitor.executions.webhook_secrets import WebhookSecrets
-from monitor.executions.webhooks import Webhooks
-from monitor.executions.wishes import Wishes
 from monitor.expiry import Expiry
 from monitor.fanout.hub import Hub
 from monitor.follower import Follower
@@ -88,7 +82,7 @@ def _parts(ground: Ground, poster: Poster, hub: Hub, intake: Intake, engines: Ro
     credentials = Credentials(store, clock)
     credentials.on_revoked(hub.expel)
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-    deliverer = _deliverer(ground, poster, name)
+    deliverer = deliverer_of(ground, poster, name)
     mishaps = Mishaps(store=store, intake=intake, clock=clock, holder=name)
     replayer = Replayer(store=store, clock=clock, on_due=deliverer.wake)
     follower = _follower(ground, hub) if ground.settings.shares_store else None
@@ -117,11 +111,11 @@ def _parts(ground: Ground, poster: Poster, hub: Hub, intake: Intake, engines: Ro
         eraser=_eraser(ground),
         judge=_judge(ground, intake, mishaps, pipeline, follower),
         mishaps=mishaps,
-        webhooks=_webhooks(ground, deliverer),
-        webhook_secrets=_webhook_secrets(ground),
+        webhooks=webhooks_of(ground, deliverer),
+        webhook_secrets=webhook_secrets_of(ground),
         deliveries=Deliveries(store=store, audit=audit, clock=clock, on_due=deliverer.wake),
-        pings=_pings(ground, poster, deliverer),
-        replays=_replays(ground, replayer, deliverer),
+        pings=pings_of(ground, poster, deliverer),
+        replays=replays_of(ground, replayer, deliverer),
         audit=audit,
         credentials=credentials,
         tokens=_tokens(store, audit, credentials, clock),
@@ -251,71 +245,6 @@ def _janitor(ground: Ground, deliverer: Deliverer) -> Janitor:
         clock=ground.clock,
         keep_s=ground.settings.journal_keep_s,
         webhook_keep_s=ground.settings.webhook_keep_s,
-        on_due=deliverer.wake,
-    )
-
-
-# Webhooks
-
-
-def _deliverer(ground: Ground, poster: Poster, name: str) -> Deliverer:
-    # Who has the folder for itself takes back at once what it held before; of many none knows which it was.
-    alone = f"{socket.gethostname()}-{ground.settings.data.resolve()}"
-    is_shared = ground.settings.shares_store
-    return Deliverer(
-        name=name if is_shared else alone,
-        portion=SHARED_PORTION if is_shared else MOST_IN_FLIGHT,
-        longest_rest_s=SHARED_REST_S if is_shared else LONGEST_REST_S,
-        store=ground.store,
-        poster=poster,
-        clock=ground.clock,
-        chance=random.random,
-        metrics=ground.metrics,
-    )
-
-
-def _webhooks(ground: Ground, deliverer: Deliverer) -> Webhooks:
-    return Webhooks(
-        store=ground.store,
-        journal=ground.journal,
-        audit=ground.audit,
-        rehearsal=Rehearsal(ground.replay, ground.store, ground.bodies),
-        wishes=Wishes(ground.targets, ground.sealer),
-        sealer=ground.sealer,
-        clock=ground.clock,
-        random_bytes=secrets.token_bytes,
-        on_due=deliverer.wake,
-    )
-
-
-def _webhook_secrets(ground: Ground) -> WebhookSecrets:
-    return WebhookSecrets(
-        store=ground.store,
-        audit=ground.audit,
-        sealer=ground.sealer,
-        clock=ground.clock,
-        random_bytes=secrets.token_bytes,
-    )
-
-
-def _pings(ground: Ground, poster: Poster, deliverer: Deliverer) -> Pings:
-    return Pings(
-        store=ground.store,
-        audit=ground.audit,
-        poster=poster,
-        clock=ground.clock,
-        random_bytes=secrets.token_bytes,
-        on_due=deliverer.wake,
-    )
-
-
-def _replays(ground: Ground, replayer: Replayer, deliverer: Deliverer) -> Replays:
-    return Replays(
-        store=ground.store,
-        audit=ground.audit,
-        clock=ground.clock,
-        random_bytes=secrets.token_bytes,
-        on_replay=replayer.wake,
         on_due=deliverer.wake,
     )
 
