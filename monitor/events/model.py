@@ -25,6 +25,8 @@ class Entry(NamedTuple):
     key: bytes
     value: bytes
     headers: tuple[tuple[str, bytes], ...] = ()
+    # When another journal took it, in microseconds, which a topic keeps to the millisecond; None: it is new.
+    stored_us: int | None = None
 
 
 class Original(NamedTuple):
@@ -50,10 +52,15 @@ class Record(NamedTuple):
     original: Original | None = None
 
 
+NOWHERE: Final = -1
+"""The offset of what no journal holds any more: below all that are."""
+
+
 class Place(NamedTuple):
-    """Where a record stands in the journal."""
+    """Where a record stands in the journal, or stood."""
 
     partition: int
+    # NOWHERE for one that was gone from an earlier journal before the rest was moved to this one.
     offset: int
 
 

@@ -87,7 +87,8 @@ class MemoryJournal:
     def _append(self, entry: Entry, stored_us: int) -> Place:
         partition = partition_for(entry.key, self.partitions)
         place = Place(partition, self._end(partition))
-        self._logs[partition].append(Record(*place, entry.key, entry.value, entry.headers, stored_us))
+        came_us = stored_us if entry.stored_us is None else entry.stored_us
+        self._logs[partition].append(Record(*place, entry.key, entry.value, entry.headers, came_us))
         return place
 
     def _end(self, partition: int) -> int:

@@ -214,9 +214,9 @@ def _packed_blank(blank: Record) -> bytes:
 def _rows(
     places: Iterable[Place], entries: Iterable[Entry], stored_us: int
 ) -> Iterator[tuple[int, bytes, bytes, bytes | None, int]]:
-    for place, (key, value, headers) in zip(places, entries, strict=True):
+    for place, (key, value, headers, came_us) in zip(places, entries, strict=True):
         packed = msgspec.msgpack.encode(headers) if headers else None
-        yield _place(*place), key, value, packed, stored_us
+        yield _place(*place), key, value, packed, stored_us if came_us is None else came_us
 
 
 @contextmanager

@@ -235,6 +235,16 @@ class JournalContract:
         [record] = await journal.read(*place, place.offset + 1, 1)
         assert before_us <= record.stored_us <= time.time_ns() // 1000
 
+    async def test_stored_time_of_another_journal_is_kept(self, journal: Journal) -> None:
+        """To the millisecond, of entries that come alone and of those that come with many, beside new ones."""
+        for moved in (numbered(1, key=b"k"), numbered(100, key=b"k")):
+            before_us = time.time_ns() // 1_000_000 * 1000
+            past = [entry._replace(stored_us=1_700_000_000_123_456 + at * 1000) for at, entry in enumerate(moved)]
+            [first, *_] = await journal.append([*past, *numbered(1, key=b"k")])
+            stored = await journal.read(*first, first.offset + len(past) + 1, 1000)
+            assert [it.stored_us // 1000 for it in stored[:-1]] == [1_700_000_000_123 + at for at in range(len(past))]
+            assert stored[-1].stored_us >= before_us
+
     # Reading
 
     async def test_bounds_tell_first_and_next_offset(self, journal: Journal) -> None:

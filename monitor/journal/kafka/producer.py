@@ -102,8 +102,16 @@ class KafkaProducer:
         return handed_over
 
     async def _send(self, client: Any, entry: Entry, partition: int) -> Awaitable[Any]:
-        key, value, headers = entry
-        offer = partial(client.send, self._topic, value, key, partition=partition, headers=list(headers))
+        key, value, headers, stored_us = entry
+        offer = partial(
+            client.send,
+            self._topic,
+            value,
+            key,
+            partition=partition,
+            timestamp_ms=_in_ms(stored_us),
+            headers=list(headers),
+        )
         return await _taken(offer)
 
     async def _send_batches(
@@ -181,13 +189,18 @@ def _by_partition(entries: Sequence[Entry], partitions: int) -> dict[int, list[i
 def _fill(batch: Any, entries: Iterable[Entry]) -> int:
     """Put as many entries into the batch as fit, at least one, and say how many it were."""
     count = 0
-    for key, value, headers in entries:
-        if batch.append(timestamp=None, key=key, value=value, headers=list(headers)) is None:
+    for key, value, headers, stored_us in entries:
+        if batch.append(timestamp=_in_ms(stored_us), key=key, value=value, headers=list(headers)) is None:
             break
         count += 1
     # A closed batch goes at once; an open one would linger for company.
     batch.close()
     return count
+
+
+def _in_ms(time_us: int | None) -> int | None:
+    """As Kafka counts times; None is now."""
+    return None if time_us is None else time_us // 1000
 
 
 async def _confirmed(handed_over: Sequence[_HandedOver]) -> list[Place]:
