@@ -82,16 +82,26 @@ async def open_sealer(settings: Settings, store: Store) -> Sealer:
             "MONITOR_KEY: every process that shares a store needs the same key: make one with `openssl rand -base64 32`"
             " and give it to all of them, in MONITOR_KEY or as a file named by MONITOR_KEY_FILE"
         )
+    proof = await store.read(lambda reader: reader.key_check())
+    if proof is None:
+        first = Sealer(given or load_key(path)).proof()
+        proof = await store.write(lambda writer: _first_proof(writer, first), durable=True)
+    return proven_sealer(settings, proof)
+
+
+def proven_sealer(settings: Settings, proof: bytes) -> Sealer:
+    """A sealer under the key that the settings or the data folder give, which must be the one that made `proof`.
+
+    Raises StartupError with the cure.
+    """
+    path, given = settings.data / "key", settings.key_bytes
     cure = (
         "restore it from a backup, or set MONITOR_KEY to the key that sealed them. If that is lost, move the store "
         "away: a new one is folded from the journal, without the registered webhooks."
     )
-    proof = await store.read(lambda reader: reader.key_check())
-    if proof is not None and given is None and not path.exists():
+    if given is None and not path.exists():
         raise DataFolderUnusable(f"{path}, which opens the secrets of the store, is missing; {cure}")
     sealer = Sealer(given or load_key(path))
-    if proof is None:
-        proof = await store.write(lambda writer: _first_proof(writer, sealer.proof()), durable=True)
     if proof != sealer.proof():
         if given is None:
             raise DataFolderUnusable(f"{path} does not open the secrets of the store; {cure}")

@@ -275,7 +275,7 @@ class Pipeline:
         known, found = writer.halts(), {}
         for partition, of in poison.items():
             read = [record for record in records if record.partition == partition]
-            undecided = writer.undecided_in(partition, read[0].offset - WINDOW)
+            undecided = writer.undecided_in(partition, max(0, read[0].offset - WINDOW))
             forgiven = (known[partition].until or 0) if partition in known else 0
             halt = find_burst(read, of, undecided, self._bursts, forgiven=forgiven, now_us=self._clock.now_us())
             if halt is not None:

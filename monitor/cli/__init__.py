@@ -16,7 +16,7 @@ import typer
 
 from monitor import __version__
 from monitor.cli.client_commands import export, follow, ls, send, stats, tail
-from monitor.cli.keeping_commands import backup, doctor, migrate, rebuild, restore, topics
+from monitor.cli.keeping_commands import backup, doctor, migrate, move, rebuild, restore, topics
 from monitor.cli.options import AsJson, Port, RunningUrl, TokenFile
 from monitor.cli.quarantine_commands import quarantine
 from monitor.cli.token_commands import tokens
@@ -121,5 +121,8 @@ def import_n8n_log(
 
 
 # In the order that --help shows.
-for _command in (serve, demo, send, follow, tail, stats, ls, export, rebuild, migrate, topics, backup, restore, doctor):
+for _command in (
+    *(serve, demo, send, follow, tail, stats, ls, export),
+    *(rebuild, migrate, topics, move, backup, restore, doctor),
+):
     app.command()(_command)

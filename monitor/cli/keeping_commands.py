@@ -67,6 +67,18 @@ def topics(
     raise typer.Exit(asyncio.run(show_topics(read_settings(), wanted, as_json=as_json)))
 
 
+def move(*, as_json: AsJson = False) -> None:
+    """Take what the data folder of a stopped service holds to the empty topic of MONITOR_JOURNAL and the empty database
+    of MONITOR_STORE: executions with their events, tokens, webhooks and what is owed to them.
+
+    The folder stays as it is. Killed, it goes on when it is run again.
+    """
+    from monitor.cli.move import move_folder
+    from monitor.settings import read_settings
+
+    raise typer.Exit(asyncio.run(move_folder(read_settings(), as_json=as_json)))
+
+
 def backup(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="An empty folder, or one to be made.")],
     *,

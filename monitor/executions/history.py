@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, TypeVar
 from monitor.access.decoding import Decoding
 from monitor.access.principal import Principal
 from monitor.errors import ExecutionNotFound, HistoryGone, InvalidCursor, InvalidPosition, TooLarge
-from monitor.events.model import Event, Place, Record
+from monitor.events.model import NOWHERE, Event, Place, Record
 from monitor.events.position import Position, beginning
 from monitor.executions.contents import MAX_NODES_INLINE, MAX_PAGE_BYTES, Contents, Found, data_of
 from monitor.executions.finding import find_execution
@@ -83,6 +83,8 @@ class History:
         """The first `limit` events behind `start`, or the last ones before it. Raises InvalidCursor."""
         places, position = await self._places(who, execution_id, at_least)
         removed = await self._removed(places)
+        # Those that are nowhere are all the same, and so no place to go on from.
+        places = [place for place in places if place.offset != NOWHERE]
         if start is not None and start not in places:
             raise InvalidCursor(field="cursor")
         if backwards:

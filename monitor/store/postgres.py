@@ -173,7 +173,7 @@ def _open(url: str) -> tuple[Engine, Engine]:
     try:
         with translated(), begun(writers) as connection:
             connection.exec_driver_sql(ALONE)
-            _prepare(connection)
+            prepare(connection)
     except BaseException as error:
         writers.dispose()
         if isinstance(error, MonitorError) and not isinstance(error, StartupError):
@@ -200,8 +200,8 @@ def _engine_over(creator: Callable[[], Any], size: int) -> Engine:
     return engine
 
 
-def _prepare(connection: Connection) -> None:
-    """Make the tables of an empty database; refuse one that is not this version's."""
+def prepare(connection: Connection) -> None:
+    """Make the tables of an empty database; refuse one that is not this version's. The lock is held."""
     fold_version = check_layout(connection)
     if fold_version is None:
         make_tables(connection)

@@ -1,16 +1,16 @@
-"""Statements that take many rows of a table at once, made from its definition. For `postgres_carrying`. Pure."""
+"""Statements that take many rows of a table at once, made from its definition. Pure."""
 
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import LargeBinary, Table, Text
 
-from monitor.store import count_tables, delivery_tables, tables
+from monitor.store import access_tables, count_tables, delivery_tables, order_tables, quarantine_tables, tables
 from monitor.store.postgres_arrays import Blobs, Ints, Texts
 
 _TABLES: Final = {
     table.name: table
-    for of in (tables, count_tables, delivery_tables)
+    for of in (tables, count_tables, delivery_tables, access_tables, order_tables, quarantine_tables)
     for table in vars(of).values()
     if isinstance(table, Table)
 }

@@ -6,13 +6,13 @@ writes the row that lists are made of only when that row changes.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from struct import Struct
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from monitor.events.model import Place
+from monitor.events.model import NOWHERE, Place
 from monitor.events.types import DERIVED
 from monitor.projections.commands import Command
 from monitor.projections.execution import Execution, Node, NodeKey, Registers
@@ -29,6 +29,9 @@ _ENTRY_BYTES: Final = 28
 
 _OFFSET_BITS: Final = 48
 """Of a packed place; the partition stands above them."""
+
+_NOWHERE: Final = (1 << _OFFSET_BITS) - 1
+"""NOWHERE as a packed place."""
 
 _CHUNK_BYTES: Final = SEEN_CHUNK * _ENTRY_BYTES
 
@@ -401,5 +404,21 @@ def _bare(row: StoredExecution) -> Execution:
 
 def unpack_places(chunks: Iterable[bytes]) -> list[Place]:
     """Where the applied events stand in the journal, in the order in which they were applied."""
-    offset_mask = (1 << _OFFSET_BITS) - 1
-    return [Place(at >> _OFFSET_BITS, at & offset_mask) for _, _, at in _unpack_entries(b"".join(chunks))]
+    return [_unpack_place(at) for _, _, at in _unpack_entries(b"".join(chunks))]
+
+
+def _unpack_place(at: int) -> Place:
+    return Place(0, NOWHERE) if at == _NOWHERE else Place(at >> _OFFSET_BITS, at & (1 << _OFFSET_BITS) - 1)
+
+
+def moved_entries(entries: bytes, moved: Callable[[Place], Place]) -> bytes:
+    """A chunk, or a tail, of an execution whose records were moved to other places."""
+    packed = (
+        _pack_entry(digest, checksum, _pack_place(moved(_unpack_place(at))))
+        for digest, checksum, at in _unpack_entries(entries)
+    )
+    return b"".join(packed)
+
+
+def _pack_place(place: Place) -> int:
+    return _NOWHERE if place.offset == NOWHERE else place.partition << _OFFSET_BITS | place.offset

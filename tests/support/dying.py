@@ -16,8 +16,10 @@ from monitor.cli import main
 from monitor.deliverer import Deliverer
 from monitor.executions.export_files import ExportFiles
 from monitor.executions.export_work import ExportWork
+from monitor.journal.kafka.producer import KafkaProducer
 from monitor.keeping import rebuild as keeping
 from monitor.pipeline import Pipeline
+from monitor.store import postgres_filling
 from monitor.store.migrations import sqlite_file
 from monitor.store.migrations import steps as migrations
 from monitor.store.sqlite_rebuild import SQLiteRebuild
@@ -179,6 +181,26 @@ def _recorded(kill: Kill) -> None:
     _after_awaited(ExportWork, "_record", kill, _always)
 
 
+def _handed_over(kill: Kill) -> None:
+    """A batch of records is on its way to the topic: some of it may be there."""
+    _after_awaited(KafkaProducer, "_hand_over", kill, _always)
+
+
+def _appended(kill: Kill) -> None:
+    """It is there."""
+    _after_awaited(KafkaProducer, "append", kill, _always)
+
+
+def _filling(kill: Kill) -> None:
+    """Some tables of the database are filled, and nothing is committed."""
+    _after(postgres_filling._Filling, "take", kill, _always)
+
+
+def _filled(kill: Kill) -> None:
+    """All of it is committed, and nobody was told."""
+    _after(postgres_filling, "fill", kill, _always)
+
+
 def _always(_: Any, __: Any) -> bool:
     return True
 
@@ -221,9 +243,17 @@ MIGRATION_POINTS: Final[dict[str, Callable[[Kill], None]]] = {
 EXPORT_POINTS: Final[dict[str, Callable[[Kill], None]]] = {"put": _put, "recorded": _recorded}
 """Those of a file that is exported."""
 
+MOVE_POINTS: Final[dict[str, Callable[[Kill], None]]] = {
+    "handed_over": _handed_over,
+    "appended": _appended,
+    "filling": _filling,
+    "filled": _filled,
+}
+"""Those of a move to a cluster."""
+
 
 if __name__ == "__main__":
     _, point, count, *rest = sys.argv
-    (POINTS | REBUILD_POINTS | MIGRATION_POINTS | EXPORT_POINTS)[point](_Countdown(int(count)))
+    (POINTS | REBUILD_POINTS | MIGRATION_POINTS | EXPORT_POINTS | MOVE_POINTS)[point](_Countdown(int(count)))
     sys.argv = ["monitor", *rest]
     main()
