@@ -1,7 +1,8 @@
 """`move`: what an embedded service has, taken to the topic and the database of a cluster that has nothing yet.
 
 The journal's records are appended to the topic as they are, and the store is copied, not folded anew: executions whose
-records are gone long since come along, nobody is told of anything again, and what is owed is owed on.
+records are gone long since come along, nobody is told of anything again, and what is owed is owed on. Where the journal
+is that topic already, the store alone is copied.
 
 Promises: the folder stays as it is. Killed at any instruction and run again, it goes on where it stopped: of each
 partition the topic holds the first records then, which are compared instead of appended, and the database is filled in
@@ -23,7 +24,6 @@ from monitor.errors import DataFolderBusy, JournalUnavailable, RetentionCut, Sta
 from monitor.events.blanking import anchor_of
 from monitor.events.codec import decode, encode
 from monitor.events.model import DEFAULT_TEAM, TEAM_HEADER, Entry, Event, Place, Record
-from monitor.events.position import Position
 from monitor.events.relocation import Relocation
 from monitor.journal.base import Bounds, Journal
 from monitor.journal.partitioner import partition_for
@@ -31,7 +31,7 @@ from monitor.journal.sqlite import look_at_sqlite_journal
 from monitor.opening import lock_folder, open_journal, proven_sealer
 from monitor.settings import Settings
 from monitor.sqlite_looks import connect_to_look
-from monitor.store.base import OffsetRow, Reader, journal_mismatch
+from monitor.store.base import Binding, OffsetRow, Reader, journal_mismatch
 from monitor.store.copying import Course
 from monitor.store.sqlite_look import SQLiteLook, look_at_sqlite_store
 
@@ -56,14 +56,28 @@ class Moved(NamedTuple):
     owed: int
 
 
-class _Found(NamedTuple):
-    """What the folder holds."""
+class _Log(NamedTuple):
+    """The journal in the folder, which has one partition: its first and its next offset."""
 
     journal: Journal
+    start: int
+    end: int
+
+
+class _Folder(NamedTuple):
+    """What the folder holds."""
+
     store: SQLiteLook
-    bounds: Bounds
-    # Up to here the store is folded.
-    folded: int
+    # None where the store belongs to a topic.
+    log: _Log | None
+    incarnation: str
+    offsets: Mapping[int, OffsetRow]
+
+    @property
+    def name(self) -> str:
+        """Of this state: what a folder got that was served on after it had been moved is not taken for moved."""
+        ends = [self.log.end] if self.log else [row.next for row in self.offsets.values()]
+        return f"{self.incarnation}-{sum(ends)}"
 
 
 async def move(settings: Settings, course: Course, *, clock: Clock | None = None) -> Moved:
@@ -78,59 +92,64 @@ async def move(settings: Settings, course: Course, *, clock: Clock | None = None
         )
     clock = clock or SystemClock()
     async with AsyncExitStack() as opened:
-        found = await _open_folder(settings, clock, opened)
-        return await _move(settings, found, course, clock, opened)
+        folder = await _open_folder(settings, clock, opened)
+        return await _move(settings, folder, course, clock, opened)
 
 
-async def _open_folder(settings: Settings, clock: Clock, opened: AsyncExitStack) -> _Found:
-    for name in ("journal.db", "store.db"):
-        if not (settings.data / name).exists():
-            raise StartupError(
-                f"{settings.data / name} is missing: there is nothing to move; name the folder with MONITOR_DATA"
-            )
+async def _open_folder(settings: Settings, clock: Clock, opened: AsyncExitStack) -> _Folder:
+    path = settings.data / "store.db"
+    if not path.exists():
+        raise StartupError(f"{path} is missing: there is nothing to move; name the folder with MONITOR_DATA")
     try:
         lock_folder(settings.data, opened)
     except DataFolderBusy as busy:
         raise DataFolderBusy(f"{busy.message}; a folder is moved while its service is stopped") from None
-    journal = await look_at_sqlite_journal(settings.data / "journal.db", clock=clock)
-    opened.push_async_callback(journal.close)
-    store = await look_at_sqlite_store(settings.data / "store.db")
+    store = await look_at_sqlite_store(path)
     opened.push_async_callback(store.close)
     if not store.is_current:
-        raise StartupError(f"{settings.data / 'store.db'} was folded by other rules: run `monitor rebuild` on it first")
-    position, rows, proof = await store.read(_fit)
-    if position.incarnation and position.incarnation != journal.incarnation:
-        bound, asked = (position.incarnation, len(position.offsets)), (journal.incarnation, journal.partitions)
-        raise journal_mismatch(bound, asked)
-    await check_rows(journal, rows)
+        raise StartupError(f"{path} was folded by other rules: run `monitor rebuild` on it first")
+    incarnation, offsets, proof = await store.read(_look)
     if proof is not None:
         proven_sealer(settings, proof)
-    # A service has one partition in its folder.
-    bounds = (await journal.bounds())[0]
-    return _Found(journal, store, bounds, rows[0].next if rows else bounds.start)
+    log = None
+    if (settings.data / "journal.db").exists():
+        journal = await look_at_sqlite_journal(settings.data / "journal.db", clock=clock)
+        opened.push_async_callback(journal.close)
+        incarnation = incarnation or journal.incarnation
+        log = _Log(journal, *(await journal.bounds())[0])
+    folder = _Folder(store, log, incarnation, offsets)
+    if log:
+        await _check_fit(folder, log.journal)
+    return folder
 
 
-def _fit(reader: Reader) -> tuple[Position, Mapping[int, OffsetRow], bytes | None]:
-    return reader.position(), reader.offsets(), reader.key_check()
+def _look(reader: Reader) -> tuple[str, Mapping[int, OffsetRow], bytes | None]:
+    return reader.position().incarnation, reader.offsets(), reader.key_check()
 
 
-async def _move(settings: Settings, found: _Found, course: Course, clock: Clock, opened: AsyncExitStack) -> Moved:
+async def _check_fit(folder: _Folder, journal: Journal) -> None:
+    """Raise JournalMismatch unless the store was folded from it."""
+    if folder.incarnation != journal.incarnation:
+        bound, asked = (folder.incarnation, len(folder.offsets)), (journal.incarnation, journal.partitions)
+        raise journal_mismatch(bound, asked)
+    await check_rows(journal, folder.offsets)
+
+
+async def _move(settings: Settings, folder: _Folder, course: Course, clock: Clock, opened: AsyncExitStack) -> Moved:
     # The driver is optional.
     from monitor.store import postgres_filling as filling  # noqa: PLC0415
 
     url = settings.store.get_secret_value()
     source = opened.enter_context(closing(connect_to_look(settings.data / "store.db")))
     _check_teams(settings, filling.teams_in(source))
-    owed = sum((await found.store.read(lambda reader: reader.backlog(None))).counts.values())
-    # Of a folder that was served on after it had been moved nothing is taken for moved.
-    what = f"{found.journal.incarnation}-{found.bounds.end}"
-    if await asyncio.to_thread(filling.is_filled, url, AuditQuery(DEFAULT_TEAM, ACTION, None, what)):
+    owed = sum((await folder.store.read(lambda reader: reader.backlog(None))).counts.values())
+    if await asyncio.to_thread(filling.is_filled, url, AuditQuery(DEFAULT_TEAM, ACTION, None, folder.name)):
         return Moved(False, 0, {}, owed)
-    topic = await open_journal(settings, clock)
+    # That of the store is there.
+    topic = await open_journal(settings if folder.log else settings.model_copy(update={"create_topics": False}), clock)
     opened.push_async_callback(topic.close)
-    moved = await _move_records(found, topic, course)
-    offsets = await _offsets(topic, moved.ends(found.folded))
-    binding = filling.Binding(topic.incarnation, offsets, moved, found.folded)
+    binding = await _moved_records(folder, folder.log, topic, course) if folder.log else await _bound(folder, topic)
+    records = folder.log.end - folder.log.start if folder.log else 0
     mark = AuditEntry(
         at_us=clock.now_us(),
         team=DEFAULT_TEAM,
@@ -138,12 +157,18 @@ async def _move(settings: Settings, found: _Found, course: Course, clock: Clock,
         token_id=None,
         address=None,
         action=ACTION,
-        object=what,
-        detail={"folder": str(settings.data.absolute()), "records": found.bounds.end - found.bounds.start},
+        object=folder.name,
+        detail={"folder": str(settings.data.absolute()), "records": records},
     )
     with course("Filling the database", filling.count_rows(source), "rows") as advance:
         rows = await asyncio.to_thread(filling.fill, url, source, binding, mark, advance)
-    return Moved(True, found.bounds.end - found.bounds.start, rows, owed)
+    return Moved(True, records, rows, owed)
+
+
+async def _bound(folder: _Folder, topic: Journal) -> Binding:
+    """To the topic from which the store was folded all the time."""
+    await _check_fit(folder, topic)
+    return Binding(topic.incarnation, folder.offsets, lambda place: place, lambda since: since)
 
 
 def _check_teams(settings: Settings, teams: set[str]) -> None:
@@ -159,18 +184,36 @@ def _check_teams(settings: Settings, teams: set[str]) -> None:
 # --- records ---------------------------------------------------------------------------------------------------------
 
 
-async def _move_records(found: _Found, topic: Journal, course: Course) -> Relocation:
-    """Have the topic hold every record of the folder, and nothing else; says where they stand."""
+async def _moved_records(folder: _Folder, log: _Log, topic: Journal, course: Course) -> Binding:
+    """To the topic, once it holds every record of the folder, and nothing else."""
+    moved = await _move_records(log, topic, course)
+    # All that the folder's store was folded from is folded, and planned.
+    folded = folder.offsets[0].next if folder.offsets else log.start
+    offsets = {at: OffsetRow(end, end, await _anchor(topic, at, end)) for at, end in moved.ends(folded).items()}
+    return Binding(topic.incarnation, offsets, moved.of, lambda since: moved.ends(max(folded, since.get(0, 0))))
+
+
+async def _anchor(topic: Journal, partition: int, end: int) -> bytes:
+    """Of the record before `end`; empty where none is left."""
+    try:
+        records = await topic.read(partition, end - 1, end, 1) if end else []
+    except RetentionCut:  # it was old enough to be gone already
+        records = []
+    return anchor_of(records[0]) if records else b""
+
+
+async def _move_records(log: _Log, topic: Journal, course: Course) -> Relocation:
+    """Where the records stand then."""
     held = await topic.bounds()
     if any(bounds.start for bounds in held.values()):
         raise _foreign("its first ones are gone")
-    records = found.bounds.end - found.bounds.start
+    records = log.end - log.start
     if any(bounds.end for bounds in held.values()):
         with course("Comparing", records, "records") as advance:
-            await _compare(found, topic, held, advance)
-    moved = Relocation(found.bounds.start, topic.partitions)
+            await _compare(log, topic, held, advance)
+    moved = Relocation(log.start, topic.partitions)
     with course("Copying the journal", records, "records") as advance:
-        async for batch in _walk(found, moved, topic.partitions):
+        async for batch in _walk(log, moved, topic.partitions):
             fresh = [(entry, place) for entry, place in batch if place.offset >= held[place.partition].end]
             if await _append(topic, [entry for entry, _ in fresh]) != [place for _, place in fresh]:
                 raise _foreign("somebody writes to it")
@@ -185,10 +228,10 @@ async def _append(topic: Journal, entries: Sequence[Entry]) -> list[Place]:
         raise StartupError(f"{error.message} Run the same command again: it goes on where it stopped.") from error
 
 
-async def _walk(found: _Found, moved: Relocation, partitions: int) -> AsyncIterator[list[tuple[Entry, Place]]]:
+async def _walk(log: _Log, moved: Relocation, partitions: int) -> AsyncIterator[list[tuple[Entry, Place]]]:
     """Every record of the folder, batch by batch, each with its place in the topic."""
-    at, end = found.bounds
-    while records := await found.journal.read(0, at, end, _BATCH):
+    at = log.start
+    while records := await log.journal.read(0, at, log.end, _BATCH):
         entries = await asyncio.to_thread(_entries, records)
         yield [(entry, moved.add(partition_for(entry.key, partitions))) for entry in entries]
         at = records[-1].offset + 1
@@ -213,11 +256,11 @@ def _entry(record: Record) -> Entry:
     return entry._replace(value=encode(event), headers=headers)
 
 
-async def _compare(found: _Found, topic: Journal, held: Mapping[int, Bounds], advance: Callable[[int], None]) -> None:
+async def _compare(log: _Log, topic: Journal, held: Mapping[int, Bounds], advance: Callable[[int], None]) -> None:
     """Raise StartupError unless each partition holds the first records that belong there, as an earlier run left it."""
-    moved = Relocation(found.bounds.start, topic.partitions)
+    moved = Relocation(log.start, topic.partitions)
     read: dict[int, deque[Record]] = defaultdict(deque)
-    async for batch in _walk(found, moved, topic.partitions):
+    async for batch in _walk(log, moved, topic.partitions):
         for entry, place in batch:
             if place.offset < held[place.partition].end:
                 ahead = read[place.partition]
@@ -237,18 +280,3 @@ def _foreign(why: str) -> StartupError:
         f"the topic of MONITOR_JOURNAL holds records already: {why}; name a topic that does not exist yet, or is new, "
         "and start producers when all is moved"
     )
-
-
-async def _offsets(topic: Journal, ends: Mapping[int, int]) -> dict[int, OffsetRow]:
-    """How far each partition is folded, and what is planned of it: all that the folder's store was folded from."""
-    return {partition: OffsetRow(end, end, await _anchor(topic, partition, end)) for partition, end in ends.items()}
-
-
-async def _anchor(topic: Journal, partition: int, end: int) -> bytes:
-    if not end:
-        return b""
-    try:
-        records = await topic.read(partition, end - 1, end, 1)
-    except RetentionCut:  # it was old enough to be gone already
-        return b""
-    return anchor_of(records[0])

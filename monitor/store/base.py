@@ -18,7 +18,7 @@ from typing import NamedTuple, Protocol, TypeVar
 import msgspec
 
 from monitor.errors import JournalMismatch
-from monitor.events.model import Poison, Record
+from monitor.events.model import Place, Poison, Record
 from monitor.events.position import Position
 from monitor.projections.bursts import Halt
 from monitor.projections.execution import Execution
@@ -63,6 +63,16 @@ class OffsetRow(NamedTuple):
     planned: int
     # Hash of the record at `next - 1`; empty before the first.
     anchor: bytes
+
+
+class Binding(NamedTuple):
+    """A journal that a copy of a store is bound to, and how far each partition is folded."""
+
+    incarnation: str
+    offsets: Mapping[int, OffsetRow]
+    # Where a record stands in it that the store has elsewhere, and from where on an endpoint hears of it.
+    of: Callable[[Place], Place]
+    since: Callable[[Mapping[int, int]], Mapping[int, int]]
 
 
 class Commit(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal
 
 from msgspec.structs import replace
 from sqlalchemy import Connection, StaticPool, create_engine, exists, func, insert, select, update
@@ -18,10 +18,9 @@ from sqlalchemy import Connection, StaticPool, create_engine, exists, func, inse
 from monitor.access.audit import AuditEntry, AuditQuery
 from monitor.errors import MonitorError, StartupError
 from monitor.events.model import NOWHERE, Place
-from monitor.events.relocation import Relocation
 from monitor.store import rows
 from monitor.store.access_rows import AccessWrites
-from monitor.store.base import OffsetRow
+from monitor.store.base import Binding
 from monitor.store.ledger import decode_endpoint, encode
 from monitor.store.postgres import prepare
 from monitor.store.postgres_connections import connect
@@ -92,16 +91,6 @@ _PORTION_BYTES: Final = 4 << 20
 _TEAMS: Final = "SELECT team FROM executions UNION SELECT team FROM tokens UNION SELECT team FROM endpoints"
 
 _NO_LIMIT: Final = "SET LOCAL statement_timeout = 0"
-
-
-class Binding(NamedTuple):
-    """The journal that the filled store is bound to, and how far each partition is folded."""
-
-    incarnation: str
-    offsets: Mapping[int, OffsetRow]
-    # Where the records stand that the embedded store names; and up to which of them it was folded.
-    moved: Relocation
-    folded: int
 
 
 # --- from there ------------------------------------------------------------------------------------------------------
@@ -277,29 +266,27 @@ Named = dict[str, Any]
 
 
 def _placed_seen(row: Named, binding: Binding) -> Iterator[Named]:
-    yield row | {"entries": rows.moved_entries(row["entries"], binding.moved.of)}
+    yield row | {"entries": rows.moved_entries(row["entries"], binding.of)}
 
 
 def _placed_progress(row: Named, binding: Binding) -> Iterator[Named]:
-    yield row | {"tail": rows.moved_entries(row["tail"], binding.moved.of)}
+    yield row | {"tail": rows.moved_entries(row["tail"], binding.of)}
 
 
 def _placed_quarantine(row: Named, binding: Binding) -> Iterator[Named]:
-    yield row | binding.moved.of(Place(row["partition"], row["offset"]))._asdict()
+    yield row | binding.of(Place(row["partition"], row["offset"]))._asdict()
 
 
 def _placed_endpoint(row: Named, binding: Binding) -> Iterator[Named]:
     endpoint = decode_endpoint(row["body"])
-    # What is folded was planned, and is not planned again.
-    since = binding.moved.ends(max(binding.folded, endpoint.since.get(0, 0)))
-    yield row | {"body": encode(replace(endpoint, since=since))}
+    yield row | {"body": encode(replace(endpoint, since=binding.since(endpoint.since)))}
 
 
 def _placed_releases(row: Named, binding: Binding) -> Iterator[Named]:
     """What a batch released, of each partition a row."""
     by_partition: dict[int, list[StoredRelease]] = defaultdict(list)
     for release in rows.unpack_releases(row["body"]):
-        partition, offset = binding.moved.of(Place(row["partition"], release.offset))
+        partition, offset = binding.of(Place(row["partition"], release.offset))
         if offset != NOWHERE:
             by_partition[partition].append(replace(release, offset=offset))
     for partition, released in by_partition.items():
