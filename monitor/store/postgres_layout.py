@@ -8,6 +8,9 @@ from monitor.errors import StartupError
 from monitor.store.postgres_tables import tables_there
 from monitor.store.tables import SCHEMA_VERSION, meta
 
+FIRST_LAYOUT: Final = 6
+"""No store of an earlier layout has ever been in PostgreSQL."""
+
 LOCK: Final = 0x6D6F6E69746F72
 """The store's advisory lock: one monitor has a database for itself. (`monitor` in ASCII.)"""
 
@@ -29,10 +32,11 @@ def read_layout(connection: Connection) -> tuple[int, int] | None:
             "service a database, or a schema, of its own."
         )
     layout, fold_version = connection.execute(select(meta.c.schema_version, meta.c.fold_version)).one()
-    if layout > SCHEMA_VERSION:
+    if not FIRST_LAYOUT <= layout <= SCHEMA_VERSION:
+        which = "a later" if layout > SCHEMA_VERSION else "another"
         raise StartupError(
-            f"The database of MONITOR_STORE was written by a later version of this program (layout {layout}, this one "
-            f"reads up to {SCHEMA_VERSION}); start that version, restore a dump of before, or name an empty database "
+            f"The database of MONITOR_STORE was written by {which} version of this program (layout {layout}, this one "
+            f"reads {FIRST_LAYOUT} to {SCHEMA_VERSION}); start that version, restore a dump of before, or name an empty database "
             "to fold the journal anew."
         )
     return layout, fold_version
