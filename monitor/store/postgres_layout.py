@@ -36,8 +36,8 @@ def read_layout(connection: Connection) -> tuple[int, int] | None:
         which = "a later" if layout > SCHEMA_VERSION else "another"
         raise StartupError(
             f"The database of MONITOR_STORE was written by {which} version of this program (layout {layout}, this one "
-            f"reads {FIRST_LAYOUT} to {SCHEMA_VERSION}); start that version, restore a dump of before, or name an empty database "
-            "to fold the journal anew."
+            f"reads {FIRST_LAYOUT} to {SCHEMA_VERSION}); start that version, restore a dump of before, or name an "
+            "empty database to fold the journal anew."
         )
     return layout, fold_version
 
