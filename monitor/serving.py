@@ -41,6 +41,12 @@ _PING_S: Final = 20.0
 """Between two keepalive pings of a WebSocket, and how long each may stay unanswered."""
 
 
+_KEEP_ALIVE_S: Final = 75
+"""How long an idle connection stays. Whoever keeps it for later gives it up sooner (nginx after 60 s, most clients after 5
+to 15): a request must not meet an end that is on its way.
+"""
+
+
 class _Server(uvicorn.Server):
     """Leaves signals to the task group that it runs in."""
 
@@ -143,6 +149,7 @@ def _configuration(parts: Parts, settings: Settings) -> uvicorn.Config:
         forwarded_allow_ips=list(settings.trusted_proxies),
         server_header=False,
         backlog=_BACKLOG,
+        timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=GRACE_S,
     )
 

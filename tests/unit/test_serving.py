@@ -10,7 +10,7 @@ import pytest
 
 from monitor.app import open_parts
 from monitor.janitor import Janitor
-from monitor.serving import GRACE_S, _listen, running, serve
+from monitor.serving import GRACE_S, _configuration, _listen, running, serve
 from monitor.settings import Settings, read_settings
 from monitor.streams.direct import DirectHttp, DirectWebSocket
 from tests.support.raw_websocket import handshake
@@ -33,6 +33,21 @@ async def test_address_takes_connections_as_soon_as_it_is_named(settings: Settin
         assert (await reader.readline()).startswith(b"HTTP/1.1 200")
         writer.close()
         await writer.wait_closed()
+
+
+async def test_idle_connections_outlive_those_who_keep_them(settings: Settings) -> None:
+    """nginx gives up what was idle for 60 s; were we sooner, its next request could meet our end of it."""
+    async with open_parts(settings) as parts:
+        assert _configuration(parts, settings).timeout_keep_alive > 60
+
+
+async def test_idle_connection_holds_no_drain_up(settings: Settings) -> None:
+    """It is closed at once."""
+    async with open_parts(settings) as parts, httpx.AsyncClient() as client, asyncio.timeout(GRACE_S / 2):
+        async with running(parts, settings) as base_url:
+            assert (await client.get(f"{base_url}/livez")).status_code == 200
+        with pytest.raises(httpx.TransportError):
+            await client.get(f"{base_url}/livez")
 
 
 async def test_what_runs_beside_the_loops_ends_the_service(settings: Settings) -> None:
