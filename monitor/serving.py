@@ -42,8 +42,8 @@ _PING_S: Final = 20.0
 
 
 _KEEP_ALIVE_S: Final = 75
-"""How long an idle connection stays. Whoever keeps it for later gives it up sooner (nginx after 60 s, most clients after 5
-to 15): a request must not meet an end that is on its way.
+"""How long an idle connection stays. Whoever keeps it for later gives it up sooner (nginx after 60 s, most clients
+after 5 to 15): a request must not meet an end that is on its way.
 """
 
 
