@@ -32,7 +32,7 @@ async def test_postgres_frozen(spread: Shaken, long_form: bool) -> None:
 async def test_connections_cut(spread: Shaken, long_form: bool) -> None:
     """Every connection to the database ends, in the middle of whatever it did, again and again."""
     async with spread() as house:
-        for _ in range(100 if long_form else 10):
+        for _ in range(100 if long_form else 5):
             cut(house)
             await house.load.more(50)
 

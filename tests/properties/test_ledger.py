@@ -29,7 +29,7 @@ from monitor.webhooks.schedule import decide, outcome_of
 from tests.support.postgres import Postgres
 from tests.support.webhooks import NOW_US, make_endpoint
 
-PARTS, PROGRAMS, LONG_PROGRAMS = 4, 75, 1_500
+PARTS, PROGRAMS, LONG_PROGRAMS = 4, 45, 1_500
 """Programs of each part: no part takes long, however busy the machine is."""
 SLOWER: Final = 3
 """PostgreSQL has so many fewer programs: every question goes to a server."""

@@ -101,7 +101,7 @@ async def test_two_pipelines_with_ownership_moving_back_and_forth(kafka: Kafka, 
         rivals = [folding(*at, heard, metrics=metrics) for at in zip((one, two), gates, strict=True)]
         members = [first, second]
         await first.enter_async_context(running(rivals[0]))
-        for turn in range(4):
+        for turn in range(2):
             zombie, successor = turn % 2, 1 - turn % 2
             await overtaken(store, await position(store), partitions=4)
             await gates[zombie].hold()

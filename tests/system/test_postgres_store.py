@@ -312,13 +312,13 @@ async def test_cut_connections_lose_and_double_nothing(store: Store, postgres_st
             assert found[2] == list(range(found[0]))
 
     cutting, reading = asyncio.create_task(cut_again_and_again()), asyncio.create_task(read_again_and_again())
-    for count in range(1, 40):
+    for count in range(1, 20):
         await persistently(partial(store.write, partial(append, count=count), shared=True))
     ended.set()
     await asyncio.gather(cutting, reading)
     found = await persistently(lambda: store.read(contents))
     assert found == expected(found[0])
-    assert found[0] >= 100 + sum(range(1, 40))
+    assert found[0] >= 100 + sum(range(1, 20))
 
 
 async def test_connection_that_is_gone_as_soon_as_it_is_made_is_an_outage(

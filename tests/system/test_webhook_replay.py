@@ -228,7 +228,7 @@ async def test_interrupted_test_is_not_repeated(tmp_path: Path, receiver: Receiv
     """Whoever asked for it is gone with the process: it has failed, and says why."""
     receiver.behave(hanging, answering(200))
     async with launched(tmp_path) as service, service.client() as client:
-        webhook = await register(client, receiver.url, timeoutSeconds=30, maxInFlight=1)
+        webhook = await register(client, receiver.url, timeoutSeconds=1, maxInFlight=1)
         testing = asyncio.create_task(client.post(f"{webhook}/test"))
         await received(receiver, 1)
         await restarted(service)
