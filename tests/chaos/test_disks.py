@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -13,12 +14,16 @@ from tests.support.small_disk import SmallDisk, can_mount, small_disk
 pytestmark = pytest.mark.timeout(900)
 
 
+ROOM_BYTES: Final = 64 << 20
+"""What the load of ten rounds takes, several times."""
+
+
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[SmallDisk]:
     """One of our own."""
     if not can_mount():
         pytest.skip("only root may mount a small disk")
-    with small_disk(tmp_path / "disk") as disk:
+    with small_disk(tmp_path / "disk", ROOM_BYTES) as disk:
         yield disk
 
 
@@ -41,7 +46,7 @@ async def test_full_for_the_store(on_kafka: Shaken, disk: SmallDisk, tmp_path: P
             disk.fill()
             await told_stale(shaken)
             disk.free()
-            await shaken.caught_up()
+            await told_fresh(shaken)
 
 
 def placed(folder: Path, name: str, disk: SmallDisk) -> None:
@@ -69,3 +74,13 @@ async def told_stale(house: House) -> None:
         return all(new > old for new, old in zip(now, before, strict=True))
 
     await eventually(are_told)
+
+
+async def told_fresh(house: House) -> None:
+    """Return when everybody knows that what they see is news again: only then it can get old once more."""
+
+    async def are_told() -> bool:
+        counts = [client.diary.counts for client in house.readers]
+        return all(it["stream.fresh"] == it["stream.stale"] for it in counts)
+
+    await eventually(are_told, what=lambda: f"{[client.diary.counts for client in house.readers]}")
