@@ -262,6 +262,7 @@ class House:
                 acknowledged=self.load.acknowledged,
                 clients=self.clients,
                 requests=self.receiver.requests,
+                hung_up=self.receiver.hung_up,
                 answers=self._answers,
                 lines_at=self._lines_at,
                 settled=self._settled,

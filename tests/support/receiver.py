@@ -34,12 +34,15 @@ class Receiver:
 
     def __init__(self, scheme: str) -> None:
         self.requests: list[Request] = []
+        # Those whose connections were closed over them instead of an answer: their senders may send them once more.
+        self.hung_up: list[Request] = []
         # Accepted ever, also those over which nothing came.
         self.connections = 0
         self.port = 0
         self._scheme = scheme
         self._behaviours: Iterator[Behaviour] = repeat(answering(200))
         self._writers: set[asyncio.StreamWriter] = set()
+        self._unanswered: dict[asyncio.StreamWriter, Request] = {}
 
     @property
     def url(self) -> str:
@@ -69,6 +72,7 @@ class Receiver:
 
     def hang_up(self) -> None:
         """Close every connection, also idle ones."""
+        self.hung_up += self._unanswered.values()
         for writer in self._writers:
             writer.close()
 
@@ -79,12 +83,15 @@ class Receiver:
         self._writers.add(writer)
         try:
             while not writer.is_closing():
-                self.requests.append(await _read_request(reader, number))
+                self._unanswered[writer] = request = await _read_request(reader, number)
+                self.requests.append(request)
                 await next(self._behaviours)(reader, writer)
+                del self._unanswered[writer]
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
             self._writers.discard(writer)
+            self._unanswered.pop(writer, None)
             writer.close()
 
 
