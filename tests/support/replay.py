@@ -82,7 +82,7 @@ def _contents(reader: Reader, team: str) -> dict[str, Any]:
     executions = {}
     after = None
     while True:
-        page, keys = reader.executions(ListQuery(team, Filter(), "-startedAt", 100, after))
+        page, keys = reader.executions(ListQuery(team, Filter(), "-startedAt", 1000, after))
         for row, key in zip(page.rows, keys, strict=True):
             executions[row.id] = {
                 "summary": msgspec.to_builtins(row),
