@@ -18,6 +18,7 @@ async def test_rolling_restart(spread: Shaken, long_form: bool) -> None:
                 await house.restart(service)
                 await house.load.more(100)
         await house.everybody_is_back()
+    assert house.promises["G4 G5 one truth, no gap"].counts["losses of those who read on"] == 0
 
 
 async def test_clients_move_between_gateways(spread: Shaken, long_form: bool) -> None:
@@ -31,3 +32,4 @@ async def test_clients_move_between_gateways(spread: Shaken, long_form: bool) ->
             await lasting(0.2)  # some go on with a snapshot, some without
     moved = house.promises["G4 G5 one truth, no gap"].counts
     assert moved["connections lost"] >= len(house.clients) * (30 if long_form else 4)
+    assert moved["losses of those who read on"] == 0

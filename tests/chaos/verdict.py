@@ -220,9 +220,10 @@ async def _told(archive: Archive, seen: Witnessed, open_position: Callable[[str]
         answers=seen.answers,
         end=truth.end_of(seen.settled, archive.incarnation, archive.partitions),
     )
-    promise, verdict = Promise(), Judged()
+    promise, verdict, of_readers = Promise(), Judged(), 0
     for client in seen.clients:
-        verdict += judge.judge(client)
+        verdict += (judged := judge.judge(client))
+        of_readers += 0 if client in seen.stalled else judged.counts["losses announced"]
     shown = ("lifecycle frames", "derived frames", "snapshot rows", "stretches", "losses announced")
     promise.counts["subscribers"] = len(seen.clients)
     promise.counts["connections lost"] = sum(it.is_cut for client in seen.clients for it in client.diary.stretches[:-1])
@@ -230,6 +231,7 @@ async def _told(archive: Archive, seen: Witnessed, open_position: Callable[[str]
     promise.counts["lifecycle events lost with announcement"] = verdict.counts[
         "lifecycle events lost with announcement"
     ]
+    promise.counts["losses of those who read on"] = of_readers
     promise.counts["answers held against what was seen"] = seen.asked
     promise.broken += [*verdict.complaints, *seen.outdated]
     return promise
